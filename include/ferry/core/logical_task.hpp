@@ -1,0 +1,210 @@
+// ferry/core/logical_task.hpp - a chain of coroutines joined by co_await, as one schedulable thing
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/core/cancellation.hpp>
+#include <ferry/core/config.hpp>
+#include <ferry/core/executor.hpp>
+#include <ferry/core/intrusive_list.hpp>
+#include <ferry/core/wait_node.hpp>
+
+#include <coroutine>
+#include <cstdint>
+#include <utility>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// One leaf suspension: it sits in the suspended frame, linked into the list of whatever will end the wait.
+class waiter : public list_hook<waiter> {
+public:
+    /// Takes the waiter out of whatever it waits in and wakes its task. If the end of the wait is already under way
+    /// from another thread, it does nothing: what completed before the cancellation is delivered.
+    using withdraw_function = void (*)(waiter& self) noexcept;
+
+    explicit waiter(withdraw_function withdraw) noexcept : withdraw_(withdraw) {}
+
+    [[nodiscard]] logical_task& task() const noexcept { return *task_; }
+
+protected:
+    ~waiter() = default;
+    waiter(const waiter&) = default;
+    waiter& operator=(const waiter&) = delete;
+    void bind(logical_task& task) noexcept { task_ = &task; }
+
+private:
+    friend class logical_task;
+    logical_task* task_ = nullptr;
+    withdraw_function withdraw_;
+};
+
+/// What runs: made by run, block_on, spawn and for each child of when_all, when_any and a task group.
+///
+/// It is the entry in the ready queue, the target of a cancellation and the owner of the wait-graph record; a frame
+/// only points to it. At any time it is in exactly one state: not started, running (current() of its loop), ready
+/// (linked in the ready queue, the run-next list or the loop's inbox), waiting (wait() is set), or finished.
+///
+/// Ownership      Lives where its maker keeps its result: a stack frame, an awaiter, a spawned state. Its maker
+/// destroys
+///                it after `finished` was called; that call is the last thing the executor does with it.
+/// Thread-safety  None, but for one thing: another thread that has won the right to end the wait may push this node
+///                to the loop's inbox, once, and touches nothing afterwards.
+class logical_task : public ready_node {
+public:
+    using finished_function = void (*)(logical_task& self) noexcept;
+
+    /// `parent` is the scope whose cancellation reaches this task, null for a root. `finished` is called on the loop's
+    /// thread, outside of every frame of this task.
+    logical_task(executor& owner, cancel_scope* parent, finished_function finished)
+        : owner_(&owner),
+          scope_(&root_scope_),
+          record_(&wait_node::acquire()),
+          finished_function_(finished),
+          root_scope_(*this, parent) {
+        run = &resume;
+    }
+    ~logical_task() { record_->release(); }
+    logical_task(const logical_task&) = delete;
+    logical_task& operator=(const logical_task&) = delete;
+
+    /// The coroutine at which the chain begins; scheduling the task then starts it.
+    void begin_at(std::coroutine_handle<> root, const char* name) noexcept {
+        resume_point_ = root;
+        record_->set_name(name);
+    }
+
+    void rename(const char* name) noexcept { record_->set_name(name); }
+
+    [[nodiscard]] executor& owner() const noexcept { return *owner_; }
+    [[nodiscard]] const char* name() const noexcept { return record_->name(); }
+    [[nodiscard]] const wait_node& record() const noexcept { return *record_; }
+    [[nodiscard]] const waiter* wait() const noexcept { return wait_; }
+
+    // Cancellation. scope() is the innermost one; scopes nest like the frames that hold them.
+    [[nodiscard]] cancel_scope& scope() const noexcept { return *scope_; }
+    [[nodiscard]] cancel_scope& root_scope() noexcept { return root_scope_; }
+    void enter(cancel_scope& inner) noexcept { scope_ = &inner; }
+    void leave(cancel_scope& inner) noexcept { scope_ = inner.parent(); }
+
+    // Suspension, called by awaiters.
+    /// Where the chain goes on; called before every suspension.
+    void suspend_at(std::coroutine_handle<> leaf) noexcept { resume_point_ = leaf; }
+    /// The task waits from now on in `leaf`, known as `what` (a literal).
+    void wait_in(waiter& leaf, const char* what) noexcept {
+        wait_ = &leaf;
+        record_->set_waits_in(what);
+    }
+    /// Ends the wait: the task is scheduled. The waiter must be unlinked already.
+    void wake() noexcept {
+        end_wait();
+        owner_->schedule(*this);
+    }
+    /// As wake(), but the wait ends in `cancelled`.
+    void wake_interrupted() noexcept {
+        interrupted_ = true;
+        wake();
+    }
+    /// The task is not waiting any more, whoever linked its node.
+    void end_wait() noexcept {
+        wait_ = nullptr;
+        record_->set_waits_in(nullptr);
+    }
+    /// The waiter is unlinked but its wait goes on: `again` runs in the task's place on its next turn. A cancellation
+    /// meanwhile is met there.
+    void schedule_retry(void (*again)(ready_node&) noexcept) noexcept {
+        retrying_ = true;
+        run = again;
+        owner_->schedule(*this);
+    }
+    /// Called first by `again`: the task is running once more, and this is the waiter it waited in.
+    waiter& end_retry() noexcept {
+        waiter& leaf = *wait_;
+        retrying_ = false;
+        run = &resume;
+        end_wait();
+        inline_budget_ = inline_completions;
+        return leaf;
+    }
+    /// Was the wait, or the entry into it, ended by a cancellation? Asked once, by await_resume.
+    [[nodiscard]] bool take_interrupted() noexcept { return std::exchange(interrupted_, false); }
+    void interrupt() noexcept { interrupted_ = true; }
+
+    /// Called by a scope of this task when it becomes cancelled.
+    void on_cancelled(const cancel_scope& scope) noexcept {
+        if (&scope == scope_ && wait_ != nullptr && !retrying_) wait_->withdraw_(*wait_);
+    }
+
+    /// False once after 64 completions without a suspension: time to let others run (DESIGN: fairness).
+    [[nodiscard]] bool may_complete_inline() noexcept { return inline_budget_ != 0 && inline_budget_-- != 0; }
+
+    /// The root coroutine has ended; the executor calls `finished` when the native stack has left the frame.
+    void mark_finished() noexcept { finished_ = true; }
+
+    /// The ready node's function: resumes the chain where it was suspended.
+    static void resume(ready_node& node) noexcept {
+        logical_task& self = static_cast<logical_task&>(node);
+        self.end_wait();
+        self.inline_budget_ = inline_completions;
+        {
+            const executor::resumption on_stack(*self.owner_, self);
+            std::exchange(self.resume_point_, {}).resume();
+        }
+        if (self.finished_) self.finished_function_(self);
+    }
+
+private:
+    static constexpr std::uint8_t inline_completions = 64;
+
+    executor* owner_;
+    std::coroutine_handle<> resume_point_;
+    waiter* wait_ = nullptr;
+    cancel_scope* scope_;
+    wait_node* record_;
+    finished_function finished_function_;
+    cancel_scope root_scope_;
+    std::uint8_t inline_budget_ = inline_completions;
+    bool retrying_ = false;
+    bool interrupted_ = false;
+    bool finished_ = false;
+};
+static_assert(sizeof(logical_task) <= 128);
+
+// ---- implementation of cancel_scope, which needs the task --------------------------------------------------------
+inline cancel_scope::cancel_scope(logical_task& task, cancel_scope* parent, bool shielded) noexcept
+    : task_(task), parent_(parent), shielded_(shielded), cancelled_(cancelled_from_outside()) {
+    if (parent_ == nullptr) return;
+    next_ = std::exchange(parent_->first_child_, this);
+    if (next_ != nullptr) next_->previous_ = this;
+}
+
+inline cancel_scope::~cancel_scope() {
+    FERRY_ASSERT(first_child_ == nullptr, "a cancel scope ended before a scope inside it");
+    if (parent_ == nullptr) return;
+    (previous_ == nullptr ? parent_->first_child_ : previous_->next_) = next_;
+    if (next_ != nullptr) next_->previous_ = previous_;
+}
+
+inline void cancel_scope::cancel() noexcept {
+    if (std::exchange(requested_, true) || cancelled_) return;
+    // Depth first, without recursion: groups nest as deep as the user likes. Waking only links ready nodes, so the
+    // tree does not change under the walk.
+    for (cancel_scope* scope = this; scope != nullptr;) {
+        const bool reached = scope == this || (!scope->shielded_ && !scope->cancelled_);
+        if (reached) {
+            scope->cancelled_ = true;
+            scope->task_.on_cancelled(*scope);
+        }
+        scope = scope->next_in_tree(*this, reached);
+    }
+}
+
+inline cancel_scope* cancel_scope::next_in_tree(const cancel_scope& root, bool descend) const noexcept {
+    if (descend && first_child_ != nullptr) return first_child_;
+    const cancel_scope* scope = this;
+    while (scope != &root) {
+        if (scope->next_ != nullptr) return scope->next_;
+        scope = scope->parent_;
+    }
+    return nullptr;
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI

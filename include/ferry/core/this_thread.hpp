@@ -1,0 +1,79 @@
+// ferry/core/this_thread.hpp - everything ferry keeps per thread, behind one accessor
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/core/config.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ferry::inline FERRY_ABI {
+class allow_blocking;
+class event_loop;
+
+namespace detail {
+class executor;
+class loop_control;
+class thread_parker;
+class wait_node;
+struct free_block;
+
+/// Runs when the thread that registered it ends; the youngest registration runs first.
+struct thread_exit_hook {
+    void (*run)() noexcept = nullptr;
+    thread_exit_hook* next = nullptr;
+};
+
+/// One thread's share of ferry. Trivially destructible on purpose: frames are still freed while, and after, the
+/// thread's other thread-locals are destroyed.
+struct thread_state {
+    static constexpr std::size_t frame_classes = 32;
+
+    executor* turn = nullptr;                        // whose turn runs on this thread, if any
+    free_block* frames[frame_classes] = {};          // recycled coroutine frames, one list for each 64 bytes
+    std::uint16_t frame_counts[frame_classes] = {};  // how long each of those lists is
+    thread_exit_hook frames_hook;
+    wait_node* wait_nodes = nullptr;  // recycled slab nodes
+    std::uint32_t wait_node_count = 0;
+    thread_exit_hook wait_nodes_hook;
+    bool ended = false;                         // the exit hooks have run: cache nothing any more
+    thread_parker* parker = nullptr;            // where this thread sleeps, made on first use
+    const allow_blocking* allowance = nullptr;  // innermost allow_blocking scope
+    loop_control* home = nullptr;               // a pool worker: the loop whose to_thread entered it
+    event_loop* private_loop = nullptr;         // what block_on drives here when there is no other loop
+    const char* thread_name = nullptr;          // "pool/3", "loop_thread"; null for a thread not ours
+    thread_exit_hook* exit_hooks = nullptr;
+};
+
+/// Runs the exit hooks of one thread.
+struct thread_end {
+    thread_state* state = nullptr;
+    ~thread_end() {
+        if (state == nullptr) return;
+        while (thread_exit_hook* hook = state->exit_hooks) {
+            state->exit_hooks = hook->next;
+            hook->run();
+        }
+        state->ended = true;
+    }
+};
+
+/// The calling thread's state. Compilers may treat the address of a thread-local as a constant of a coroutine and keep
+/// it across a suspension; hence never inlined, and the pointer is opaque so that two calls are never merged.
+[[gnu::noinline]] inline thread_state& this_thread() noexcept {
+    static constinit thread_local thread_state state;
+    thread_state* opaque = &state;
+    __asm__ volatile("" : "+r"(opaque));
+    return *opaque;
+}
+
+/// Registers a hook, an object with static storage per thread or one that outlives the thread.
+[[gnu::noinline]] inline void at_thread_exit(thread_exit_hook& hook) noexcept {
+    static thread_local thread_end end;
+    thread_state& self = this_thread();
+    end.state = &self;
+    hook.next = self.exit_hooks;
+    self.exit_hooks = &hook;
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI

@@ -1,0 +1,67 @@
+// ferry/deadlock/report.hpp - refused waits: the errors, their words, and where reports go
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/core/config.hpp>
+
+#include <atomic>
+#include <cstdio>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace ferry::inline FERRY_ABI {
+/// A blocking call was made where nothing may block: inside a turn of a loop. what() says who, where, and the way out.
+class blocking_error : public std::logic_error {
+public:
+    using std::logic_error::logic_error;
+};
+
+/// A wait was refused because it could never have ended: what it waits for needs the one who waits.
+class deadlock_error : public blocking_error {
+public:
+    using blocking_error::blocking_error;
+};
+
+/// Receives every report of ferry as one complete text. Called on any thread, must not block on ferry.
+using report_sink = void (*)(const char* text) noexcept;
+
+namespace detail {
+inline void write_to_stderr(const char* text) noexcept { std::fprintf(stderr, "%s\n", text); }
+
+inline std::atomic<report_sink>& current_report_sink() noexcept {
+    static constinit std::atomic<report_sink> sink{&write_to_stderr};
+    return sink;
+}
+inline void report(const std::string& text) noexcept {
+    current_report_sink().load(std::memory_order_acquire)(text.c_str());
+}
+
+/// "ferry::task<int> app::load_user(int)" becomes "app::load_user"; a name given by the user stays as it is.
+inline std::string short_name(const char* name) {
+    if (name == nullptr) return "?";
+    std::string_view text(name);
+    std::size_t end = std::string_view::npos;
+    int angles = 0;
+    for (std::size_t at = 0; at < text.size() && end == std::string_view::npos; ++at) {
+        if (text[at] == '<') ++angles;
+        if (text[at] == '>') --angles;
+        if (text[at] == '(' && angles == 0 && at != 0) end = at;
+    }
+    if (end == std::string_view::npos) return std::string(text);
+    std::size_t begin = end;
+    for (int depth = 0; begin > 0; --begin) {
+        const char before = text[begin - 1];
+        if (before == '>') ++depth;
+        if (before == '<') --depth;
+        if (before == ' ' && depth == 0) break;
+    }
+    return std::string(text.substr(begin, end - begin));
+}
+}  // namespace detail
+
+/// Replaces the sink (stderr by default) of all of ferry's reports. Returns the one before.
+inline report_sink set_report_sink(report_sink sink) noexcept {
+    return detail::current_report_sink().exchange(sink, std::memory_order_acq_rel);
+}
+}  // namespace ferry::inline FERRY_ABI

@@ -1,0 +1,346 @@
+// ferry/loop/event_loop.hpp - one thread's turn after turn: tasks, timers, descriptors, posts
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/core/config.hpp>
+#include <ferry/core/error.hpp>
+#include <ferry/core/rooted_task.hpp>
+#include <ferry/deadlock/park.hpp>
+#include <ferry/loop/epoll_poller.hpp>
+#include <ferry/loop/loop_control.hpp>
+#include <ferry/loop/poller.hpp>
+#include <ferry/loop/timer_queue.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// A logical task that a loop owns: made by spawn.
+class owned_task : public list_hook<owned_task> {
+public:
+    virtual void cancel() noexcept = 0;
+    /// It never started and the loop is closing: its observer gets closed_error.
+    virtual void refuse() noexcept = 0;
+
+protected:
+    ~owned_task() = default;
+};
+
+/// Work of a loop's turn that is done once, after the ready batch and before the loop polls or sleeps: flushing.
+struct turn_end_node : ready_node {
+    bool linked = false;
+};
+}  // namespace detail
+
+/// Runs tasks on one thread. A task that starts on a loop resumes on that loop, always.
+///
+///     ferry::event_loop loop;
+///     int n = loop.run(count_rows());
+///
+/// A turn takes what other threads posted, fires due timers, runs a bounded batch of what is ready, flushes, and polls
+/// descriptors; it sleeps only when nothing is ready. No turn runs inside another.
+///
+/// Ownership      Owns the tasks spawned on it. Destroying it closes it.
+/// Thread-safety  post, spawn and stop: any thread, while the loop lives. Everything else: the thread that runs it.
+/// Errors         post and spawn throw closed_error once it is closed. Running it inside a loop's turn throws
+///                deadlock_error (its own) or blocking_error.
+/// Cost           An idle loop makes no syscall but the one it sleeps in; a loop that never waits makes none.
+class event_loop : public detail::executor {
+public:
+    using clock = std::chrono::steady_clock;
+    using time_point = clock::time_point;
+
+    event_loop() : event_loop(nullptr) {}
+    /// With another clock or another way to wait (virtual_clock). The poller outlives the loop.
+    explicit event_loop(poller& how_to_wait) : event_loop(&how_to_wait) {}
+    ~event_loop();
+
+    /// The loop whose turn runs on this thread; null outside of one.
+    [[nodiscard]] static event_loop* current() noexcept { return static_cast<event_loop*>(detail::this_thread().turn); }
+    /// The loop that a logical task runs on.
+    [[nodiscard]] static event_loop& of(const detail::logical_task& task) noexcept {
+        return static_cast<event_loop&>(task.owner());
+    }
+
+    /// Turns until the awaitable has ended, and returns its result or throws its exception.
+    template <awaitable Awaitable>
+    detail::await_result<Awaitable> run(Awaitable what);
+    /// Turns until stop().
+    void run();
+    /// One turn that waits at most `max_wait` for something to do. Leaves the loop so that a post makes native_handle()
+    /// readable: embed it by polling that descriptor until next_deadline().
+    void run_once(std::chrono::nanoseconds max_wait = std::chrono::nanoseconds(0));
+    /// Turns until nothing is ready and no thread works for this loop. Does not wait for timers or descriptors.
+    void run_until_idle();
+    /// Makes run() return after the current turn. Tasks stay where they are.
+    void stop() noexcept;
+    /// Refuses new work, cancels every task, and turns until all have ended.
+    void close();
+
+    /// Runs fn on the loop's thread, in a turn; what it throws goes to the unhandled-exception handler.
+    template <class Fn>
+    void post(Fn fn);
+
+    [[nodiscard]] time_point now() const noexcept { return poller_->now(); }
+    [[nodiscard]] time_point next_deadline() const noexcept {
+        return has_ready() || control_->has_mail() ? time_point::min() : timers_.next();
+    }
+    [[nodiscard]] int native_handle() {
+        prepare_wake_descriptor();
+        return poller_->native_handle();
+    }
+
+    // For primitives of ferry.
+    [[nodiscard]] detail::timer_queue& timers() noexcept { return timers_; }
+    /// Reports on the descriptor from now on. Throws std::system_error when the kernel refuses it.
+    void watch(io_watch& descriptor) {
+        prepare_wake_descriptor();
+        poller_->add(descriptor);
+    }
+    void unwatch(io_watch& descriptor) noexcept { poller_->remove(descriptor); }
+    [[nodiscard]] detail::loop_control& control() noexcept { return *control_.get(); }
+    /// The one buffer that every socket of this loop receives into; an idle connection holds none. What is in it is
+    /// valid until the next task runs.
+    [[nodiscard]] char* read_buffer() {
+        if (read_buffer_ == nullptr) read_buffer_ = std::make_unique<char[]>(read_buffer_size);
+        return read_buffer_.get();
+    }
+    static constexpr std::size_t read_buffer_size = 64 * 1024;
+    /// A thread works for a task of this loop (begin) until its result has arrived (end): virtual time waits for it.
+    void begin_outside_work() noexcept { ++outside_work_; }
+    void end_outside_work() noexcept { --outside_work_; }
+    /// Runs the node once, at the end of the turn; linking it again before that does nothing.
+    void at_turn_end(detail::turn_end_node& node) noexcept {
+        if (std::exchange(node.linked, true)) return;
+        node.next = std::exchange(turn_end_, &node);
+    }
+    void forget_turn_end(detail::turn_end_node& node) noexcept;
+    /// A spawned task begins, on this thread. False when the loop is closing and it must not.
+    [[nodiscard]] bool adopt(detail::owned_task& task) noexcept {
+        if (closing_) return false;
+        owned_.push_back(task);
+        return true;
+    }
+    void disown(detail::owned_task& task) noexcept {
+        owned_.erase(task);
+        if (closing_ && owned_.empty()) turn_is_last_ = true;
+    }
+    [[nodiscard]] bool closing() const noexcept { return closing_; }
+
+private:
+    static constexpr std::size_t batch = 256;  // ready nodes between two polls
+
+    class turn_guard;
+    class wake_watch final : public io_watch {
+    public:
+        explicit wake_watch(int descriptor) noexcept : io_watch(descriptor, [](io_watch&, bool, bool) noexcept {}) {}
+    };
+
+    explicit event_loop(poller* given);
+    void turn(time_point until) noexcept;
+    [[nodiscard]] bool has_work() const noexcept {
+        return !owned_.empty() || has_ready() || control_->has_mail() || turn_end_ != nullptr;
+    }
+    void run_turn_end() noexcept;
+    void schedule_all(detail::ready_node* nodes) noexcept;
+    void prepare_wake_descriptor();
+
+    epoll_poller own_poller_;
+    poller* poller_;
+    detail::loop_reference control_;
+    detail::timer_queue timers_;
+    detail::intrusive_list<detail::owned_task> owned_;
+    detail::ready_node* turn_end_ = nullptr;
+    std::optional<wake_watch> wake_watch_;
+    std::unique_ptr<char[]> read_buffer_;
+    std::size_t outside_work_ = 0;
+    bool closing_ = false;
+    bool turn_is_last_ = false;  // what run() or close() waits for has happened: do not sleep
+    std::atomic<bool> stop_requested_{false};
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+/// While it lives, this thread is inside a turn of the loop.
+class event_loop::turn_guard {
+public:
+    explicit turn_guard(event_loop& loop) noexcept : outer_(std::exchange(detail::this_thread().turn, &loop)) {}
+    ~turn_guard() { detail::this_thread().turn = outer_; }
+    turn_guard(const turn_guard&) = delete;
+    turn_guard& operator=(const turn_guard&) = delete;
+
+private:
+    detail::executor* outer_;
+};
+
+inline event_loop::event_loop(poller* given)
+    : poller_(given == nullptr ? &own_poller_ : given), control_([] {
+          detail::loop_control* const control = new detail::loop_control;
+          detail::loop_reference reference(*control);
+          control->release();  // the reference above is the first owner
+          return reference;
+      }()) {}
+
+inline event_loop::~event_loop() {
+    if (detail::this_thread().turn == nullptr || !has_work()) {
+        close();
+    } else {
+        detail::report(
+            "ferry: an event_loop with tasks is destroyed inside a turn of a loop, which stands still "
+            "meanwhile; close it on its own thread, or with to_thread");
+        const allow_blocking destructor("a destructor cannot refuse");
+        close();
+    }
+    if (wake_watch_) poller_->remove(*wake_watch_);
+}
+
+template <awaitable Awaitable>
+detail::await_result<Awaitable> event_loop::run(Awaitable what) {
+    using T = detail::await_result<Awaitable>;
+    class main_task final : public detail::rooted_task<T> {
+    public:
+        main_task(event_loop& loop, task<T> body)
+            : detail::rooted_task<T>(
+                  loop, nullptr,
+                  [](detail::logical_task& self) noexcept {
+                      static_cast<main_task&>(self).ended_ = true;
+                      event_loop::of(self).turn_is_last_ = true;
+                  },
+                  std::move(body)) {}
+        [[nodiscard]] bool ended() const noexcept { return ended_; }
+
+    private:
+        bool ended_ = false;
+    };
+    main_task main(*this, detail::to_task(std::move(what)));
+    if (closing_) throw closed_error("run(" + detail::short_name(main.name()) + "): the loop is closed");
+    {
+        detail::check_own_wait("event_loop::run", main.name(), this);
+        const turn_guard inside(*this);
+        schedule(main);
+        while (!main.ended()) turn(time_point::max());
+    }
+    return main.outcome().take();
+}
+
+inline void event_loop::run() {
+    detail::check_own_wait("event_loop::run", "loop", this);
+    const turn_guard inside(*this);
+    while (!stop_requested_.exchange(false, std::memory_order_acquire)) turn(time_point::max());
+}
+
+inline void event_loop::run_once(std::chrono::nanoseconds max_wait) {
+    detail::check_own_wait("event_loop::run_once", "loop", this);
+    const turn_guard inside(*this);
+    prepare_wake_descriptor();
+    turn(max_wait.count() <= 0 ? time_point::min() : now() + max_wait);
+    if (!control_->prepare_sleep()) control_->wake();
+}
+
+inline void event_loop::run_until_idle() {
+    detail::check_own_wait("event_loop::run_until_idle", "loop", this);
+    const turn_guard inside(*this);
+    do {
+        turn(outside_work_ > 0 ? time_point::max() : time_point::min());
+    } while (has_ready() || control_->has_mail() || outside_work_ > 0 || timers_.next() <= now());
+}
+
+inline void event_loop::stop() noexcept {
+    stop_requested_.store(true, std::memory_order_release);
+    const detail::loop_reference keep = control_;
+    keep->wake();
+}
+
+inline void event_loop::close() {
+    if (closing_) return;
+    if (has_work() || current() == this) detail::check_own_wait("event_loop::close", "loop", this);
+    const turn_guard inside(*this);
+    closing_ = true;
+    control_->refuse_new_work();
+    for (detail::owned_task* task = owned_.front(); task != nullptr; task = owned_.next(*task)) task->cancel();
+    while (has_work()) turn(time_point::max());
+    schedule_all(control_->seal());  // what was on its way when new work was refused
+    while (has_work()) turn(time_point::max());
+}
+
+template <class Fn>
+void event_loop::post(Fn fn) {
+    class posted final : public detail::ready_node {
+    public:
+        explicit posted(Fn&& call) : call_(std::move(call)) { run = &invoke; }
+        static void* operator new(std::size_t size) { return detail::frame_allocator::allocate(size); }
+        static void operator delete(void* block, std::size_t size) noexcept {
+            detail::frame_allocator::deallocate(block, size);
+        }
+
+    private:
+        static void invoke(detail::ready_node& node) noexcept {
+            posted& self = static_cast<posted&>(node);
+            try {
+                self.call_();
+            } catch (...) {
+                detail::report_unhandled(std::current_exception(), "a posted callback");
+            }
+            delete &self;
+        }
+        Fn call_;
+    };
+    posted* const node = new posted(std::move(fn));
+    if (control_->push_new(*node)) return;
+    delete node;
+    throw closed_error("post: the loop is closed");
+}
+
+inline void event_loop::forget_turn_end(detail::turn_end_node& node) noexcept {
+    if (!std::exchange(node.linked, false)) return;
+    detail::ready_node** link = &turn_end_;
+    while (*link != &node) link = &(*link)->next;
+    *link = node.next;
+}
+
+/// One turn, which may sleep until `until` when nothing is ready. A kernel that refuses even an epoll or event
+/// descriptor leaves no way to wait for the tasks that are under way, nor to unwind them: the program ends with that
+/// error's text.
+inline void event_loop::turn(time_point until) noexcept {
+    schedule_all(control_->take());
+    if (!timers_.empty()) timers_.fire_due(now(), batch);
+    run_ready(batch);
+    run_turn_end();
+    if (std::exchange(turn_is_last_, false)) return;
+    if (has_ready() || control_->has_mail() || timers_.next() <= until) until = next_deadline();
+    if (until == time_point::min() && !wake_watch_) return;  // nothing to poll: no descriptor, no sleep
+    prepare_wake_descriptor();
+    if (until != time_point::min() && (stop_requested_.load(std::memory_order_acquire) || !control_->prepare_sleep())) {
+        until = time_point::min();
+    }
+    poller_->wait(until, outside_work_ > 0);
+    control_->end_sleep();
+}
+
+inline void event_loop::run_turn_end() noexcept {
+    while (turn_end_ != nullptr) {
+        detail::ready_node* node = std::exchange(turn_end_, nullptr);
+        while (node != nullptr) {
+            detail::turn_end_node& due = static_cast<detail::turn_end_node&>(*node);
+            node = node->next;
+            due.linked = false;
+            due.run(due);
+        }
+    }
+}
+
+inline void event_loop::schedule_all(detail::ready_node* nodes) noexcept {
+    while (nodes != nullptr) schedule(*std::exchange(nodes, nodes->next));
+}
+
+inline void event_loop::prepare_wake_descriptor() {
+    if (wake_watch_) return;
+    wake_watch_.emplace(control_->wake_descriptor());
+    poller_->add(*wake_watch_);
+}
+}  // namespace ferry::inline FERRY_ABI

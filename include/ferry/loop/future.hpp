@@ -1,0 +1,296 @@
+// ferry/loop/future.hpp - promise and future: one result, across threads
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/core/awaitable.hpp>
+#include <ferry/core/config.hpp>
+#include <ferry/core/error.hpp>
+#include <ferry/core/exception_handlers.hpp>
+#include <ferry/core/result.hpp>
+#include <ferry/deadlock/park.hpp>
+#include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/loop_control.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <utility>
+
+namespace ferry::inline FERRY_ABI {
+template <class T>
+class future;
+template <class T>
+class promise;
+
+namespace detail {
+/// A task that waits for a future: what its producer needs to wake it from any thread.
+class future_waiter {
+public:
+    /// The task's node goes to its loop's inbox; nothing of this object is touched afterwards.
+    void wake() noexcept {
+        const loop_reference home = home_;  // keeps the inbox alive while the loop may already end
+        // A loop does not close before its tasks have ended, so it takes the node.
+        [[maybe_unused]] const bool taken = home->push(*node_);
+    }
+
+protected:
+    void wake_on(event_loop& loop, logical_task& task) noexcept {
+        home_ = loop_reference(loop.control());
+        node_ = &task;
+    }
+
+private:
+    loop_reference home_;
+    ready_node* node_ = nullptr;
+};
+
+/// The part of a promise and a future that does not depend on the type.
+///
+/// One word says it all: empty; ready; the awaiter of a waiting task; or the parker of a blocked thread (tagged). The
+/// producer stores the result, then exchanges the word for `ready` (release); whoever finds `ready` (acquire) sees the
+/// result. Whoever was in the word is woken by the producer and by nobody else: a waiter that wants to leave must first
+/// take itself out by compare-and-swap, and if that fails its result is on the way and will be delivered. A parker is
+/// never freed, so waking one whose thread has gone on meanwhile is harmless.
+class future_state {
+public:
+    explicit future_state(const executor* producer) noexcept : producer_(producer) {}
+    future_state(const future_state&) = delete;
+    future_state& operator=(const future_state&) = delete;
+
+    [[nodiscard]] bool ready() const noexcept { return word_.load(std::memory_order_acquire) == ready_word; }
+    void complete() noexcept {
+        const std::uintptr_t before = word_.exchange(ready_word, std::memory_order_acq_rel);
+        if (before == empty_word) return;
+        if ((before & thread_tag) != 0) {
+            reinterpret_cast<thread_parker*>(before & ~thread_tag)->unpark();
+        } else {
+            reinterpret_cast<future_waiter*>(before)->wake();
+        }
+    }
+    /// False when the result is there already, and nobody will be woken.
+    [[nodiscard]] bool link(future_waiter& waiter) noexcept { return enter(reinterpret_cast<std::uintptr_t>(&waiter)); }
+    /// True when the waiter is out; false when it is being woken.
+    [[nodiscard]] bool unlink(future_waiter& waiter) noexcept {
+        std::uintptr_t expected = reinterpret_cast<std::uintptr_t>(&waiter);
+        return word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel);
+    }
+    /// Blocks the calling thread. False when the deadline passed first.
+    bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation, const char* subject);
+
+    void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+    /// True for the last one.
+    [[nodiscard]] bool drop() noexcept { return references_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
+
+private:
+    static constexpr std::uintptr_t empty_word = 0;
+    static constexpr std::uintptr_t ready_word = 1;
+    static constexpr std::uintptr_t thread_tag = 2;
+
+    bool enter(std::uintptr_t waiter) noexcept {
+        std::uintptr_t expected = empty_word;
+        if (word_.compare_exchange_strong(expected, waiter, std::memory_order_acq_rel)) return true;
+        FERRY_ASSERT(expected == ready_word, "two wait for one future: use shared_future");
+        return false;
+    }
+
+    std::atomic<std::uintptr_t> word_{empty_word};
+    std::atomic<std::uint32_t> references_{1};
+    const executor* producer_;  // the loop that will produce the result, if known
+};
+
+template <class T>
+class shared_result : public future_state {
+public:
+    explicit shared_result(const executor* producer, const char* producer_name) noexcept
+        : future_state(producer), name_(producer_name) {}
+    static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
+    static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
+
+    [[nodiscard]] result<T>& outcome() noexcept { return outcome_; }
+    T take() {
+        received_ = true;
+        return outcome_.take();
+    }
+    [[nodiscard]] const char* name() const noexcept { return name_; }
+    void release() noexcept {
+        if (!drop()) return;
+        if (outcome_.has_exception() && !received_) report_unless_cancelled();
+        delete this;
+    }
+
+private:
+    void report_unless_cancelled() noexcept {
+        try {
+            std::rethrow_exception(outcome_.exception());
+        } catch (const cancelled&) {  // nobody waits for a task that was cancelled
+        } catch (...) {
+            report_unhandled(outcome_.exception(), name_);
+        }
+    }
+
+    result<T> outcome_;
+    const char* name_;
+    bool received_ = false;
+};
+}  // namespace detail
+
+/// The receiving end: awaited by one task, or waited for by one thread.
+///
+/// Ownership      Shares the result with its promise. Dropping it stops nothing; an exception that then nobody receives
+///                goes to the unhandled-exception handler.
+/// Thread-safety  One thread at a time. The promise may be used on another.
+/// Errors         get() and co_await throw what the promise was given; broken_promise if it was given nothing; inside
+///                a loop's turn get(), wait() and wait_for() throw blocking_error or deadlock_error.
+template <class T>
+class [[nodiscard]] future {
+    static_assert(!detail::borrowed_result<T>,
+                  "borrowed bytes live until the next co_await and cannot be kept in a future");
+
+public:
+    using native_awaitable = void;
+    using value_type = T;
+
+    future() noexcept = default;
+    future(future&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+    future& operator=(future&& other) noexcept {
+        std::swap(state_, other.state_);
+        return *this;
+    }
+    ~future() {
+        if (state_ != nullptr) state_->release();
+    }
+
+    [[nodiscard]] bool valid() const noexcept { return state_ != nullptr; }
+    /// Would get() return at once?
+    [[nodiscard]] bool is_ready() const noexcept { return state_->ready(); }
+
+    /// Blocks until there is a result, and moves it out; the future is empty afterwards.
+    T get();
+    void wait() const {
+        state_->wait_until(std::chrono::steady_clock::time_point::max(), "future::wait", state_->name());
+    }
+    /// False when there was no result in time.
+    template <class Rep, class Period>
+    [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit) const {
+        return state_->wait_until(std::chrono::steady_clock::now() + limit, "future::wait_for", state_->name());
+    }
+
+    class awaiter;
+    /// The result, here; a checkpoint. Cancelling the wait leaves the producer alone.
+    awaiter operator co_await() &&;
+
+private:
+    friend class promise<T>;
+    explicit future(detail::shared_result<T>* state) noexcept : state_(state) {}
+    detail::shared_result<T>* state_ = nullptr;
+};
+
+/// The producing end: sets a value or an exception, once, on any thread.
+///
+/// Errors  A second set is a caller's bug (asserted). Destroyed without a result, the future gets broken_promise.
+template <class T>
+class promise {
+public:
+    promise() : promise(nullptr, "promise") {}
+    promise(promise&& other) noexcept
+        : state_(std::exchange(other.state_, nullptr)), future_taken_(other.future_taken_) {}
+    promise& operator=(promise&& other) noexcept {
+        std::swap(state_, other.state_);
+        std::swap(future_taken_, other.future_taken_);
+        return *this;
+    }
+    ~promise();
+
+    /// The one future of this promise.
+    [[nodiscard]] future<T> get_future() {
+        FERRY_ASSERT(!std::exchange(future_taken_, true), "a promise has one future");
+        state_->retain();
+        return future<T>(state_);
+    }
+    template <class... Args>
+    void set_value(Args&&... args) {
+        outcome().set_value(std::forward<Args>(args)...);
+        state_->complete();
+    }
+    void set_exception(std::exception_ptr error) noexcept {
+        outcome().set_exception(std::move(error));
+        state_->complete();
+    }
+
+    /// For ferry: the producer is a task of that loop, known by that name.
+    promise(const detail::executor* producer, const char* name)
+        : state_(new detail::shared_result<T>(producer, name)) {}
+
+private:
+    detail::result<T>& outcome() noexcept {
+        FERRY_ASSERT(state_->outcome().empty(), "a promise was set twice");
+        return state_->outcome();
+    }
+
+    detail::shared_result<T>* state_;
+    bool future_taken_ = false;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+namespace detail {
+inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadline, const char* operation,
+                                     const char* subject) {
+    if (ready()) return true;
+    check_own_wait(operation, subject, producer_);
+    thread_parker& parker = thread_parker::of_this_thread();
+    const std::uintptr_t mine = reinterpret_cast<std::uintptr_t>(&parker) | thread_tag;
+    if (!enter(mine)) return true;
+    while (!ready()) {
+        if (parker.park_until(deadline)) continue;
+        std::uintptr_t expected = mine;
+        if (word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel)) return false;
+    }
+    return true;
+}
+}  // namespace detail
+
+template <class T>
+class future<T>::awaiter : public detail::leaf_awaiter<awaiter>, private detail::future_waiter {
+public:
+    static constexpr const char* what = "future";
+    explicit awaiter(future&& source) noexcept : source_(std::move(source)) {}
+
+    bool try_complete() noexcept { return source_.state_->ready(); }
+    void link() noexcept {
+        this->wake_on(event_loop::of(this->task()), this->task());
+        if (!source_.state_->link(*this)) this->task().wake();
+    }
+    static void withdraw(detail::waiter& self) noexcept {
+        awaiter& waiting = static_cast<awaiter&>(self);
+        if (waiting.source_.state_->unlink(waiting)) waiting.task().wake_interrupted();
+    }
+    T finish() { return source_.state_->take(); }
+
+private:
+    future source_;
+};
+
+template <class T>
+auto future<T>::operator co_await() && -> awaiter {
+    FERRY_ASSERT(state_ != nullptr, "co_await of an empty future");
+    return awaiter(std::move(*this));
+}
+
+template <class T>
+T future<T>::get() {
+    FERRY_ASSERT(state_ != nullptr, "get() of an empty future");
+    state_->wait_until(std::chrono::steady_clock::time_point::max(), "future::get", state_->name());
+    const future done = std::move(*this);
+    return done.state_->take();
+}
+
+template <class T>
+promise<T>::~promise() {
+    if (state_ == nullptr) return;
+    if (state_->outcome().empty()) {
+        set_exception(std::make_exception_ptr(broken_promise("a promise was destroyed without a result")));
+    }
+    state_->release();
+}
+}  // namespace ferry::inline FERRY_ABI

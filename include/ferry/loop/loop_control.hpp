@@ -1,0 +1,153 @@
+// ferry/loop/loop_control.hpp - what other threads touch of a loop: its inbox, its wake descriptor, its closed flag
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/core/config.hpp>
+#include <ferry/core/executor.hpp>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <system_error>
+#include <utility>
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Reference-counted, so that it outlives its loop: a late post finds it closed instead of finding freed memory.
+///
+/// Thread-safety  push(), wake() and the reference count: any thread that holds a reference. The rest: the loop's.
+///
+/// Why no wake-up is lost: push() links the node, then reads sleeping_; prepare_sleep() sets sleeping_, then reads the
+/// inbox. Both have a sequentially consistent fence between the two, so at least one of them sees the other's write:
+/// either the loop finds the node and does not sleep, or the pusher finds it sleeping and writes to the descriptor.
+/// Why a node is run once: the inbox is taken whole, by exchange, by the only thread that takes. After push() the node
+/// belongs to the loop; the pusher goes on only with its own reference to this block.
+class loop_control {
+public:
+    loop_control() = default;
+    loop_control(const loop_control&) = delete;
+    loop_control& operator=(const loop_control&) = delete;
+
+    void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+    void release() noexcept {
+        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    }
+
+    /// Hands new work to the loop. False, and the node stays the caller's, once the loop is closing.
+    [[nodiscard]] bool push_new(ready_node& node) noexcept {
+        return !closed_.load(std::memory_order_acquire) && push(node);
+    }
+    /// Hands a node to the loop, which runs it on its own thread after what is ready there. A loop that is closing
+    /// still takes the nodes of its own waiting tasks; false, and the node stays the caller's, once all of them have
+    /// ended.
+    [[nodiscard]] bool push(ready_node& node) noexcept {
+        ready_node* head = inbox_.load(std::memory_order_relaxed);
+        do {
+            if (head == sealed_mark()) return false;
+            node.next = head;
+        } while (!inbox_.compare_exchange_weak(head, &node, std::memory_order_release, std::memory_order_relaxed));
+        wake();
+        return true;
+    }
+    void wake() noexcept {
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        if (sleeping_.load(std::memory_order_relaxed) && sleeping_.exchange(false, std::memory_order_relaxed)) signal();
+    }
+
+    // The loop's side.
+    /// Everything pushed so far, oldest first.
+    [[nodiscard]] ready_node* take() noexcept {
+        if (!has_mail()) return nullptr;
+        return oldest_first(inbox_.exchange(nullptr, std::memory_order_acquire));
+    }
+    void refuse_new_work() noexcept { closed_.store(true, std::memory_order_release); }
+    /// Refuses everything from now on; returns what was pushed before.
+    [[nodiscard]] ready_node* seal() noexcept {
+        return oldest_first(inbox_.exchange(sealed_mark(), std::memory_order_acq_rel));
+    }
+    [[nodiscard]] bool has_mail() const noexcept {
+        ready_node* const head = inbox_.load(std::memory_order_relaxed);
+        return head != nullptr && head != sealed_mark();
+    }
+    /// Announces that the loop is about to sleep. False when it must not: something arrived meanwhile.
+    [[nodiscard]] bool prepare_sleep() noexcept {
+        sleeping_.store(true, std::memory_order_relaxed);
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        if (!has_mail()) return true;
+        sleeping_.store(false, std::memory_order_relaxed);
+        return false;
+    }
+    void end_sleep() noexcept { sleeping_.store(false, std::memory_order_relaxed); }
+
+    /// The descriptor that wake() writes to; made on first use, which is before the loop's first sleep.
+    [[nodiscard]] int wake_descriptor() {
+        int descriptor = wake_descriptor_.load(std::memory_order_relaxed);
+        if (descriptor < 0) {
+            descriptor = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+            if (descriptor < 0) throw std::system_error(errno, std::system_category(), "ferry: eventfd");
+            wake_descriptor_.store(descriptor, std::memory_order_release);
+        }
+        return descriptor;
+    }
+
+private:
+    ~loop_control() {
+        const int descriptor = wake_descriptor_.load(std::memory_order_relaxed);
+        if (descriptor >= 0) ::close(descriptor);
+    }
+
+    static ready_node* sealed_mark() noexcept {
+        static constinit ready_node mark;
+        return &mark;
+    }
+    static ready_node* oldest_first(ready_node* newest) noexcept {
+        ready_node* result = nullptr;
+        while (newest != nullptr) {
+            ready_node* const next = newest->next;
+            newest->next = std::exchange(result, newest);
+            newest = next;
+        }
+        return result;
+    }
+    void signal() noexcept {
+        const std::uint64_t one = 1;
+        // It fails only when the counter is about to overflow, and then the descriptor is readable anyway.
+        [[maybe_unused]] const auto written =
+            ::write(wake_descriptor_.load(std::memory_order_acquire), &one, sizeof one);
+    }
+
+    std::atomic<std::uint32_t> references_{1};
+    std::atomic<bool> sleeping_{false};
+    std::atomic<bool> closed_{false};
+    std::atomic<int> wake_descriptor_{-1};
+    std::atomic<ready_node*> inbox_{nullptr};  // newest first; sealed_mark() in the end
+};
+
+/// A counted reference to a loop_control.
+class loop_reference {
+public:
+    loop_reference() noexcept = default;
+    explicit loop_reference(loop_control& control) noexcept : control_(&control) { control.retain(); }
+    loop_reference(const loop_reference& other) noexcept : control_(other.control_) {
+        if (control_ != nullptr) control_->retain();
+    }
+    loop_reference(loop_reference&& other) noexcept : control_(std::exchange(other.control_, nullptr)) {}
+    loop_reference& operator=(loop_reference other) noexcept {
+        std::swap(control_, other.control_);
+        return *this;
+    }
+    ~loop_reference() {
+        if (control_ != nullptr) control_->release();
+    }
+    [[nodiscard]] loop_control* get() const noexcept { return control_; }
+    loop_control* operator->() const noexcept { return control_; }
+    explicit operator bool() const noexcept { return control_ != nullptr; }
+
+private:
+    loop_control* control_ = nullptr;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI

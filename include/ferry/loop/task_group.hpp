@@ -1,0 +1,201 @@
+// ferry/loop/task_group.hpp - child tasks that end before their parent goes on
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/core/config.hpp>
+#include <ferry/core/exception_handlers.hpp>
+#include <ferry/core/rooted_task.hpp>
+#include <ferry/core/temporaries.hpp>
+#include <ferry/loop/spawn.hpp>
+
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <type_traits>
+#include <utility>
+
+namespace ferry::inline FERRY_ABI {
+/// Starts children inside with_task_group, which does not return before all of them have ended.
+///
+/// Ownership      Owns its children. It lives in the frame of with_task_group; children may keep a reference to it and
+///                start siblings.
+/// Thread-safety  None: its loop's thread.
+/// Errors         The first child that throws cancels the body and the other children; with_task_group throws what it
+///                threw. Failures after that go to the suppressed-exception handler.
+class task_group {
+public:
+    explicit task_group(detail::logical_task& parent) noexcept
+        : join_(parent), scope_(parent, &parent.scope()), parent_(parent) {
+        parent.enter(scope_);
+    }
+    ~task_group() { parent_.leave(scope_); }
+    task_group(const task_group&) = delete;
+    task_group& operator=(const task_group&) = delete;
+
+    /// Schedules a child: it starts on a later turn, never inside this call. Its value is dropped.
+    template <awaitable Awaitable>
+    void start(Awaitable child);
+    /// The same for a function and its arguments, which are kept until the child has ended.
+    template <class Fn, class... Args>
+    requires(!awaitable<Fn>) void start(Fn&& fn, Args&&... args);
+
+    /// Cancels the body and all children. If nothing else goes wrong, with_task_group then returns normally where its
+    /// body returns void, and throws `cancelled` where it owes a value.
+    void cancel() noexcept { scope_.cancel(); }
+
+    /// Children that have not ended.
+    [[nodiscard]] std::size_t size() const noexcept { return running_; }
+
+private:
+    template <class T>
+    class child;
+    template <class Fn, class... Args>
+    friend auto with_task_group(Fn&& fn, Args&&... args);
+    template <class T, class Fn, class... Args>
+    friend task<T> run_task_group(Fn fn, Args... args);
+
+    /// The parent's wait for the children. It is no checkpoint, and a cancellation does not end it: the children are
+    /// below scope_, so the cancellation has reached them.
+    class join_wait : public detail::waiter {
+    public:
+        explicit join_wait(detail::logical_task& parent) noexcept : waiter([](waiter&) noexcept {}) { bind(parent); }
+    };
+    class join_awaiter {
+    public:
+        using native_awaitable = void;
+        explicit join_awaiter(task_group& group) noexcept : group_(group) {}
+        [[nodiscard]] bool await_ready() const noexcept { return group_.running_ == 0; }
+        template <class Promise>
+        void await_suspend(std::coroutine_handle<Promise> frame) const noexcept {
+            group_.parent_.suspend_at(frame);
+            group_.parent_.wait_in(group_.join_, "with_task_group");
+        }
+        void await_resume() const noexcept {}
+
+    private:
+        task_group& group_;
+    };
+
+    join_awaiter join() noexcept { return join_awaiter(*this); }
+    void child_ended(const std::exception_ptr& error, const char* name) noexcept;
+    void fail(const std::exception_ptr& error, const char* name) noexcept;
+    void rethrow_failure() const {
+        if (failure_ != nullptr) std::rethrow_exception(failure_);
+    }
+    /// Was the body's `cancelled` caused by this group?
+    [[nodiscard]] bool cancelled_itself() const noexcept {
+        return scope_.requested() && !scope_.cancelled_from_outside();
+    }
+
+    join_wait join_;
+    detail::cancel_scope scope_;
+    detail::logical_task& parent_;
+    std::size_t running_ = 0;
+    std::exception_ptr failure_;
+};
+
+/// Calls fn(group, args...), a coroutine, and awaits it and every child it started in the group.
+///
+///     co_await ferry::with_task_group([&](ferry::task_group& group) -> ferry::task<> {
+///         for (auto& peer : peers) group.start(poll(peer));
+///         co_await until_enough();
+///         group.cancel();
+///     });
+///
+/// fn and args are kept for the whole time, so a lambda that captures is safe here.
+template <class Fn, class... Args>
+auto with_task_group(Fn&& fn, Args&&... args);
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+template <class T>
+class task_group::child final : public detail::rooted_task<T> {
+public:
+    child(task_group& group, task<T> body)
+        : detail::rooted_task<T>(group.parent_.owner(), &group.scope_, &finished, std::move(body)), group_(group) {}
+    static void* operator new(std::size_t size) { return detail::frame_allocator::allocate(size); }
+    static void operator delete(void* block, std::size_t size) noexcept {
+        detail::frame_allocator::deallocate(block, size);
+    }
+
+private:
+    static void finished(detail::logical_task& base) noexcept {
+        child& self = static_cast<child&>(base);
+        task_group& group = self.group_;
+        const std::exception_ptr error = self.outcome().has_exception() ? self.outcome().exception() : nullptr;
+        const char* const name = self.name();
+        delete &self;
+        group.child_ended(error, name);
+    }
+    task_group& group_;
+};
+
+template <awaitable Awaitable>
+void task_group::start(Awaitable what) {
+    using T = detail::await_result<Awaitable>;
+    auto* const made = new child<T>(*this, detail::to_task(std::move(what)));
+    ++running_;
+    parent_.owner().schedule(*made);
+}
+
+template <class Fn, class... Args>
+requires(!awaitable<Fn>) void task_group::start(Fn&& fn, Args&&... args) {
+    detail::refuse_unsafe_temporaries<Fn&&, Args&&...>();
+    start(detail::call_stored<detail::stored_type<Fn>, detail::stored_type<Args>...>(std::forward<Fn>(fn),
+                                                                                     std::forward<Args>(args)...));
+}
+
+inline void task_group::child_ended(const std::exception_ptr& error, const char* name) noexcept {
+    if (error != nullptr) fail(error, name);
+    if (--running_ != 0 || parent_.wait() != &join_) return;
+    parent_.end_wait();
+    parent_.owner().run_next(parent_);
+}
+
+inline void task_group::fail(const std::exception_ptr& error, const char* name) noexcept {
+    try {
+        std::rethrow_exception(error);
+    } catch (const cancelled&) {
+        if (scope_.cancelled()) return;  // what it was told to end in
+        if (failure_ == nullptr) failure_ = error;
+    } catch (...) {
+        if (failure_ == nullptr) {
+            failure_ = error;
+        } else {
+            detail::report_suppressed(error, name);
+        }
+    }
+    scope_.cancel();
+}
+
+template <class T, class Fn, class... Args>
+task<T> run_task_group(Fn fn, Args... args) {
+    detail::logical_task& self = co_await detail::current_task();
+    task_group group(self);
+    detail::result<T> body;
+    try {
+        if constexpr (std::is_void_v<T>) {
+            co_await std::invoke(fn, group, args...);
+            body.set_value();
+        } else {
+            body.set_value(co_await std::invoke(fn, group, args...));
+        }
+    } catch (...) {
+        body.set_exception(std::current_exception());
+        group.fail(body.exception(), self.name());
+    }
+    co_await group.join();
+    group.rethrow_failure();
+    if constexpr (std::is_void_v<T>) {
+        if (body.has_exception() && group.cancelled_itself()) co_return;
+    }
+    co_return body.take();
+}
+
+template <class Fn, class... Args>
+auto with_task_group(Fn&& fn, Args&&... args) {
+    detail::refuse_unsafe_temporaries<Fn&&, Args&&...>();
+    using body = std::invoke_result_t<detail::stored_type<Fn>&, task_group&, detail::stored_type<Args>&...>;
+    return run_task_group<detail::await_result<body>, detail::stored_type<Fn>, detail::stored_type<Args>...>(
+        std::forward<Fn>(fn), std::forward<Args>(args)...);
+}
+}  // namespace ferry::inline FERRY_ABI

@@ -1,0 +1,58 @@
+// ferry/loop/timeout.hpp - a limit on how long an awaitable may take
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/core/cancellation.hpp>
+#include <ferry/core/config.hpp>
+#include <ferry/core/error.hpp>
+#include <ferry/core/task.hpp>
+#include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/timer_queue.hpp>
+
+#include <chrono>
+#include <string>
+#include <utility>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// A cancel scope with a deadline, inside a logical task.
+class deadline_scope : public cancel_scope, private timer_node {
+public:
+    deadline_scope(logical_task& task, std::chrono::nanoseconds limit)
+        : cancel_scope(task, &task.scope()), timer_node(&fire), task_(task) {
+        event_loop& loop = event_loop::of(task);
+        loop.timers().arm(*this, loop.now() + limit);
+        task.enter(*this);
+    }
+    ~deadline_scope() {
+        task_.leave(*this);
+        event_loop::of(task_).timers().disarm(*this);
+    }
+    /// Is it this deadline, and nothing around it, that ended what is inside?
+    [[nodiscard]] bool expired() const noexcept { return requested() && !cancelled_from_outside(); }
+
+private:
+    static void fire(timer_node& node) noexcept { static_cast<deadline_scope&>(node).cancel(); }
+    logical_task& task_;
+};
+}  // namespace detail
+
+/// Awaits `what` inside a cancel scope that is cancelled after `limit`.
+///
+/// If it yields a value, even late, the value is delivered. If it ends in `cancelled` and the deadline was the reason,
+/// timeout_error is thrown; if the task around it was cancelled too, `cancelled` goes on.
+/// The awaitable stays in the same logical task: context and borrowed results pass through.
+template <class Rep, class Period, awaitable Awaitable>
+task<detail::await_result<Awaitable>> timeout(std::chrono::duration<Rep, Period> limit, Awaitable what) {
+    detail::logical_task& self = co_await detail::current_task();
+    detail::deadline_scope scope(self, std::chrono::ceil<std::chrono::nanoseconds>(limit));
+    try {
+        co_return co_await std::move(what);
+    } catch (const cancelled&) {
+        if (!scope.expired()) throw;
+    }
+    const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(limit).count();
+    throw timeout_error("timeout: task " + detail::short_name(self.name()) + " did not get its result within " +
+                        std::to_string(milliseconds) + " ms");
+}
+}  // namespace ferry::inline FERRY_ABI
