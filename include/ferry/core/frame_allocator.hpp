@@ -103,6 +103,7 @@ inline bool frame_allocator::may_keep(thread_state& self, std::size_t index) noe
 
 inline void frame_allocator::release_lists() noexcept {
     thread_state& self = this_thread();
+    self.frames_hook.run = nullptr;  // a hook that runs later may free frames, and registers this one again
     for (std::size_t index = 0; index < thread_state::frame_classes; ++index) {
         while (free_block* block = self.frames[index]) {
             if (__asan_unpoison_memory_region != nullptr) {

@@ -41,7 +41,8 @@ struct thread_state {
     const allow_blocking* allowance = nullptr;  // innermost allow_blocking scope
     loop_control* home = nullptr;               // a pool worker: the loop whose to_thread entered it
     event_loop* private_loop = nullptr;         // what block_on drives here when there is no other loop
-    const char* thread_name = nullptr;          // "pool/3", "loop_thread"; null for a thread not ours
+    thread_exit_hook private_loop_hook;
+    const char* thread_name = nullptr;  // "pool/3", "loop_thread"; null for a thread not ours
     thread_exit_hook* exit_hooks = nullptr;
 };
 

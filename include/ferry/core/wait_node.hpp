@@ -116,6 +116,7 @@ inline wait_node* wait_node::refill() {
 
 inline void wait_node::release_cache() noexcept {
     thread_state& self = this_thread();
+    self.wait_nodes_hook.run = nullptr;  // a hook that runs later may release nodes, and registers this one again
     const std::lock_guard lock(shared().mutex);
     while (wait_node* node = self.wait_nodes) {
         self.wait_nodes = node->next_;

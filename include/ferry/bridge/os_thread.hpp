@@ -1,0 +1,106 @@
+// ferry/bridge/os_thread.hpp - starting and joining threads, without <thread>
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/core/config.hpp>
+#include <ferry/core/this_thread.hpp>
+#include <ferry/deadlock/park.hpp>
+#include <ferry/deadlock/report.hpp>
+
+#include <atomic>
+#include <mutex>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include <pthread.h>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Starts body(argument) on a new thread that bears the name (15 letters of it in `ps -L`). Throws std::system_error.
+inline pthread_t start_thread(void (*body)(void*) noexcept, void* argument, const std::string& name) {
+    class start_block {
+    public:
+        start_block(void (*what)(void*) noexcept, void* with) noexcept : what_(what), with_(with) {}
+        static void* run(void* self) {
+            const start_block call = *static_cast<start_block*>(self);
+            delete static_cast<start_block*>(self);
+            call.what_(call.with_);
+            return nullptr;
+        }
+
+    private:
+        void (*what_)(void*) noexcept;
+        void* with_;
+    };
+    start_block* const block = new start_block(body, argument);
+    pthread_t thread{};
+    if (const int error = ::pthread_create(&thread, nullptr, &start_block::run, block); error != 0) {
+        delete block;
+        throw std::system_error(error, std::system_category(), "ferry: cannot start thread " + name);
+    }
+    ::pthread_setname_np(thread, name.substr(0, 15).c_str());
+    return thread;
+}
+
+/// Joins threads for those who must not block: destructors that run inside a loop's turn, or on the thread to be
+/// joined.
+///
+/// Thread-safety  join_later() may be called on any thread; one thread, started on first use, does the joining. Both it
+///                and this object live until the process ends.
+class reaper {
+public:
+    static void join_later(pthread_t thread) {
+        reaper& self = instance();
+        const std::lock_guard lock(self.mutex_);
+        self.waiting_.push_back(thread);
+        if (self.parker_ == nullptr && !self.started_) {
+            self.started_ = true;
+            ::pthread_detach(start_thread(&work, &self, "ferry-reaper"));
+        }
+        if (self.parker_ != nullptr) self.parker_->unpark();
+    }
+
+private:
+    static reaper& instance() {
+        static reaper* const made = new reaper;
+        return *made;
+    }
+    static void work(void* argument) noexcept {
+        reaper& self = *static_cast<reaper*>(argument);
+        for (;;) {
+            std::vector<pthread_t> batch;
+            {
+                const std::lock_guard lock(self.mutex_);
+                self.parker_ = &thread_parker::of_this_thread();
+                batch.swap(self.waiting_);
+            }
+            for (pthread_t thread : batch) ::pthread_join(thread, nullptr);
+            if (batch.empty()) thread_parker::of_this_thread().park();
+        }
+    }
+
+    std::mutex mutex_;  // guards everything below
+    std::vector<pthread_t> waiting_;
+    thread_parker* parker_ = nullptr;
+    bool started_ = false;
+};
+
+/// Joins, unless this thread is inside a loop's turn, where a join would stop that loop: then the reaper joins, and a
+/// report says so, once for each kind of object. The thread must have been told to end.
+inline void join_or_hand_over(pthread_t thread, std::atomic<bool>& reported, const char* what) {
+    const thread_state& self = this_thread();
+    if (::pthread_equal(thread, ::pthread_self()) != 0) return reaper::join_later(thread);
+    if (self.turn == nullptr || self.allowance != nullptr) {
+        ::pthread_join(thread, nullptr);
+        return;
+    }
+    reaper::join_later(thread);
+    if (reported.exchange(true, std::memory_order_relaxed)) return;
+    report(
+        std::string("ferry: a ") + what +
+        " is destroyed inside a turn of a loop; its threads end in the background. Destroy it outside of the loop, or "
+        "with to_thread, to know when they have ended");
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
