@@ -5,6 +5,7 @@
 #include <ferry/core/awaitable.hpp>
 #include <ferry/core/config.hpp>
 #include <ferry/core/error.hpp>
+#include <ferry/core/invoke.hpp>
 #include <ferry/core/result.hpp>
 #include <ferry/core/rooted_task.hpp>
 #include <ferry/core/temporaries.hpp>
@@ -15,8 +16,8 @@
 #include <ferry/loop/spawn.hpp>
 
 #include <atomic>
+#include <concepts>
 #include <exception>
-#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -209,7 +210,7 @@ public:
     auto operator()(Args&&... args) {
         static_assert(awaitable<std::invoke_result_t<Fn&, Args...>>,
                       "this function is not asynchronous: call it, it needs no loop");
-        return block_on(std::invoke(fn_, std::forward<Args>(args)...));
+        return block_on(detail::invoke(fn_, std::forward<Args>(args)...));
     }
 
 private:

@@ -6,14 +6,15 @@
 #include <ferry/core/awaitable.hpp>
 #include <ferry/core/config.hpp>
 #include <ferry/core/error.hpp>
+#include <ferry/core/invoke.hpp>
 #include <ferry/core/result.hpp>
 #include <ferry/core/temporaries.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/loop_control.hpp>
 
+#include <concepts>
 #include <cstddef>
 #include <exception>
-#include <functional>
 #include <memory>
 #include <string>
 #include <tuple>
@@ -161,7 +162,7 @@ private:
         explicit shared_call(std::shared_ptr<Fn> fn) noexcept : fn_(std::move(fn)) {}
         template <class... Args>
         decltype(auto) operator()(Args&&... args) const {
-            return std::invoke(*fn_, std::forward<Args>(args)...);
+            return detail::invoke(*fn_, std::forward<Args>(args)...);
         }
 
     private:

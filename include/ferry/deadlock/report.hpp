@@ -56,7 +56,13 @@ inline std::string short_name(const char* name) {
         if (before == '<') --depth;
         if (before == ' ' && depth == 0) break;
     }
-    return std::string(text.substr(begin, end - begin));
+    std::string result(text.substr(begin, end - begin));
+    for (const std::string_view noise : {"ferry::v0::", "ferry::v0_debug::"}) {  // the ABI tag says nothing to a reader
+        for (std::size_t at = result.find(noise); at != std::string::npos; at = result.find(noise, at)) {
+            result.replace(at, noise.size(), "ferry::");
+        }
+    }
+    return result;
 }
 }  // namespace detail
 

@@ -4,6 +4,7 @@
 
 #include <ferry/core/config.hpp>
 #include <ferry/core/error.hpp>
+#include <ferry/core/exception_handlers.hpp>
 #include <ferry/core/rooted_task.hpp>
 #include <ferry/deadlock/park.hpp>
 #include <ferry/loop/epoll_poller.hpp>
@@ -73,13 +74,15 @@ public:
     detail::await_result<Awaitable> run(Awaitable what);
     /// Turns until stop().
     void run();
-    /// One turn that waits at most `max_wait` for something to do. Leaves the loop so that a post makes native_handle()
-    /// readable: embed it by polling that descriptor until next_deadline().
+    /// Waits at most `max_wait` for something to do, then does one turn of it. Leaves the loop so that a post makes
+    /// native_handle() readable: embed it by polling that descriptor until next_deadline().
     void run_once(std::chrono::nanoseconds max_wait = std::chrono::nanoseconds(0));
     /// Turns until nothing is ready and no thread works for this loop. Does not wait for timers or descriptors.
     void run_until_idle();
     /// Makes run() return after the current turn. Tasks stay where they are.
     void stop() noexcept;
+    /// Cancels every task that the loop owns, and turns until all have ended. New ones may be started afterwards.
+    void cancel_tasks();
     /// Refuses new work, cancels every task, and turns until all have ended.
     void close();
 
@@ -88,6 +91,11 @@ public:
     void post(Fn fn);
 
     [[nodiscard]] time_point now() const noexcept { return poller_->now(); }
+    /// now() + duration, or time_point::max() ("never") where that lies beyond the clock.
+    [[nodiscard]] time_point deadline_after(std::chrono::nanoseconds duration) const noexcept {
+        const time_point start = now();
+        return duration < time_point::max() - start ? start + duration : time_point::max();
+    }
     [[nodiscard]] time_point next_deadline() const noexcept {
         return has_ready() || control_->has_mail() ? time_point::min() : timers_.next();
     }
@@ -127,10 +135,7 @@ public:
         owned_.push_back(task);
         return true;
     }
-    void disown(detail::owned_task& task) noexcept {
-        owned_.erase(task);
-        if (closing_ && owned_.empty()) turn_is_last_ = true;
-    }
+    void disown(detail::owned_task& task) noexcept { owned_.erase(task); }
     [[nodiscard]] bool closing() const noexcept { return closing_; }
 
 private:
@@ -143,11 +148,15 @@ private:
     };
 
     explicit event_loop(poller* given);
-    void turn(time_point until) noexcept;
+    // A turn is work(), then poll(). Whoever turns until something has happened asks in between, so that the loop never
+    // sleeps on what its work has just finished.
+    void work() noexcept;
+    void poll(time_point until, bool heeds_stop = false) noexcept;
     [[nodiscard]] bool has_work() const noexcept {
         return !owned_.empty() || has_ready() || control_->has_mail() || turn_end_ != nullptr;
     }
     void run_turn_end() noexcept;
+    void end_tasks() noexcept;
     void schedule_all(detail::ready_node* nodes) noexcept;
     void prepare_wake_descriptor();
 
@@ -161,7 +170,6 @@ private:
     std::unique_ptr<char[]> read_buffer_;
     std::size_t outside_work_ = 0;
     bool closing_ = false;
-    bool turn_is_last_ = false;  // what run() or close() waits for has happened: do not sleep
     std::atomic<bool> stop_requested_{false};
 };
 
@@ -207,10 +215,7 @@ detail::await_result<Awaitable> event_loop::run(Awaitable what) {
         main_task(event_loop& loop, task<T> body)
             : detail::rooted_task<T>(
                   loop, nullptr,
-                  [](detail::logical_task& self) noexcept {
-                      static_cast<main_task&>(self).ended_ = true;
-                      event_loop::of(self).turn_is_last_ = true;
-                  },
+                  [](detail::logical_task& self) noexcept { static_cast<main_task&>(self).ended_ = true; },
                   std::move(body)) {}
         [[nodiscard]] bool ended() const noexcept { return ended_; }
 
@@ -223,7 +228,7 @@ detail::await_result<Awaitable> event_loop::run(Awaitable what) {
         detail::check_own_wait("event_loop::run", main.name(), this);
         const turn_guard inside(*this);
         schedule(main);
-        while (!main.ended()) turn(time_point::max());
+        for (work(); !main.ended(); work()) poll(time_point::max());
     }
     return main.outcome().take();
 }
@@ -231,22 +236,27 @@ detail::await_result<Awaitable> event_loop::run(Awaitable what) {
 inline void event_loop::run() {
     detail::check_own_wait("event_loop::run", "loop", this);
     const turn_guard inside(*this);
-    while (!stop_requested_.exchange(false, std::memory_order_acquire)) turn(time_point::max());
+    while (!stop_requested_.exchange(false, std::memory_order_acquire)) {
+        work();
+        poll(time_point::max(), true);
+    }
 }
 
 inline void event_loop::run_once(std::chrono::nanoseconds max_wait) {
     detail::check_own_wait("event_loop::run_once", "loop", this);
     const turn_guard inside(*this);
     prepare_wake_descriptor();
-    turn(max_wait.count() <= 0 ? time_point::min() : now() + max_wait);
-    if (!control_->prepare_sleep()) control_->wake();
+    poll(max_wait.count() <= 0 ? time_point::min() : deadline_after(max_wait));
+    work();
+    control_->leave_asleep();
 }
 
 inline void event_loop::run_until_idle() {
     detail::check_own_wait("event_loop::run_until_idle", "loop", this);
     const turn_guard inside(*this);
     do {
-        turn(outside_work_ > 0 ? time_point::max() : time_point::min());
+        work();
+        poll(outside_work_ > 0 ? time_point::max() : time_point::min());
     } while (has_ready() || control_->has_mail() || outside_work_ > 0 || timers_.next() <= now());
 }
 
@@ -256,16 +266,30 @@ inline void event_loop::stop() noexcept {
     keep->wake();
 }
 
+inline void event_loop::cancel_tasks() {
+    detail::check_own_wait("event_loop::cancel_tasks", "loop", this);
+    const turn_guard inside(*this);
+    end_tasks();
+}
+
+/// Tasks that are spawned meanwhile are cancelled too, so this ends unless a task refuses to.
+inline void event_loop::end_tasks() noexcept {
+    while (has_work()) {
+        for (detail::owned_task* task = owned_.front(); task != nullptr; task = owned_.next(*task)) task->cancel();
+        work();
+        if (has_work()) poll(time_point::max());
+    }
+}
+
 inline void event_loop::close() {
     if (closing_) return;
     if (has_work() || current() == this) detail::check_own_wait("event_loop::close", "loop", this);
     const turn_guard inside(*this);
     closing_ = true;
     control_->refuse_new_work();
-    for (detail::owned_task* task = owned_.front(); task != nullptr; task = owned_.next(*task)) task->cancel();
-    while (has_work()) turn(time_point::max());
+    end_tasks();
     schedule_all(control_->seal());  // what was on its way when new work was refused
-    while (has_work()) turn(time_point::max());
+    end_tasks();
 }
 
 template <class Fn>
@@ -303,19 +327,22 @@ inline void event_loop::forget_turn_end(detail::turn_end_node& node) noexcept {
     *link = node.next;
 }
 
-/// One turn, which may sleep until `until` when nothing is ready. A kernel that refuses even an epoll or event
-/// descriptor leaves no way to wait for the tasks that are under way, nor to unwind them: the program ends with that
-/// error's text.
-inline void event_loop::turn(time_point until) noexcept {
+inline void event_loop::work() noexcept {
     schedule_all(control_->take());
     if (!timers_.empty()) timers_.fire_due(now(), batch);
     run_ready(batch);
     run_turn_end();
-    if (std::exchange(turn_is_last_, false)) return;
+}
+
+/// May sleep until `until` when nothing is ready. A kernel that refuses even an epoll or event descriptor leaves no way
+/// to wait for the tasks that are under way, nor to unwind them: the program ends with that error's text.
+inline void event_loop::poll(time_point until, bool heeds_stop) noexcept {
     if (has_ready() || control_->has_mail() || timers_.next() <= until) until = next_deadline();
     if (until == time_point::min() && !wake_watch_) return;  // nothing to poll: no descriptor, no sleep
     prepare_wake_descriptor();
-    if (until != time_point::min() && (stop_requested_.load(std::memory_order_acquire) || !control_->prepare_sleep())) {
+    // Asked after prepare_sleep(): a stop() that comes later finds the loop asleep and wakes it.
+    if (until != time_point::min() &&
+        (!control_->prepare_sleep() || (heeds_stop && stop_requested_.load(std::memory_order_acquire)))) {
         until = time_point::min();
     }
     poller_->wait(until, outside_work_ > 0);
@@ -323,14 +350,11 @@ inline void event_loop::turn(time_point until) noexcept {
 }
 
 inline void event_loop::run_turn_end() noexcept {
-    while (turn_end_ != nullptr) {
-        detail::ready_node* node = std::exchange(turn_end_, nullptr);
-        while (node != nullptr) {
-            detail::turn_end_node& due = static_cast<detail::turn_end_node&>(*node);
-            node = node->next;
-            due.linked = false;
-            due.run(due);
-        }
+    while (turn_end_ != nullptr) {  // one by one: a node that runs may make the loop forget any other
+        detail::turn_end_node& due = static_cast<detail::turn_end_node&>(*turn_end_);
+        turn_end_ = due.next;
+        due.linked = false;
+        due.run(due);
     }
 }
 

@@ -112,6 +112,8 @@ public:
         received_ = true;
         return outcome_.take();
     }
+    /// The outcome may go unreceived without a report.
+    void excuse() noexcept { received_ = true; }
     [[nodiscard]] const char* name() const noexcept { return name_; }
     void release() noexcept {
         if (!drop()) return;
@@ -218,6 +220,12 @@ public:
         state_->complete();
     }
 
+    /// For ferry: an answer instead of a result (closed, broken). It is no task's failure: if nobody receives it, it is
+    /// not reported.
+    void refuse(std::exception_ptr answer) noexcept {
+        state_->excuse();
+        set_exception(std::move(answer));
+    }
     /// For ferry: the producer is a task of that loop, known by that name.
     promise(const detail::executor* producer, const char* name)
         : state_(new detail::shared_result<T>(producer, name)) {}
@@ -289,7 +297,7 @@ template <class T>
 promise<T>::~promise() {
     if (state_ == nullptr) return;
     if (state_->outcome().empty()) {
-        set_exception(std::make_exception_ptr(broken_promise("a promise was destroyed without a result")));
+        refuse(std::make_exception_ptr(broken_promise("a promise was destroyed without a result")));
     }
     state_->release();
 }

@@ -80,6 +80,13 @@ public:
         sleeping_.store(false, std::memory_order_relaxed);
         return false;
     }
+    /// The loop's thread goes elsewhere between two turns: from now on a push signals the descriptor, as what has arrived
+    /// already does.
+    void leave_asleep() noexcept {
+        if (prepare_sleep()) return;
+        sleeping_.store(true, std::memory_order_relaxed);
+        wake();
+    }
     void end_sleep() noexcept { sleeping_.store(false, std::memory_order_relaxed); }
 
     /// The descriptor that wake() writes to; made on first use, which is before the loop's first sleep.

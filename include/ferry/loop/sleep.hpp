@@ -7,7 +7,6 @@
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/timer_queue.hpp>
 
-#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -23,8 +22,7 @@ public:
     bool try_complete() noexcept { return false; }
     void link() noexcept {
         event_loop& loop = event_loop::of(task());
-        const auto room = event_loop::time_point::max() - loop.now();  // a sleep for ever must not overflow
-        loop.timers().arm(*this, from_now_ ? loop.now() + std::min(duration_, room) : until_);
+        loop.timers().arm(*this, from_now_ ? loop.deadline_after(duration_) : until_);
     }
     static void withdraw(detail::waiter& self) noexcept {
         sleep_awaiter& sleeping = static_cast<sleep_awaiter&>(self);

@@ -3,18 +3,30 @@
 #pragma once
 
 #include <ferry/core/config.hpp>
+#include <ferry/core/invoke.hpp>
 #include <ferry/core/rooted_task.hpp>
 #include <ferry/core/temporaries.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/future.hpp>
 
 #include <exception>
-#include <functional>
 #include <type_traits>
 #include <utility>
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
+/// What an observer outside of the loop gets for a task that was cancelled because its loop closed.
+inline std::exception_ptr closed_if_cancelled(const std::exception_ptr& error, const char* name) noexcept {
+    try {
+        std::rethrow_exception(error);
+    } catch (const cancelled&) {
+        return std::make_exception_ptr(
+            closed_error("task " + short_name(name) + " was cancelled: its loop was closed"));
+    } catch (...) {
+        return error;
+    }
+}
+
 /// A spawned task: owned by its loop from the moment it is scheduled, it destroys itself when it has ended.
 template <class T>
 class spawned final : public rooted_task<T>, public owned_task {
@@ -45,13 +57,19 @@ private:
     }
     void cancel() noexcept override { this->root_scope().cancel(); }
     void refuse() noexcept override {
-        promise_.set_exception(std::make_exception_ptr(
+        promise_.refuse(std::make_exception_ptr(
             closed_error("task " + short_name(this->name()) + " did not start: its loop is closed")));
     }
     void deliver() noexcept {
         result<T>& outcome = this->outcome();
         if (outcome.has_exception()) {
-            promise_.set_exception(loop_.closing() ? closed_if_cancelled(outcome.exception()) : outcome.exception());
+            const std::exception_ptr& error = outcome.exception();
+            const std::exception_ptr answer = loop_.closing() ? closed_if_cancelled(error, this->name()) : error;
+            if (answer == error) {
+                promise_.set_exception(answer);
+            } else {
+                promise_.refuse(answer);
+            }
         } else if constexpr (std::is_void_v<T>) {
             promise_.set_value();
         } else {
@@ -62,16 +80,6 @@ private:
             }
         }
     }
-    std::exception_ptr closed_if_cancelled(const std::exception_ptr& error) noexcept {
-        try {
-            std::rethrow_exception(error);
-        } catch (const cancelled&) {
-            return std::make_exception_ptr(
-                closed_error("task " + short_name(this->name()) + " was cancelled: its loop was closed"));
-        } catch (...) {
-            return error;
-        }
-    }
 
     promise<T> promise_;
     event_loop& loop_;
@@ -80,7 +88,7 @@ private:
 /// Keeps fn and its arguments in a frame for as long as the coroutine that fn makes runs.
 template <class Fn, class... Args>
 task<await_result<std::invoke_result_t<Fn&, Args&...>>> call_stored(Fn fn, Args... args) {
-    auto body = to_task(std::invoke(fn, args...));
+    auto body = to_task(detail::invoke(fn, args...));
     logical_task& self = co_await current_task();
     self.rename(body.name());
     co_return co_await std::move(body);
@@ -119,7 +127,7 @@ requires(!awaitable<Fn>) auto spawn(event_loop& loop, Fn&& fn, Args&&... args) {
 
 /// On the loop whose turn this is.
 template <class First, class... Rest>
-requires(!std::is_same_v<std::remove_cvref_t<First>, event_loop>) auto spawn(First&& first, Rest&&... rest) {
+requires(!std::is_base_of_v<event_loop, std::remove_cvref_t<First>>) auto spawn(First&& first, Rest&&... rest) {
     FERRY_ASSERT(event_loop::current() != nullptr, "spawn outside of a loop's turn: name the loop, spawn(loop, ...)");
     return spawn(*event_loop::current(), std::forward<First>(first), std::forward<Rest>(rest)...);
 }

@@ -4,13 +4,13 @@
 
 #include <ferry/core/config.hpp>
 #include <ferry/core/exception_handlers.hpp>
+#include <ferry/core/invoke.hpp>
 #include <ferry/core/rooted_task.hpp>
 #include <ferry/core/temporaries.hpp>
 #include <ferry/loop/spawn.hpp>
 
 #include <cstddef>
 #include <exception>
-#include <functional>
 #include <type_traits>
 #include <utility>
 
@@ -174,10 +174,10 @@ task<T> run_task_group(Fn fn, Args... args) {
     detail::result<T> body;
     try {
         if constexpr (std::is_void_v<T>) {
-            co_await std::invoke(fn, group, args...);
+            co_await detail::invoke(fn, group, args...);
             body.set_value();
         } else {
-            body.set_value(co_await std::invoke(fn, group, args...));
+            body.set_value(co_await detail::invoke(fn, group, args...));
         }
     } catch (...) {
         body.set_exception(std::current_exception());

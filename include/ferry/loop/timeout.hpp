@@ -21,7 +21,7 @@ public:
     deadline_scope(logical_task& task, std::chrono::nanoseconds limit)
         : cancel_scope(task, &task.scope()), timer_node(&fire), task_(task) {
         event_loop& loop = event_loop::of(task);
-        loop.timers().arm(*this, loop.now() + limit);
+        loop.timers().arm(*this, loop.deadline_after(limit));
         task.enter(*this);
     }
     ~deadline_scope() {

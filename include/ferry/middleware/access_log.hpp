@@ -1,0 +1,137 @@
+// ferry/middleware/access_log.hpp - one line for each request and each WebSocket
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/app/middleware.hpp>
+#include <ferry/core/config.hpp>
+#include <ferry/loop/event_loop.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace ferry::inline FERRY_ABI {
+/// Writes, when a response or a WebSocket has ended, a line such as
+///
+///     127.0.0.1:53312 "GET /room/lobby" 200 5120 bytes 1.3 ms
+///     127.0.0.1:53314 "websocket /ws/lobby" 1000 17 messages 63021.8 ms
+///
+/// Control characters and quotes of the path are escaped, so a client cannot forge a line.
+///
+/// Ownership  Keeps the function that takes the lines; by default they go to stderr.
+class access_log : public app::middleware_tag {
+public:
+    using line_function = void (*)(const std::string& line);
+    explicit access_log(line_function write = &to_stderr) noexcept : write_(write) {}
+
+    template <app::application App>
+    class logged;
+    template <app::application App>
+    logged<App> operator()(App app) const {
+        return logged<App>(write_, std::move(app));
+    }
+
+private:
+    static void to_stderr(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
+    line_function write_;
+};
+
+namespace detail {
+inline std::string escaped_for_log(std::string_view text) {
+    std::string out;
+    for (const char letter : text) {
+        const auto octet = static_cast<unsigned char>(letter);
+        if (octet >= 0x20 && octet < 0x7f && letter != '"' && letter != '\\') {
+            out += letter;
+        } else {
+            char code[5];
+            std::snprintf(code, sizeof code, "\\x%02x", static_cast<unsigned>(octet));
+            out += code;
+        }
+    }
+    return out;
+}
+
+/// Counts what goes out on its way, and writes the line at the end, however the application ends.
+class access_record : public app::send_filter<access_record> {
+public:
+    access_record(const app::scope& what, app::send next, access_log::line_function write)
+        : send_filter(next), scope_(what), write_(write), loop_(*event_loop::current()), begin_(loop_.now()) {}
+    ~access_record();
+    access_record(const access_record&) = delete;
+    access_record& operator=(const access_record&) = delete;
+
+    void deliver(app::http_response_start& start) {
+        status_ = start.status();
+        next().deliver(start);
+    }
+    void deliver(app::http_response_body& piece) {
+        count_ += piece.body().size();
+        next().deliver(piece);
+    }
+    void deliver(app::websocket_accept& accept) {
+        accepted_ = true;
+        next().deliver(accept);
+    }
+    void deliver(app::websocket_send& data) {
+        ++count_;
+        next().deliver(data);
+    }
+    void deliver(app::websocket_close& close) {
+        status_ = accepted_ ? close.code() : 403;
+        next().deliver(close);
+    }
+    void closed_by_peer(int code) noexcept { status_ = code; }
+
+private:
+    app::scope scope_;
+    access_log::line_function write_;
+    event_loop& loop_;
+    event_loop::time_point begin_;
+    int status_ = 0;
+    std::size_t count_ = 0;
+    bool accepted_ = false;
+};
+
+inline access_record::~access_record() {
+    const std::chrono::duration<double, std::milli> took = loop_.now() - begin_;
+    char numbers[96];
+    std::snprintf(numbers, sizeof numbers, " %d %zu %s %.1f ms", status_, count_,
+                  scope_.is_websocket() ? "messages" : "bytes", took.count());
+    const std::string_view verb = scope_.is_websocket() ? std::string_view("websocket") : scope_.method();
+    write_(scope_.client().to_string() + " \"" + std::string(verb) + " " + escaped_for_log(scope_.raw_path()) + "\"" +
+           numbers);
+}
+
+/// Notes the peer's close code on its way in.
+class disconnect_watch : public app::receive_filter<disconnect_watch> {
+public:
+    disconnect_watch(app::receive next, access_record& record) noexcept : receive_filter(next), record_(record) {}
+    void received(app::message& what) noexcept {
+        if (const auto* end = std::get_if<app::websocket_disconnect>(&what)) record_.closed_by_peer(end->code());
+    }
+
+private:
+    access_record& record_;
+};
+}  // namespace detail
+
+template <app::application App>
+class access_log::logged {
+public:
+    logged(line_function write, App app) : write_(write), app_(std::move(app)) {}
+    task<> operator()(app::scope what, app::receive in, app::send out) const {
+        detail::access_record record(what, out, write_);
+        detail::disconnect_watch watch(in, record);
+        co_await app_(std::move(what), watch.handle(), record.handle());
+    }
+
+private:
+    line_function write_;
+    App app_;
+};
+}  // namespace ferry::inline FERRY_ABI

@@ -1,0 +1,409 @@
+// ferry/server/connection.hpp - one accepted connection, from its first octet to its last
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/app/application.hpp>
+#include <ferry/core/cancellation.hpp>
+#include <ferry/core/config.hpp>
+#include <ferry/core/error.hpp>
+#include <ferry/core/intrusive_list.hpp>
+#include <ferry/deadlock/report.hpp>
+#include <ferry/http/request_parser.hpp>
+#include <ferry/http/writer.hpp>
+#include <ferry/loop/sleep.hpp>
+#include <ferry/loop/task_group.hpp>
+#include <ferry/loop/timeout.hpp>
+#include <ferry/net/socket.hpp>
+#include <ferry/server/http_date.hpp>
+#include <ferry/server/http_exchange.hpp>
+#include <ferry/server/outbox.hpp>
+#include <ferry/server/serve_options.hpp>
+#include <ferry/server/websocket_exchange.hpp>
+#include <ferry/websocket/handshake.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <exception>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+
+#include <sys/socket.h>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// What the connections of one server share.
+class server_context {
+public:
+    server_context(event_loop& loop, app::any_application app, serve_options options)
+        : loop_(loop), app_(std::move(app)), options_(std::move(options)) {}
+    [[nodiscard]] event_loop& loop() const noexcept { return loop_; }
+    [[nodiscard]] const app::any_application& app() const noexcept { return app_; }
+    [[nodiscard]] const serve_options& options() const noexcept { return options_; }
+    [[nodiscard]] std::string_view date() { return date_.now(); }
+    [[nodiscard]] bool stopping() const noexcept { return stopping_; }
+    void stop() noexcept { stopping_ = true; }
+
+private:
+    event_loop& loop_;
+    app::any_application app_;
+    serve_options options_;
+    http_date date_;
+    bool stopping_ = false;
+};
+
+/// Reads requests one after another and runs the application for each; a WebSocket is the last of them.
+///
+/// While an application runs, a second task reads: the body, or the WebSocket's messages, and the end of the client.
+/// That task ends with the application. All output goes through the outbox.
+class connection : public list_hook<connection> {
+public:
+    connection(server_context& server, net::socket socket)
+        : server_(server),
+          options_(server.options()),
+          socket_(std::move(socket)),
+          parser_(options_.http_limits()),
+          last_received_(server.loop().now()) {}
+
+    /// The whole life of the connection. Throws nothing but `cancelled`.
+    task<> run();
+
+    /// Ends it if it is between two requests; tells a WebSocket that the server goes away; lets a request finish.
+    void begin_shutdown();
+    /// Called about once a second: pings a silent WebSocket, and drops one that does not answer.
+    void check_liveness(event_loop::time_point now);
+
+private:
+    enum class next_step { exchange, close };
+    class idle_scope;
+
+    task<> serve();
+    task<next_step> read_head();
+    task<next_step> try_read_head();
+    task<bool> serve_request();
+    task<> read_body(http_exchange& exchange, task_group& tasks);
+    task<> serve_websocket();
+    task<> read_messages(websocket_exchange& exchange, task_group& tasks);
+    task<bool> call_application(app::scope what, app::receive in, app::send out);
+    task<> give_application_time(task_group& tasks);
+    task<> close_gently();
+    task<> discard_input();
+    bool skip_body();
+
+    /// More octets into `pending_`; false at the end of the stream.
+    task<bool> receive_more();
+    void refuse(int status, std::string_view why, const http::headers& fields = http::headers());
+
+    server_context& server_;
+    const serve_options& options_;
+    net::socket socket_;
+    std::optional<outbox> out_;  // from the start of run()
+    http::request_parser parser_;
+    std::string pending_;  // received, not read by the parser yet
+    cancel_scope* idle_ = nullptr;
+    websocket_exchange* websocket_ = nullptr;
+    event_loop::time_point last_received_;
+    bool pinged_ = false;
+    std::string path_;  // of the request that runs, for reports
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+/// The wait for the next request, which a shutdown ends.
+class connection::idle_scope : public cancel_scope {
+public:
+    idle_scope(connection& owner, logical_task& task) : cancel_scope(task, &task.scope()), owner_(owner), task_(task) {
+        task_.enter(*this);
+        owner_.idle_ = this;
+        if (owner_.server_.stopping()) cancel();
+    }
+    ~idle_scope() {
+        owner_.idle_ = nullptr;
+        task_.leave(*this);
+    }
+    [[nodiscard]] bool ended_here() const noexcept { return requested() && !cancelled_from_outside(); }
+
+private:
+    connection& owner_;
+    logical_task& task_;
+};
+
+inline task<> connection::run() {
+    co_await with_task_group([this](task_group& tasks) -> task<> {
+        out_.emplace(server_.loop(), socket_, tasks, options_.high_water_mark());
+        try {
+            co_await serve();
+            co_await close_gently();
+        } catch (const disconnected&) {
+        } catch (const timeout_error&) {
+        } catch (const std::exception& error) {
+            report("ferry: connection of " + socket_.peer().to_string() + ": " + error.what());
+        }
+        out_->set_broken();
+        tasks.cancel();  // the task that still drains, if any: nobody reads at the other end
+    });
+}
+
+inline task<> connection::serve() {
+    for (;;) {
+        if (co_await read_head() == next_step::close) co_return;
+        if (websocket::wants_websocket(parser_.head())) {
+            co_await serve_websocket();
+            co_return;
+        }
+        const bool goes_on = co_await serve_request();
+        if (!goes_on || server_.stopping()) co_return;
+        parser_.next();
+    }
+}
+
+inline task<connection::next_step> connection::read_head() {
+    logical_task& self = co_await current_task();
+    idle_scope idle(*this, self);
+    try {
+        co_return co_await try_read_head();
+    } catch (const cancelled&) {
+        if (!idle.ended_here()) throw;
+    }
+    co_return next_step::close;
+}
+
+inline task<connection::next_step> connection::try_read_head() {
+    auto deadline = event_loop::time_point::max();
+    bool first = true;
+    for (;;) {
+        std::string_view unread = pending_;
+        const http::request_event found = parser_.read(unread);
+        pending_.erase(0, pending_.size() - unread.size());
+        if (found == http::request_event::head) co_return next_step::exchange;
+        if (found == http::request_event::error) {
+            refuse(parser_.error().status(), parser_.error().reason());
+            co_return next_step::close;
+        }
+        const event_loop::time_point now = server_.loop().now();
+        const bool idle = parser_.idle();
+        if (!idle && deadline == event_loop::time_point::max()) deadline = now + options_.header_timeout();
+        const auto limit =
+            idle ? std::chrono::nanoseconds(first ? options_.keep_alive_timeout() : options_.header_timeout())
+                 : std::chrono::nanoseconds(deadline - now);
+        first = false;
+        bool alive = false;
+        bool late = false;
+        try {
+            alive = co_await timeout(limit, receive_more());
+        } catch (const timeout_error&) {
+            late = true;
+        }
+        if (late && !idle) refuse(408, "the request head did not arrive in time");
+        if (late || !alive) co_return next_step::close;
+    }
+}
+
+inline task<bool> connection::receive_more() {
+    const net::borrowed_bytes octets = co_await socket_.receive();
+    last_received_ = server_.loop().now();
+    pinged_ = false;
+    pending_.append(octets.view());
+    co_return !octets.empty();
+}
+
+inline task<bool> connection::serve_request() {
+    http_exchange exchange(*out_, parser_.head(), server_.date());
+    app::scope what(app::protocol::http, parser_.take_head(), socket_.peer(), socket_.local());
+    path_ = what.path();
+    bool failed = false;
+    co_await with_task_group([&](task_group& tasks) -> task<> {
+        tasks.start(read_body(exchange, tasks));
+        failed = !co_await call_application(what, app::receive(exchange.incoming()), app::send(exchange));
+        tasks.cancel();
+    });
+    if (!exchange.finish(failed)) {
+        report("ferry: the application for " + path_ + " ended before its response did; the connection is cut");
+        socket_.abort();
+        out_->set_broken();
+        co_return false;
+    }
+    co_return exchange.writer().keep_alive() && skip_body();
+}
+
+/// What the application left unread of the body comes before the next request. True if all of it is here already;
+/// otherwise the connection ends rather than wait for it.
+inline bool connection::skip_body() {
+    std::string_view unread = pending_;
+    http::request_event found = parser_.read(unread);
+    while (found == http::request_event::body) found = parser_.read(unread);
+    pending_.erase(0, pending_.size() - unread.size());
+    return found == http::request_event::end;
+}
+
+/// True if it returned; false if it threw, which is reported here.
+inline task<bool> connection::call_application(app::scope what, app::receive in, app::send out) {
+    try {
+        co_await server_.app()(std::move(what), in, out);
+        co_return true;
+    } catch (const cancelled&) {
+        throw;
+    } catch (const disconnected&) {  // it was told that its client is gone, and passed that on
+        co_return true;
+    } catch (const std::exception& error) {
+        report("ferry: the application for " + path_ + " failed: " + error.what());
+    } catch (...) {
+        report("ferry: the application for " + path_ + " failed with an exception of unknown type");
+    }
+    co_return false;
+}
+
+/// Feeds the application with the body, then waits for the client to go away.
+inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) {
+    try {
+        if (exchange.wants_continue()) {
+            exchange.writer().interim(100);
+            out_->touch();
+        }
+        for (bool complete = false; !complete;) {
+            std::string_view unread = pending_;
+            const http::request_event found = parser_.read(unread);
+            std::string piece(found == http::request_event::body ? parser_.body() : std::string_view());
+            pending_.erase(0, pending_.size() - unread.size());
+            switch (found) {
+                case http::request_event::body: {
+                    const std::size_t bytes = piece.size();
+                    exchange.incoming().push(app::http_request(std::move(piece), true), bytes);
+                    if (exchange.incoming().full()) co_await exchange.incoming().room();
+                    break;
+                }
+                case http::request_event::end:
+                    exchange.incoming().push(app::http_request(), 0);
+                    complete = true;
+                    break;
+                case http::request_event::error:
+                    if (!exchange.writer().started()) refuse(parser_.error().status(), parser_.error().reason());
+                    exchange.disconnect();
+                    complete = true;
+                    break;
+                default:
+                    if (!co_await receive_more()) {
+                        exchange.disconnect();
+                        complete = true;
+                    }
+            }
+        }
+        // The next request may come early: it is kept, and nothing more is read, until this one has been answered.
+        while (!exchange.incoming().ended() && pending_.empty()) {
+            if (!co_await receive_more()) exchange.disconnect();
+        }
+        if (!exchange.incoming().ended()) co_return;
+    } catch (const disconnected&) {
+        out_->set_broken();
+    }
+    if (!exchange.writer().finished()) co_await give_application_time(tasks);
+}
+
+inline task<> connection::give_application_time(task_group& tasks) {
+    co_await sleep_for(options_.application_close_timeout());
+    report("ferry: the application for " + path_ + " still runs " +
+           std::to_string(options_.application_close_timeout().count()) +
+           " s after its client has gone; it is cancelled");
+    tasks.cancel();
+}
+
+inline task<> connection::serve_websocket() {
+    auto checked = websocket::check_handshake(parser_.head(), options_.websocket_origins());
+    if (const auto* refusal = std::get_if<websocket::handshake_refusal>(&checked)) {
+        refuse(refusal->status(), refusal->reason(), refusal->headers());
+        co_return;
+    }
+    websocket_exchange exchange(server_.loop(), *out_, parser_.head(),
+                                std::get<websocket::handshake>(std::move(checked)), options_.websocket_limits(),
+                                server_.date());
+    app::scope what(app::protocol::websocket, parser_.take_head(), socket_.peer(), socket_.local());
+    path_ = what.path();
+    exchange.keep_early(pending_);
+    std::string().swap(pending_);
+    websocket_ = &exchange;
+    if (server_.stopping()) exchange.go_away();
+    try {
+        co_await with_task_group([&](task_group& tasks) -> task<> {
+            tasks.start(read_messages(exchange, tasks));
+            const bool failed =
+                !co_await call_application(what, app::receive(exchange.incoming()), app::send(exchange));
+            exchange.finish(failed);
+            if (!exchange.closed()) co_await timeout(options_.close_timeout(), exchange.until_closed());
+            tasks.cancel();
+        });
+    } catch (const timeout_error&) {  // the peer does not answer the close frame: it had its chance
+    } catch (...) {
+        websocket_ = nullptr;
+        throw;
+    }
+    websocket_ = nullptr;
+}
+
+inline task<> connection::read_messages(websocket_exchange& exchange, task_group& tasks) {
+    constexpr std::size_t max_early_bytes = 64 * 1024;
+    try {
+        while (!exchange.closed()) {
+            net::borrowed_bytes octets = co_await socket_.receive();
+            last_received_ = server_.loop().now();
+            pinged_ = false;
+            if (octets.empty()) {
+                exchange.lost();
+            } else if (!exchange.accepted()) {
+                exchange.keep_early(octets.view());
+                if (exchange.early_bytes() > max_early_bytes) exchange.lost();
+            } else {
+                exchange.feed(octets.data(), octets.size());
+                while (!exchange.take_events()) co_await exchange.incoming().room();
+            }
+        }
+    } catch (const disconnected&) {
+        out_->set_broken();
+        exchange.lost();
+    }
+    co_await give_application_time(tasks);
+}
+
+inline void connection::refuse(int status, std::string_view why, const http::headers& fields) {
+    http::response_writer writer(out_->buffer());
+    http::headers all = fields;
+    all.set("content-type", "text/plain; charset=utf-8");
+    writer.date(server_.date()).start(status, all);
+    writer.body(std::to_string(status) + ": " + std::string(why) + "\n", false);
+    out_->touch();
+}
+
+/// Writes what is left, says that nothing follows, and waits a little for the client to close: closing a socket with
+/// unread octets would reset it, and the client might lose the response (RFC 9112 9.6).
+inline task<> connection::close_gently() {
+    co_await timeout(options_.close_timeout(), out_->drained());
+    if (out_->broken()) co_return;
+    socket_.shutdown_send();
+    co_await timeout(options_.close_timeout(), discard_input());
+}
+
+inline task<> connection::discard_input() {
+    for (;;) {
+        const net::borrowed_bytes octets = co_await socket_.receive();
+        if (octets.empty()) co_return;
+    }
+}
+
+inline void connection::begin_shutdown() {
+    if (idle_ != nullptr) idle_->cancel();
+    if (websocket_ != nullptr) websocket_->go_away();
+}
+
+inline void connection::check_liveness(event_loop::time_point now) {
+    if (websocket_ == nullptr || !websocket_->accepted()) return;
+    if (!pinged_ && now - last_received_ >= options_.ping_interval()) {
+        pinged_ = true;
+        websocket_->ping();
+    } else if (pinged_ && now - last_received_ >= options_.ping_interval() + options_.pong_timeout()) {
+        out_->set_broken();
+        websocket_->lost();
+        ::shutdown(socket_.descriptor(), SHUT_RDWR);  // the task that reads sees the end
+    }
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI

@@ -1,0 +1,85 @@
+// ferry/server/http_exchange.hpp - one HTTP request and its response, between a connection and an application
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/app/message.hpp>
+#include <ferry/app/send.hpp>
+#include <ferry/core/config.hpp>
+#include <ferry/core/error.hpp>
+#include <ferry/http/request_head.hpp>
+#include <ferry/http/writer.hpp>
+#include <ferry/server/inbox.hpp>
+#include <ferry/server/outbox.hpp>
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// The server's side of an application's receive and send, for an HTTP scope: the state machine of the response is
+/// http::response_writer's.
+class http_exchange final : public app::message_sink, private outbox::observer {
+public:
+    http_exchange(outbox& out, const http::request_head& head, std::string_view date)
+        : out_(out), writer_(out.buffer(), head), date_(date), wants_continue_(head.expects_continue()) {
+        out_.observe(this);
+    }
+    ~http_exchange() { out_.observe(nullptr); }
+
+    [[nodiscard]] inbox& incoming() noexcept { return incoming_; }
+    /// Does the client wait for "100 Continue" before it sends the body?
+    [[nodiscard]] bool wants_continue() const noexcept { return wants_continue_; }
+    [[nodiscard]] http::response_writer& writer() noexcept { return writer_; }
+
+    /// The client has sent its last octet. It may still read: what is sent now is still tried.
+    void disconnect() { incoming_.end(app::http_disconnect()); }
+
+    void deliver(app::http_response_start& start) override {
+        require_client();
+        writer_.date(date_).start(start.status(), start.headers());
+        out_.touch();
+    }
+    void deliver(app::http_response_body& piece) override {
+        require_client();
+        writer_.body(piece.body(), piece.more_body());
+        out_.touch();
+        if (writer_.finished()) incoming_.end(app::http_disconnect());
+    }
+    void deliver(app::websocket_accept&) override { refuse("websocket_accept"); }
+    void deliver(app::websocket_send&) override { refuse("websocket_send"); }
+    void deliver(app::websocket_close&) override { refuse("websocket_close"); }
+    void deliver(app::custom_message& what) override { refuse(what.name().c_str()); }
+
+    /// The application has ended. False when the response cannot be completed and the connection must be cut.
+    [[nodiscard]] bool finish(bool failed) {
+        if (writer_.finished() || out_.broken()) return true;
+        if (writer_.started()) return false;
+        const char* const why = failed ? "500: the application failed\n" : "500: the application did not respond\n";
+        writer_.date(date_).close_connection().start(500,
+                                                     http::headers().add("content-type", "text/plain; charset=utf-8"));
+        writer_.body(why, false);
+        out_.touch();
+        return true;
+    }
+
+private:
+    void require_client() const {
+        if (out_.broken()) throw disconnected("send: the client is gone");
+    }
+    [[noreturn]] static void refuse(const char* what) {
+        throw std::logic_error(std::string("send: ") + what + " does not belong to an http scope");
+    }
+    void above_mark(bool above) noexcept override { set_above_high_water_mark(above); }
+    void all_written() noexcept override {
+        if (out_.broken()) disconnect();
+    }
+
+    outbox& out_;
+    inbox incoming_;
+    http::response_writer writer_;
+    std::string_view date_;
+    bool wants_continue_;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI

@@ -1,0 +1,79 @@
+// ferry/server/inbox.hpp - messages on their way to an application, bounded
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/app/message.hpp>
+#include <ferry/app/receive.hpp>
+#include <ferry/core/awaitable.hpp>
+#include <ferry/core/config.hpp>
+
+#include <cstddef>
+#include <deque>
+#include <optional>
+#include <utility>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Between the task that reads a connection and the application. When it is full the reader waits, so the peer's TCP
+/// window closes. After the end, receive() yields the last message again and again.
+class inbox final : public app::message_source {
+public:
+    static constexpr std::size_t max_messages = 16;
+    static constexpr std::size_t max_bytes = 1024 * 1024;
+
+    [[nodiscard]] bool has_message() const noexcept override { return !queue_.empty() || last_.has_value(); }
+    [[nodiscard]] app::message take() override;
+
+    void push(app::message what, std::size_t bytes) {
+        queue_.emplace_back(std::move(what), bytes);
+        bytes_ += bytes;
+        notify();
+    }
+    /// Nothing comes after what is queued, but this. The first end counts.
+    void end(app::message last) {
+        if (last_.has_value()) return;
+        last_.emplace(std::move(last));
+        notify();
+    }
+    [[nodiscard]] bool ended() const noexcept { return last_.has_value(); }
+    [[nodiscard]] bool full() const noexcept { return queue_.size() >= max_messages || bytes_ >= max_bytes; }
+
+    class room_awaiter;
+    /// Waits until it is not full. A checkpoint; one task, the reader.
+    [[nodiscard]] room_awaiter room() noexcept;
+
+private:
+    std::deque<std::pair<app::message, std::size_t>> queue_;
+    std::size_t bytes_ = 0;
+    std::optional<app::message> last_;
+    room_awaiter* reader_ = nullptr;
+};
+
+class inbox::room_awaiter : public leaf_awaiter<room_awaiter> {
+public:
+    static constexpr const char* what = "connection inbox";
+    explicit room_awaiter(inbox& owner) noexcept : owner_(owner) {}
+    bool try_complete() noexcept { return !owner_.full(); }
+    void link() noexcept { owner_.reader_ = this; }
+    static void withdraw(waiter& self) noexcept {
+        static_cast<room_awaiter&>(self).owner_.reader_ = nullptr;
+        self.task().wake_interrupted();
+    }
+    void finish() noexcept {}
+
+private:
+    inbox& owner_;
+};
+
+inline inbox::room_awaiter inbox::room() noexcept { return room_awaiter(*this); }
+
+inline app::message inbox::take() {
+    if (queue_.empty()) return *last_;
+    app::message next = std::move(queue_.front().first);
+    bytes_ -= queue_.front().second;
+    queue_.pop_front();
+    if (reader_ != nullptr && !full()) std::exchange(reader_, nullptr)->retry();
+    return next;
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI

@@ -1,0 +1,128 @@
+// ferry/server/serve_options.hpp - where a server listens, and how long it waits for whom
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/core/config.hpp>
+#include <ferry/http/request_limits.hpp>
+#include <ferry/net/address.hpp>
+#include <ferry/websocket/handshake.hpp>
+#include <ferry/websocket/session_options.hpp>
+
+#include <charconv>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace ferry::inline FERRY_ABI {
+/// Options of serve() and server, set in a chain: serve_options().host("0.0.0.0").port(80).
+class serve_options {
+public:
+    using seconds = std::chrono::seconds;
+    using listening_function = void (*)(const net::address& where);
+
+    serve_options() = default;
+
+    /// Takes --host NAME and --port NUMBER from a program's arguments. Throws std::invalid_argument, which says what is
+    /// wrong, for anything else.
+    serve_options& from_arguments(int argc, const char* const* argv);
+
+    /// A name or an address. Default 127.0.0.1: reachable from this machine only.
+    serve_options& host(std::string name) { return set(host_, std::move(name)); }
+    /// 0 lets the kernel choose. Default 8000.
+    serve_options& port(std::uint16_t number) { return set(port_, number); }
+    /// Connections at a time; further ones wait in the kernel's queue. Default 10000.
+    serve_options& max_connections(std::size_t count) { return set(max_connections_, count); }
+    serve_options& http_limits(const http::request_limits& limits) { return set(http_limits_, limits); }
+    serve_options& websocket_limits(const websocket::session_options& limits) { return set(websocket_limits_, limits); }
+    /// Which sites' pages may open WebSockets here. Default: those of the same host.
+    serve_options& websocket_origins(websocket::handshake_options rules) { return set(origins_, std::move(rules)); }
+    /// Output of one connection beyond which send() waits. Default 64 KiB.
+    serve_options& high_water_mark(std::size_t bytes) { return set(high_water_mark_, bytes); }
+    /// From the first octet of a request to the end of its head. Default 10 s.
+    serve_options& header_timeout(seconds limit) { return set(header_timeout_, limit); }
+    /// Between two requests of a connection. Default 5 s.
+    serve_options& keep_alive_timeout(seconds limit) { return set(keep_alive_timeout_, limit); }
+    /// Silence after which a WebSocket is pinged. Default 20 s.
+    serve_options& ping_interval(seconds limit) { return set(ping_interval_, limit); }
+    /// Silence after a ping after which the peer counts as gone. Default 20 s.
+    serve_options& pong_timeout(seconds limit) { return set(pong_timeout_, limit); }
+    /// For the peer's answer to a close frame. Default 5 s.
+    serve_options& close_timeout(seconds limit) { return set(close_timeout_, limit); }
+    /// For an application to end after its client has gone; then it is cancelled, with a report. Default 10 s.
+    serve_options& application_close_timeout(seconds limit) { return set(application_close_timeout_, limit); }
+    /// For what runs when the server is told to stop; then it is cancelled. Default 10 s.
+    serve_options& shutdown_timeout(seconds limit) { return set(shutdown_timeout_, limit); }
+    /// Called once the port is open. The default writes "listening on http://HOST:PORT/" to stdout and flushes it.
+    serve_options& on_listening(listening_function call) { return set(on_listening_, call); }
+
+    [[nodiscard]] const std::string& host() const noexcept { return host_; }
+    [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+    [[nodiscard]] std::size_t max_connections() const noexcept { return max_connections_; }
+    [[nodiscard]] const http::request_limits& http_limits() const noexcept { return http_limits_; }
+    [[nodiscard]] const websocket::session_options& websocket_limits() const noexcept { return websocket_limits_; }
+    [[nodiscard]] const websocket::handshake_options& websocket_origins() const noexcept { return origins_; }
+    [[nodiscard]] std::size_t high_water_mark() const noexcept { return high_water_mark_; }
+    [[nodiscard]] seconds header_timeout() const noexcept { return header_timeout_; }
+    [[nodiscard]] seconds keep_alive_timeout() const noexcept { return keep_alive_timeout_; }
+    [[nodiscard]] seconds ping_interval() const noexcept { return ping_interval_; }
+    [[nodiscard]] seconds pong_timeout() const noexcept { return pong_timeout_; }
+    [[nodiscard]] seconds close_timeout() const noexcept { return close_timeout_; }
+    [[nodiscard]] seconds application_close_timeout() const noexcept { return application_close_timeout_; }
+    [[nodiscard]] seconds shutdown_timeout() const noexcept { return shutdown_timeout_; }
+    [[nodiscard]] listening_function on_listening() const noexcept { return on_listening_; }
+
+private:
+    template <class T>
+    serve_options& set(T& option, T chosen) {
+        option = std::move(chosen);
+        return *this;
+    }
+    static void announce(const net::address& where) {
+        std::printf("listening on http://%s/\n", where.to_string().c_str());
+        std::fflush(stdout);
+    }
+
+    std::string host_ = "127.0.0.1";
+    std::uint16_t port_ = 8000;
+    std::size_t max_connections_ = 10000;
+    http::request_limits http_limits_;
+    websocket::session_options websocket_limits_;
+    websocket::handshake_options origins_;
+    std::size_t high_water_mark_ = 64 * 1024;
+    seconds header_timeout_{10};
+    seconds keep_alive_timeout_{5};
+    seconds ping_interval_{20};
+    seconds pong_timeout_{20};
+    seconds close_timeout_{5};
+    seconds application_close_timeout_{10};
+    seconds shutdown_timeout_{10};
+    listening_function on_listening_ = &announce;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline serve_options& serve_options::from_arguments(int argc, const char* const* argv) {
+    for (int at = 1; at < argc; at += 2) {
+        const std::string_view option = argv[at];
+        if (option != "--host" && option != "--port") {
+            throw std::invalid_argument("unknown option " + std::string(option) + "; there are --host and --port");
+        }
+        if (at + 1 >= argc) throw std::invalid_argument(std::string(option) + " needs a value");
+        const std::string_view text = argv[at + 1];
+        if (option == "--host") {
+            host_ = text;
+            continue;
+        }
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port_);
+        if (error != std::errc() || end != text.data() + text.size()) {
+            throw std::invalid_argument("--port " + std::string(text) + ": a port is a number from 0 to 65535");
+        }
+    }
+    return *this;
+}
+}  // namespace ferry::inline FERRY_ABI

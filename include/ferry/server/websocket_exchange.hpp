@@ -1,0 +1,192 @@
+// ferry/server/websocket_exchange.hpp - one WebSocket, between a connection and an application
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/app/message.hpp>
+#include <ferry/app/send.hpp>
+#include <ferry/core/config.hpp>
+#include <ferry/core/error.hpp>
+#include <ferry/http/request_head.hpp>
+#include <ferry/http/writer.hpp>
+#include <ferry/loop/event.hpp>
+#include <ferry/server/inbox.hpp>
+#include <ferry/server/outbox.hpp>
+#include <ferry/websocket/handshake.hpp>
+#include <ferry/websocket/session.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// The server's side of an application's receive and send, for a WebSocket scope.
+///
+/// connecting --accept--> open --close, from either side--> closing --> closed
+///            --close---> closed, with 403; or with the response that the application sends instead
+class websocket_exchange final : public app::message_sink, private outbox::observer {
+public:
+    websocket_exchange(event_loop& loop, outbox& out, const http::request_head& head, websocket::handshake opening,
+                       const websocket::session_options& limits, std::string_view date)
+        : out_(out),
+          opening_(std::move(opening)),
+          denial_(out.buffer(), head),
+          session_(out.buffer(), limits),
+          date_(date),
+          over_(loop) {
+        out_.observe(this);
+        incoming_.push(app::websocket_connect(), 0);
+    }
+    ~websocket_exchange() { out_.observe(nullptr); }
+
+    [[nodiscard]] inbox& incoming() noexcept { return incoming_; }
+    [[nodiscard]] bool accepted() const noexcept { return accepted_; }
+    /// Nothing more will be read or written, but for what the outbox holds.
+    [[nodiscard]] bool closed() const noexcept { return over_.is_set(); }
+    [[nodiscard]] event::awaiter until_closed() noexcept { return over_.wait(); }
+
+    // The connection's side.
+    /// Octets that came before the handshake was complete are kept until it is.
+    void keep_early(std::string_view octets) { early_.append(octets); }
+    [[nodiscard]] std::size_t early_bytes() const noexcept { return early_.size(); }
+    void feed(char* octets, std::size_t count) noexcept { session_.feed(octets, count); }
+    /// Takes what was fed, until the inbox is full. False when there may be more: call it again once there is room.
+    [[nodiscard]] bool take_events();
+    /// The connection ended without a close frame.
+    void lost() { end(websocket::close_code::abnormal, {}); }
+    void ping() {
+        if (!accepted_ || session_.state() != websocket::session_state::open) return;
+        session_.ping();
+        out_.touch();
+    }
+    /// The server is about to stop.
+    void go_away() {
+        if (accepted_) close(websocket::close_code::going_away, "the server stops");
+        incoming_.end(app::websocket_disconnect(websocket::close_code::going_away, "the server stops"));
+    }
+    /// The application has ended: whoever is still connected is told.
+    void finish(bool failed) {
+        if (!accepted_) {
+            if (!denial_.started()) deny(500, failed ? "500: the application failed\n" : "500: no answer\n");
+            over_.set();
+        } else {
+            close(failed ? websocket::close_code::internal_error : websocket::close_code::normal, {});
+        }
+    }
+
+    // The application's side.
+    void deliver(app::websocket_accept& accept) override {
+        if (accepted_ || denial_.started()) throw std::logic_error("send: websocket_accept comes first, and once");
+        require_client();
+        denial_.switch_protocols(opening_.response(accept.subprotocol(), accept.headers()));
+        accepted_ = true;
+        out_.touch();
+        session_.feed(early_.data(), early_.size());
+        while (!take_events()) {  // at most what early_ may hold, so beyond the inbox's limit only by that
+        }
+    }
+    void deliver(app::websocket_send& data) override {
+        if (!accepted_) throw std::logic_error("send: websocket_send before websocket_accept");
+        require_client();
+        if (session_.state() != websocket::session_state::open) throw disconnected("send: the WebSocket is closed");
+        if (data.encoded() != nullptr) {
+            session_.send_encoded(*data.encoded());
+        } else if (data.is_text()) {
+            session_.send_text(data.data());
+        } else {
+            session_.send_binary(data.data());
+        }
+        out_.touch();
+    }
+    void deliver(app::websocket_close& what) override {
+        if (accepted_) return close(what.code(), what.reason());
+        if (denial_.started()) throw std::logic_error("send: websocket_close after a response was started");
+        deny(403, "403: this WebSocket was refused\n");
+        end(websocket::close_code::abnormal, {});
+    }
+    void deliver(app::http_response_start& start) override {
+        if (accepted_) throw std::logic_error("send: http_response_start after websocket_accept");
+        require_client();
+        denial_.date(date_).close_connection().start(start.status(), start.headers());
+        out_.touch();
+    }
+    void deliver(app::http_response_body& piece) override {
+        if (accepted_) throw std::logic_error("send: http_response_body after websocket_accept");
+        require_client();
+        denial_.body(piece.body(), piece.more_body());
+        out_.touch();
+        if (denial_.finished()) end(websocket::close_code::abnormal, {});
+    }
+    void deliver(app::custom_message& what) override {
+        throw std::logic_error("send: " + what.name() + " is unknown to a websocket scope");
+    }
+
+private:
+    void require_client() const {
+        if (out_.broken()) throw disconnected("send: the client is gone");
+    }
+    void close(std::uint16_t code, std::string_view reason) {
+        session_.close(code, reason);
+        out_.touch();
+    }
+    void deny(int status, std::string_view text) {
+        denial_.date(date_).close_connection().start(status,
+                                                     http::headers().add("content-type", "text/plain; charset=utf-8"));
+        denial_.body(text, false);
+        out_.touch();
+    }
+    void end(std::uint16_t code, std::string reason) {
+        incoming_.end(app::websocket_disconnect(code, std::move(reason)));
+        over_.set();
+    }
+    void above_mark(bool above) noexcept override { set_above_high_water_mark(above); }
+    void all_written() noexcept override {
+        if (out_.broken()) return lost();
+        session_.output_written();
+        if (!out_.buffer().empty()) out_.touch();
+    }
+
+    outbox& out_;
+    inbox incoming_;
+    websocket::handshake opening_;
+    http::response_writer denial_;
+    websocket::session session_;
+    std::string_view date_;
+    std::string early_;
+    event over_;
+    bool accepted_ = false;
+};
+
+inline bool websocket_exchange::take_events() {
+    using kind = websocket::session_event::kind;
+    for (;;) {
+        const websocket::session_event event = session_.next_event();
+        switch (event.what()) {
+            case kind::none:
+                if (!out_.buffer().empty()) out_.touch();  // a pong
+                return true;
+            case kind::text:
+            case kind::binary: {
+                const std::size_t bytes = event.data().size();
+                incoming_.push(app::websocket_receive(session_.take_data(), event.what() == kind::text), bytes);
+                break;
+            }
+            case kind::pong:
+                break;
+            case kind::closed:
+            case kind::failed:
+                out_.touch();
+                end(event.code(), std::string(event.data()));
+                return true;
+        }
+        if (incoming_.full()) {
+            session_.keep_input();
+            return false;
+        }
+    }
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI

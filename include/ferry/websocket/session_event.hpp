@@ -1,0 +1,36 @@
+// ferry/websocket/session_event.hpp - what a session found in its input
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/core/config.hpp>
+
+#include <cstdint>
+#include <string_view>
+
+namespace ferry::inline FERRY_ABI::websocket {
+/// Its data is a view that the next feed(), next_event() or keep_input() of its session ends.
+class session_event {
+public:
+    enum class kind : std::uint8_t {
+        none,    // all input is used up
+        text,    // data() is a whole message, valid UTF-8
+        binary,  // data() is a whole message
+        pong,    // data() is the payload of the pong
+        closed,  // the peer sent a close frame: code(), 1005 if it had none, and its reason in data()
+        failed,  // the peer broke the protocol: code() is what it is told, data() says how
+    };
+
+    session_event() noexcept = default;
+    session_event(kind what, std::string_view data, std::uint16_t code = 0) noexcept
+        : what_(what), code_(code), data_(data) {}
+
+    [[nodiscard]] kind what() const noexcept { return what_; }
+    [[nodiscard]] std::string_view data() const noexcept { return data_; }
+    [[nodiscard]] std::uint16_t code() const noexcept { return code_; }
+
+private:
+    kind what_ = kind::none;
+    std::uint16_t code_ = 0;
+    std::string_view data_;
+};
+}  // namespace ferry::inline FERRY_ABI::websocket

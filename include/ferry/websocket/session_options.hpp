@@ -1,0 +1,33 @@
+// ferry/websocket/session_options.hpp - what a peer's message may cost
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/core/config.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ferry::inline FERRY_ABI::websocket {
+class session_options {
+public:
+    constexpr session_options() noexcept = default;
+
+    /// Default 1 MiB. A longer message fails the connection with 1009, as soon as a header announces it.
+    constexpr session_options& max_message_bytes(std::size_t bytes) noexcept {
+        message_bytes_ = bytes;
+        return *this;
+    }
+    /// Frames of one message. Default 16384; more fail the connection with 1009.
+    constexpr session_options& max_fragments(std::size_t frames) noexcept {
+        fragments_ = frames;
+        return *this;
+    }
+
+    [[nodiscard]] constexpr std::size_t max_message_bytes() const noexcept { return message_bytes_; }
+    [[nodiscard]] constexpr std::size_t max_fragments() const noexcept { return fragments_; }
+
+private:
+    std::size_t message_bytes_ = 1024 * 1024;
+    std::size_t fragments_ = 16384;
+};
+}  // namespace ferry::inline FERRY_ABI::websocket

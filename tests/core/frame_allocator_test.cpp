@@ -1,0 +1,130 @@
+// tests/core/frame_allocator_test.cpp
+// SPDX-License-Identifier: BSL-1.0
+#include <ferry/core/frame_allocator.hpp>
+
+#include "core/frame_count.hpp"
+#include "support/catch.hpp"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <set>
+#include <thread>
+#include <utility>
+#include <vector>
+
+using ferry::detail::frame_allocator;
+
+namespace {
+class block {
+public:
+    explicit block(std::size_t size) : memory_(frame_allocator::allocate(size)), size_(size) {
+        std::memset(memory_, 0x5A, size);
+    }
+    block(block&& other) noexcept : memory_(std::exchange(other.memory_, nullptr)), size_(other.size_) {}
+    block& operator=(block&&) = delete;
+    ~block() {
+        if (memory_ != nullptr) frame_allocator::deallocate(memory_, size_);
+    }
+    [[nodiscard]] void* get() const noexcept { return memory_; }
+
+private:
+    void* memory_;
+    std::size_t size_;
+};
+}  // namespace
+
+TEST_CASE("frame_allocator gives memory of any size, aligned for any type", "[core][frame_allocator]") {
+    const ferry_test::frame_count frames;
+    std::vector<block> blocks;
+    std::set<void*> distinct;
+    for (const std::size_t size : {1u, 63u, 64u, 65u, 128u, 2047u, 2048u, 2049u, 4096u, 100'000u}) {
+        for (int i = 0; i < 10; ++i) {
+            blocks.emplace_back(size);
+            distinct.insert(blocks.back().get());
+            CHECK(reinterpret_cast<std::uintptr_t>(blocks.back().get()) % alignof(std::max_align_t) == 0);
+        }
+    }
+    CHECK(distinct.size() == blocks.size());
+}
+
+TEST_CASE("frame_allocator gives the block freed last to the next frame of about that size",
+          "[core][frame_allocator]") {
+    const void* first = nullptr;
+    {
+        const block one(100);
+        first = one.get();
+    }
+    const block other_size(200);
+    const block same_size(128);
+    CHECK(other_size.get() != first);
+    CHECK(same_size.get() == first);
+}
+
+TEST_CASE("frame_allocator counts the blocks in use", "[core][frame_allocator]") {
+    const std::int64_t before = frame_allocator::live();
+    {
+        std::vector<block> blocks;
+        for (std::size_t i = 1; i <= 100; ++i) blocks.emplace_back(50 * i);
+        CHECK(frame_allocator::live() == before + 100);
+    }
+    CHECK(frame_allocator::live() == before);
+}
+
+TEST_CASE("frame_allocator keeps a bounded number of free blocks", "[core][frame_allocator]") {
+    const ferry_test::frame_count frames;
+    std::vector<block> blocks;
+    for (int i = 0; i < 10'000; ++i) blocks.emplace_back(64u);
+    blocks.clear();
+    CHECK(ferry::detail::this_thread().frame_counts[0] == 256 * 1024 / 64);
+}
+
+TEST_CASE("a frame may be freed by another thread than the one that made it", "[core][frame_allocator]") {
+    const ferry_test::frame_count frames;
+    auto made_here = std::make_unique<block>(300u);
+    std::unique_ptr<block> made_there;
+    std::thread([&] {
+        made_here.reset();
+        made_there = std::make_unique<block>(300u);
+    }).join();
+    made_there.reset();
+}
+
+TEST_CASE("a frame may be freed while its thread's thread-locals are destroyed", "[core][frame_allocator]") {
+    const ferry_test::frame_count frames;
+    std::thread([] {
+        static thread_local std::unique_ptr<block> last;  // made before the allocator's exit hook, destroyed after it
+        last = nullptr;
+        const block uses_the_hook(64u);
+        last = std::make_unique<block>(64u);
+    }).join();
+}
+
+TEST_CASE("threads that hand frames to each other lose none", "[core][frame_allocator][mt]") {
+    const ferry_test::frame_count frames;
+    constexpr int count = 20'000;
+    std::atomic<void*> slot{nullptr};
+    std::thread consumer([&slot] {
+        for (int received = 0; received < count;) {
+            void* const memory = slot.exchange(nullptr, std::memory_order_acquire);
+            if (memory == nullptr) {
+                std::this_thread::yield();
+                continue;
+            }
+            frame_allocator::deallocate(memory, 256);
+            ++received;
+        }
+    });
+    for (int sent = 0; sent < count; ++sent) {
+        void* const memory = frame_allocator::allocate(256);
+        std::memset(memory, sent & 0xFF, 256);
+        void* expected = nullptr;
+        while (!slot.compare_exchange_weak(expected, memory, std::memory_order_release, std::memory_order_relaxed)) {
+            expected = nullptr;
+            std::this_thread::yield();
+        }
+    }
+    consumer.join();
+}

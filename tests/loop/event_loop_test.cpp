@@ -1,0 +1,313 @@
+// tests/loop/event_loop_test.cpp
+// SPDX-License-Identifier: BSL-1.0
+#include <ferry/loop/event.hpp>
+#include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/sleep.hpp>
+#include <ferry/loop/spawn.hpp>
+#include <ferry/loop/virtual_clock.hpp>
+
+#include "core/frame_count.hpp"
+#include "support/catch.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <poll.h>
+
+using ferry::event_loop;
+using ferry::task;
+using namespace std::chrono_literals;
+
+namespace {
+task<> note_twice(std::vector<int>& order, int id) {
+    order.push_back(id);
+    co_await ferry::yield_now();
+    order.push_back(10 * id);
+}
+
+task<> hour() { co_await ferry::sleep_for(1h); }
+
+bool becomes_readable(int descriptor, int milliseconds) {
+    pollfd entry{descriptor, POLLIN, 0};
+    return ::poll(&entry, 1, milliseconds) == 1;
+}
+
+struct hook : ferry::detail::turn_end_node {
+    explicit hook(std::vector<int>& where, int number) : order(where), id(number) {
+        run = [](ferry::detail::ready_node& node) noexcept {
+            hook& self = static_cast<hook&>(node);
+            self.order.push_back(self.id);
+            if (self.also_forgets != nullptr) self.loop->forget_turn_end(*self.also_forgets);
+        };
+    }
+    std::vector<int>& order;
+    int id;
+    event_loop* loop = nullptr;
+    hook* also_forgets = nullptr;
+};
+}  // namespace
+
+TEST_CASE("a loop runs what is ready in the order it became ready", "[loop][event_loop]") {
+    const ferry_test::frame_count frames;
+    event_loop loop;
+    std::vector<int> order;
+    auto first = ferry::spawn(loop, note_twice(order, 1));
+    loop.post([&order] { order.push_back(2); });
+    auto third = ferry::spawn(loop, note_twice(order, 3));
+    CHECK(order.empty());
+    loop.run_until_idle();
+    CHECK(order == std::vector<int>{1, 2, 3, 10, 30});
+}
+
+TEST_CASE("a callback posted from a turn runs in a later one", "[loop][event_loop]") {
+    event_loop loop;
+    std::vector<int> order;
+    loop.post([&] {
+        loop.post([&order] { order.push_back(2); });
+        order.push_back(1);
+    });
+    loop.run_once();
+    CHECK(order == std::vector<int>{1});
+    loop.run_once();
+    CHECK(order == std::vector<int>{1, 2});
+}
+
+TEST_CASE("run() turns until stop(), and leaves the tasks where they are", "[loop][event_loop]") {
+    ferry::virtual_clock clock;
+    event_loop loop(clock);
+    int ticks = 0;
+    const auto tick = [&]() -> task<> {
+        for (;;) {
+            co_await ferry::sleep_for(1s);
+            if (++ticks % 3 == 0) loop.stop();
+        }
+    };
+    auto ticking = ferry::spawn(loop, tick());
+    loop.run();
+    CHECK(ticks == 3);
+    loop.run();
+    CHECK(ticks == 6);
+    CHECK(clock.elapsed() == 6s);
+    CHECK(!ticking.is_ready());
+}
+
+TEST_CASE("run() returns at once when stop() came before it", "[loop][event_loop]") {
+    event_loop loop;
+    loop.stop();
+    loop.run();
+    CHECK(!loop.closing());
+}
+
+TEST_CASE("stop() concerns only run() without an awaitable", "[loop][event_loop]") {
+    ferry::virtual_clock clock;
+    event_loop loop(clock);
+    loop.stop();
+    loop.run(hour());
+    CHECK(clock.elapsed() == 1h);
+    SECTION("nor does it keep close() from waiting") {
+        const auto slow_to_end = []() -> task<> {
+            try {
+                co_await ferry::sleep_for(1h);
+            } catch (const ferry::cancelled&) {
+            }
+            co_return;
+        };
+        auto done = ferry::spawn(loop, slow_to_end());
+        loop.run_until_idle();
+        loop.close();
+        CHECK(done.is_ready());
+    }
+}
+
+TEST_CASE("run(awaitable) returns its result, and other tasks stay", "[loop][event_loop]") {
+    ferry::virtual_clock clock;
+    event_loop loop(clock);
+    int other = 0;
+    const auto two_hours = [&]() -> task<> {
+        co_await ferry::sleep_for(2h);
+        other = 1;
+    };
+    const auto answer = []() -> task<std::string> {
+        co_await ferry::sleep_for(1h);
+        co_return "forty-two";
+    };
+    auto still_there = ferry::spawn(loop, two_hours());
+    CHECK(loop.run(answer()) == "forty-two");
+    CHECK(other == 0);
+    loop.run(std::move(still_there));
+    CHECK(other == 1);
+    CHECK(clock.elapsed() == 2h);
+}
+
+TEST_CASE("run_until_idle does not wait for timers, but for threads that work for the loop", "[loop][event_loop]") {
+    event_loop loop;
+    loop.run_once();
+    std::vector<int> order;
+    auto sleeping = ferry::spawn(loop, hour());
+    loop.post([&] { loop.begin_outside_work(); });
+    std::thread worker([&] {
+        loop.post([&] {
+            order.push_back(1);
+            loop.end_outside_work();
+        });
+    });
+    loop.run_until_idle();
+    worker.join();
+    loop.run_until_idle();
+    CHECK(order == std::vector<int>{1});
+    CHECK(!sleeping.is_ready());
+}
+
+TEST_CASE("a loop can be driven from another: native_handle, next_deadline, run_once", "[loop][event_loop]") {
+    event_loop loop;
+    int posted = 0;
+    const int handle = loop.native_handle();
+    loop.run_once();
+    CHECK(!becomes_readable(handle, 0));
+    CHECK(loop.next_deadline() == event_loop::time_point::max());
+    SECTION("a post from another thread makes the handle readable") {
+        for (int round = 1; round <= 3; ++round) {
+            std::thread([&] { loop.post([&posted] { ++posted; }); }).join();
+            REQUIRE(becomes_readable(handle, 10'000));
+            loop.run_once();
+            CHECK(posted == round);
+            CHECK(!becomes_readable(handle, 0));
+        }
+    }
+    SECTION("so does a post from this thread, and a spawn") {
+        loop.post([&posted] { ++posted; });
+        REQUIRE(becomes_readable(handle, 0));
+        loop.run_once();
+        CHECK(posted == 1);
+        auto sleeping = ferry::spawn(loop, hour());
+        REQUIRE(becomes_readable(handle, 0));
+        loop.run_once();
+        CHECK(loop.next_deadline() > loop.now() + 59min);
+        CHECK(loop.next_deadline() <= loop.now() + 1h);
+    }
+    SECTION("so does a post that came while run_once was ending") {
+        loop.post([&] { loop.post([&posted] { ++posted; }); });
+        loop.run_once();
+        CHECK(posted == 0);
+        CHECK(loop.next_deadline() == event_loop::time_point::min());
+        CHECK(becomes_readable(handle, 0));
+        loop.run_once();
+        CHECK(posted == 1);
+    }
+    SECTION("next_deadline is now while tasks are ready") {
+        std::vector<int> order;
+        auto done = ferry::spawn(loop, note_twice(order, 1));
+        loop.run_once();
+        loop.post([&] { auto other = ferry::spawn(note_twice(order, 2)); });
+        CHECK(loop.next_deadline() == event_loop::time_point::min());
+        loop.run_until_idle();
+        CHECK(loop.next_deadline() == event_loop::time_point::max());
+    }
+}
+
+TEST_CASE("run_once waits at most as long as it was told", "[loop][event_loop]") {
+    ferry::virtual_clock clock;
+    event_loop loop(clock);
+    auto sleeping = ferry::spawn(loop, hour());
+    loop.run_until_idle();
+    loop.run_once(1min);
+    loop.run_once(1min);
+    CHECK(clock.elapsed() <= 2min);
+    while (!sleeping.is_ready()) loop.run_once(std::chrono::nanoseconds::max());
+    CHECK(clock.elapsed() == 1h);
+}
+
+TEST_CASE("what is due at the end of a turn runs once, after the ready batch", "[loop][event_loop]") {
+    event_loop loop;
+    std::vector<int> order;
+    hook flush(order, 100);
+    loop.post([&] {
+        loop.at_turn_end(flush);
+        loop.at_turn_end(flush);
+        order.push_back(1);
+    });
+    loop.post([&order] { order.push_back(2); });
+    loop.run_once();
+    CHECK(order == std::vector<int>{1, 2, 100});
+    loop.run_once();
+    CHECK(order.size() == 3);
+    loop.post([&] {
+        loop.at_turn_end(flush);
+        loop.forget_turn_end(flush);
+    });
+    loop.run_once();
+    CHECK(order.size() == 3);
+}
+
+TEST_CASE("what runs at the end of a turn may make the loop forget another such node", "[loop][event_loop]") {
+    event_loop loop;
+    std::vector<int> order;
+    hook one(order, 1);
+    hook two(order, 2);
+    one.loop = two.loop = &loop;
+    one.also_forgets = &two;
+    two.also_forgets = &one;
+    loop.post([&] {
+        loop.at_turn_end(one);
+        loop.at_turn_end(two);
+    });
+    loop.run_once();
+    CHECK(order.size() == 1);
+    CHECK(!one.linked);
+    CHECK(!two.linked);
+}
+
+TEST_CASE("posts from many threads are all run, each thread's in order", "[loop][event_loop][mt]") {
+    const ferry_test::frame_count frames;
+    constexpr std::size_t threads = 4;
+    constexpr int posts = 5'000;
+    event_loop loop;
+    std::vector<int> last(threads, -1);
+    int wrong = 0;
+    std::size_t finished = 0;
+    std::vector<std::thread> posters;
+    for (std::size_t id = 0; id < threads; ++id) {
+        posters.emplace_back([&, id] {
+            for (int i = 0; i < posts; ++i) {
+                loop.post([&, id, i] {
+                    if (last[id] + 1 != i) ++wrong;
+                    last[id] = i;
+                    if (i + 1 == posts && ++finished == threads) loop.stop();
+                });
+                if (i % 64 == 0) std::this_thread::yield();  // let the loop fall asleep now and then
+            }
+        });
+    }
+    loop.run();
+    for (std::thread& poster : posters) poster.join();
+    CHECK(wrong == 0);
+    CHECK(finished == threads);
+}
+
+TEST_CASE("a stop() or a post from another thread is never slept through", "[loop][event_loop][mt]") {
+    event_loop loop;
+    std::atomic<int> round{0};
+    constexpr int rounds = 3'000;
+    std::thread other([&] {
+        for (int i = 1; i <= rounds; ++i) {
+            while (round.load(std::memory_order_acquire) != i) std::this_thread::yield();
+            if (i % 2 == 0) {
+                loop.stop();
+            } else {
+                loop.post([&loop] { loop.stop(); });
+            }
+        }
+    });
+    for (int i = 1; i <= rounds; ++i) {
+        round.store(i, std::memory_order_release);
+        loop.run();
+    }
+    other.join();
+    CHECK(round == rounds);
+}

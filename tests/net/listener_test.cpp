@@ -1,0 +1,250 @@
+// tests/net/listener_test.cpp
+// SPDX-License-Identifier: BSL-1.0
+#include <ferry/core/task.hpp>
+#include <ferry/deadlock/report.hpp>
+#include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/spawn.hpp>
+#include <ferry/loop/timeout.hpp>
+#include <ferry/loop/virtual_clock.hpp>
+#include <ferry/net/connect.hpp>
+#include <ferry/net/listener.hpp>
+
+#include "net/aborts.hpp"
+#include "support/catch.hpp"
+
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+namespace net = ferry::net;
+using namespace std::chrono_literals;
+
+namespace {
+const net::address any_port("127.0.0.1", 0);
+
+/// A blocking client that needs no loop.
+class plain_client {
+public:
+    plain_client() : descriptor_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {}
+    ~plain_client() { ::close(descriptor_); }
+    plain_client(const plain_client&) = delete;
+    plain_client& operator=(const plain_client&) = delete;
+
+    bool connect(const net::address& to) const { return ::connect(descriptor_, to.data(), to.size()) == 0; }
+    net::address local() const { return net::detail::local_address(descriptor_); }
+    bool was_closed() const {
+        char octet = 0;
+        return ::recv(descriptor_, &octet, 1, MSG_DONTWAIT) == 0;
+    }
+
+private:
+    int descriptor_;
+};
+
+/// While it lives, this process cannot have one descriptor more.
+class no_more_descriptors {
+public:
+    no_more_descriptors() {
+        ::getrlimit(RLIMIT_NOFILE, &before_);
+        const int lowest_free = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+        ::close(lowest_free);
+        ::rlimit none = before_;
+        none.rlim_cur = static_cast<::rlim_t>(lowest_free);
+        ::setrlimit(RLIMIT_NOFILE, &none);
+    }
+    ~no_more_descriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+    no_more_descriptors(const no_more_descriptors&) = delete;
+    no_more_descriptors& operator=(const no_more_descriptors&) = delete;
+
+private:
+    ::rlimit before_{};
+};
+
+/// Keeps ferry's reports.
+class reports {
+public:
+    reports() : before_(ferry::set_report_sink([](const char* text) noexcept { kept().emplace_back(text); })) {
+        kept().clear();
+    }
+    ~reports() { ferry::set_report_sink(before_); }
+    reports(const reports&) = delete;
+    reports& operator=(const reports&) = delete;
+    static std::vector<std::string>& kept() {
+        static std::vector<std::string> texts;
+        return texts;
+    }
+
+private:
+    ferry::report_sink before_;
+};
+
+std::string failure_to_listen(ferry::event_loop& loop, const net::address& at, int expected) {
+    try {
+        const net::listener made(loop, at);
+        return "nothing went wrong";
+    } catch (const std::system_error& error) {
+        CHECK(error.code().value() == expected);
+        return error.what();
+    }
+}
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+ferry::task<> accept_one(net::listener& door, std::vector<net::socket>& accepted) {
+    accepted.push_back(co_await door.accept());
+}
+ferry::task<> accept_in_time(net::listener& door) { co_await ferry::timeout(0ns, door.accept()); }
+}  // namespace
+
+TEST_CASE("a listener on port 0 tells the port that the kernel chose", "[net][listener]") {
+    ferry::event_loop loop;
+    net::listener door(loop, any_port);
+    CHECK(door.local().host() == "127.0.0.1");
+    REQUIRE(door.local().port() != 0);
+    const plain_client client;
+    REQUIRE(client.connect(door.local()));
+    CHECK(loop.run(door.accept()).peer() == client.local());
+}
+
+TEST_CASE("accept waits until a connection comes and yields each once", "[net][listener]") {
+    ferry::event_loop loop;
+    net::listener door(loop, any_port);
+    std::vector<net::socket> accepted;
+    const auto waiting = ferry::spawn(loop, accept_one(door, accepted));
+    loop.run_until_idle();
+    REQUIRE(accepted.empty());
+    const plain_client first, second;
+    REQUIRE(first.connect(door.local()));
+    REQUIRE(second.connect(door.local()));
+    while (accepted.empty()) loop.run_once(1s);
+    loop.run(accept_one(door, accepted));
+    REQUIRE(accepted.size() == 2);
+    CHECK(accepted[0].peer() == first.local());
+    CHECK(accepted[1].peer() == second.local());
+}
+
+TEST_CASE("a connection is not lost when the accept that waited was cancelled", "[net][listener]") {
+    ferry::event_loop loop;
+    net::listener door(loop, any_port);
+    CHECK_THROWS_AS(loop.run(accept_in_time(door)), ferry::timeout_error);
+    const plain_client client;
+    REQUIRE(client.connect(door.local()));
+    CHECK(loop.run(door.accept()).peer() == client.local());
+}
+
+TEST_CASE("a listener for IPv6 accepts", "[net][listener]") {
+    ferry::event_loop loop;
+    try {
+        net::listener door(loop, net::address("::1", 0));
+        const net::socket client = loop.run(net::connect(door.local()));
+        const net::socket accepted = loop.run(door.accept());
+        CHECK(accepted.peer() == client.local());
+        CHECK(accepted.local().host() == "::1");
+    } catch (const std::system_error& error) {
+        CHECK((error.code().value() == EADDRNOTAVAIL || error.code().value() == EAFNOSUPPORT));  // no IPv6 here
+    }
+}
+
+TEST_CASE("a port in use is an error that names the address and the way out", "[net][listener]") {
+    ferry::event_loop loop;
+    const net::listener first(loop, any_port);
+    const std::string text = failure_to_listen(loop, first.local(), EADDRINUSE);
+    CHECK(contains(text, first.local().to_string()));
+    CHECK(contains(text, "stop the other program there or choose another port"));
+    CHECK(contains(text, "in use"));
+}
+
+TEST_CASE("an address of another machine is an error that names it and the way out", "[net][listener]") {
+    ferry::event_loop loop;
+    const std::string text = failure_to_listen(loop, net::address("192.0.2.1", 8000), EADDRNOTAVAIL);
+    CHECK(contains(text, "192.0.2.1:8000"));
+    CHECK(contains(text, "choose an address of this machine"));
+}
+
+TEST_CASE("listeners share a port only when each asks for it", "[net][listener]") {
+    ferry::event_loop loop;
+    const net::listener first(loop, any_port, net::listener_options().reuse_port(true));
+    const net::listener second(loop, first.local(), net::listener_options().reuse_port(true));
+    CHECK(second.local() == first.local());
+    CHECK_THROWS_AS(net::listener(loop, first.local()), std::system_error);
+}
+
+TEST_CASE("a port can be listened on again at once", "[net][listener]") {
+    ferry::event_loop loop;
+    net::address where;
+    {
+        net::listener door(loop, any_port);
+        where = door.local();
+        const plain_client client;
+        REQUIRE(client.connect(where));
+        net::socket accepted = loop.run(door.accept());
+        accepted.close();  // this end closes first, so the port stays in TIME_WAIT
+    }
+    CHECK(net::listener(loop, where).local() == where);
+}
+
+TEST_CASE("out of descriptors, a listener turns connections away until there are some", "[net][listener]") {
+    ferry::virtual_clock clock;
+    ferry::event_loop loop(clock);
+    net::listener door(loop, any_port);
+    std::vector<net::socket> accepted;
+    accepted.reserve(2);
+    const plain_client first, second, third, fourth, fifth;
+    const reports reported;
+    {
+        const no_more_descriptors limit;
+        const auto waiting = ferry::spawn(loop, accept_one(door, accepted));
+        loop.run_until_idle();
+        CHECK(reports::kept().empty());  // nobody has come yet
+        REQUIRE(first.connect(door.local()));
+        while (!first.was_closed()) loop.run_until_idle();
+        REQUIRE(reports::kept().size() == 1);
+        CHECK(contains(reports::kept()[0], door.local().to_string()));
+        CHECK(contains(reports::kept()[0], "ulimit -n"));
+
+        REQUIRE(second.connect(door.local()));
+        loop.run_until_idle();
+        CHECK_FALSE(second.was_closed());  // it pauses
+        clock.advance(100ms);
+        loop.run_until_idle();
+        CHECK(second.was_closed());
+        CHECK(reports::kept().size() == 1);  // the same episode
+        CHECK(accepted.empty());
+    }
+    REQUIRE(third.connect(door.local()));
+    clock.advance(100ms);
+    loop.run_until_idle();
+    REQUIRE(accepted.size() == 1);
+    CHECK(accepted[0].peer() == third.local());
+
+    const auto waiting = ferry::spawn(loop, accept_one(door, accepted));
+    {
+        const no_more_descriptors limit;
+        REQUIRE(fourth.connect(door.local()));
+        loop.run_until_idle();
+        CHECK(fourth.was_closed());
+        CHECK(reports::kept().size() == 2);  // a new one
+    }
+    REQUIRE(fifth.connect(door.local()));
+    clock.advance(100ms);
+    loop.run_until_idle();
+    CHECK(waiting.is_ready());
+    CHECK(accepted.size() == 2);
+}
+
+TEST_CASE("destroying a listener while a task waits for it is an assertion", "[net][listener]") {
+    CHECK(ferry_test::aborts([] {
+        ferry::event_loop loop;
+        net::listener door(loop, any_port);
+        std::vector<net::socket> accepted;
+        const auto waiting = ferry::spawn(loop, accept_one(door, accepted));
+        loop.run_until_idle();
+    }));
+}
