@@ -214,13 +214,17 @@ TEST_CASE("an unread message is dropped when its time is over", "[channels][in_m
 
 TEST_CASE("expired messages do not take up capacity", "[channels][in_memory_layer]") {
     scene s(channel_layer_options().capacity(4).expiry(60s));
-    for (int n : {1, 2, 3, 4}) s.send("a", n);
+    for (const char* channel : {"older", "a"}) {
+        for (int n : {1, 2, 3, 4}) s.send(channel, n);
+    }
     CHECK(s.refuses("a", 5));
     s.clock.advance(60s);
-    for (int n : {6, 7, 8, 9}) CHECK(!s.refuses("a", n));
+    CHECK(!s.refuses("a", 6));
+    CHECK(s.layer.counters() == layer_counters{9, 0, 1, 6});  // all of its own, and two of the older ones
+    for (int n : {7, 8, 9}) CHECK(!s.refuses("a", n));
     CHECK(s.refuses("a", 10));
     CHECK(s.receive_all("a") == numbers{6, 7, 8, 9});
-    CHECK(s.layer.counters() == layer_counters{8, 4, 2, 4});
+    CHECK(s.layer.counters() == layer_counters{12, 4, 2, 8});
 }
 
 TEST_CASE("what nobody reads goes away as other channels are used, two for one", "[channels][in_memory_layer]") {

@@ -34,7 +34,8 @@ TEST_CASE("numeric text resolves to itself", "[net][resolver]") {
 TEST_CASE("a host that does not resolve is named, with the resolver's reason", "[net][resolver]") {
     const std::string host = "no..such..host";
     try {
-        FAIL("it resolved to " + resolve_blocking(host, 80).front().to_string());
+        const std::vector<address> found = resolve_blocking(host, 80);
+        FAIL("addresses found: " << found.size());
     } catch (const std::system_error& error) {
         const std::string text = error.what();
         CHECK(text.find("\"no..such..host\"") != std::string::npos);

@@ -116,13 +116,13 @@ public:
 
     bool try_complete() noexcept {
         locked_step step(layer_);
-        return layer_.closed_ || layer_.mailboxes_.take(*this, step);
+        return layer_.mailboxes_.take(*this, step);
     }
     void link() noexcept {
         this->wait_as(this->task());
         try {
             locked_step step(layer_);
-            // Another thread may have sent since try_complete().
+            // Another thread may have sent since try_complete(), and a closed layer is empty.
             if (!layer_.closed_ && !layer_.mailboxes_.take(*this, step)) return layer_.mailboxes_.wait(*this);
         } catch (...) {  // no memory for the mailbox
             failure_ = std::current_exception();

@@ -168,7 +168,7 @@ task<any_result<detail::object_or_nothing<detail::await_result<Awaitable>>...>> 
 namespace detail {
 template <class... Member>
 family::join_awaiter family::join(Member&... members) noexcept {
-    member_base** link = &members_;
+    [[maybe_unused]] member_base** link = &members_;  // of nobody, in when_all()
     ((*link = &members, link = &static_cast<member_base&>(members).next_), ...);
     return join_awaiter(*this);
 }
@@ -228,7 +228,7 @@ template <std::size_t... I, class... Awaitable>
 task<std::tuple<object_or_nothing<await_result<Awaitable>>...>> all_of(std::index_sequence<I...>,
                                                                        Awaitable... awaitables) {
     family children(co_await current_task(), family::ends_with::first_failure, "when_all");
-    std::tuple<family_member<await_result<Awaitable>>...> members(
+    [[maybe_unused]] std::tuple<family_member<await_result<Awaitable>>...> members(
         typename family_member<await_result<Awaitable>>::init(children, I, to_task(std::move(awaitables)))...);
     co_await children.join(std::get<I>(members)...);
     children.rethrow();

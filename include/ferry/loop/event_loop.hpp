@@ -227,6 +227,7 @@ detail::await_result<Awaitable> event_loop::run(Awaitable what) {
     {
         detail::check_own_wait("event_loop::run", main.name(), this);
         const turn_guard inside(*this);
+        schedule_all(control_->take());  // what was posted before goes first
         schedule(main);
         for (work(); !main.ended(); work()) poll(time_point::max());
     }

@@ -145,7 +145,7 @@ private:
 /// Errors         get() and co_await throw what the promise was given; broken_promise if it was given nothing; inside
 ///                a loop's turn get(), wait() and wait_for() throw blocking_error or deadlock_error.
 template <class T>
-class [[nodiscard]] future {
+class future {
     static_assert(!detail::borrowed_result<T>,
                   "borrowed bytes live until the next co_await and cannot be kept in a future");
 
@@ -175,7 +175,11 @@ public:
     /// False when there was no result in time.
     template <class Rep, class Period>
     [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit) const {
-        return state_->wait_until(std::chrono::steady_clock::now() + limit, "future::wait_for", state_->name());
+        const std::chrono::steady_clock::time_point now = std::chrono::steady_clock::now();
+        const bool endless = limit >= std::chrono::steady_clock::time_point::max() - now;
+        return state_->wait_until(endless ? std::chrono::steady_clock::time_point::max()
+                                          : now + std::chrono::ceil<std::chrono::nanoseconds>(limit),
+                                  "future::wait_for", state_->name());
     }
 
     class awaiter;

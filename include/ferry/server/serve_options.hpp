@@ -18,6 +18,7 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 namespace ferry::inline FERRY_ABI {
 /// Options of serve() and server, set in a chain: serve_options().host("0.0.0.0").port(80).
@@ -28,9 +29,9 @@ public:
 
     serve_options() = default;
 
-    /// Takes --host NAME and --port NUMBER from a program's arguments. Throws std::invalid_argument, which says what is
-    /// wrong, for anything else.
-    serve_options& from_arguments(int argc, const char* const* argv);
+    /// Takes --host NAME and --port NUMBER from a program's arguments, and returns those it does not know. Throws
+    /// std::invalid_argument, which says what is wrong with a value.
+    std::vector<std::string> take_arguments(int argc, const char* const* argv);
 
     /// A name or an address. Default 127.0.0.1: reachable from this machine only.
     serve_options& host(std::string name) { return set(host_, std::move(name)); }
@@ -106,14 +107,16 @@ private:
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-inline serve_options& serve_options::from_arguments(int argc, const char* const* argv) {
-    for (int at = 1; at < argc; at += 2) {
+inline std::vector<std::string> serve_options::take_arguments(int argc, const char* const* argv) {
+    std::vector<std::string> rest;
+    for (int at = 1; at < argc; ++at) {
         const std::string_view option = argv[at];
         if (option != "--host" && option != "--port") {
-            throw std::invalid_argument("unknown option " + std::string(option) + "; there are --host and --port");
+            rest.emplace_back(option);
+            continue;
         }
-        if (at + 1 >= argc) throw std::invalid_argument(std::string(option) + " needs a value");
-        const std::string_view text = argv[at + 1];
+        if (++at == argc) throw std::invalid_argument(std::string(option) + " needs a value");
+        const std::string_view text = argv[at];
         if (option == "--host") {
             host_ = text;
             continue;
@@ -123,6 +126,6 @@ inline serve_options& serve_options::from_arguments(int argc, const char* const*
             throw std::invalid_argument("--port " + std::string(text) + ": a port is a number from 0 to 65535");
         }
     }
-    return *this;
+    return rest;
 }
 }  // namespace ferry::inline FERRY_ABI

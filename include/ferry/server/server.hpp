@@ -25,6 +25,7 @@
 #include <cstdio>
 #include <exception>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -226,7 +227,11 @@ inline void serve(app::any_application app, serve_options options) {
 
 inline int serve_main(app::any_application app, int argc, char** argv, serve_options options) {
     try {
-        serve(std::move(app), options.from_arguments(argc, argv));
+        const std::vector<std::string> unknown = options.take_arguments(argc, argv);
+        if (!unknown.empty()) {
+            throw std::invalid_argument("unknown option " + unknown.front() + "; there are --host and --port");
+        }
+        serve(std::move(app), std::move(options));
         return 0;
     } catch (const std::exception& error) {
         std::fprintf(stderr, "%s: %s\n", argc > 0 ? argv[0] : "server", error.what());

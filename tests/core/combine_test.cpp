@@ -1,0 +1,261 @@
+// tests/core/combine_test.cpp
+// SPDX-License-Identifier: BSL-1.0
+#include <ferry/core/combine.hpp>
+#include <ferry/loop/event.hpp>
+#include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/sleep.hpp>
+#include <ferry/loop/spawn.hpp>
+#include <ferry/loop/virtual_clock.hpp>
+
+#include "core/frame_count.hpp"
+#include "support/catch.hpp"
+
+#include <chrono>
+#include <exception>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+using ferry::task;
+using namespace std::chrono_literals;
+
+namespace {
+std::vector<std::string> suppressed;
+
+/// Keeps what goes to the suppressed-exception handler while it lives.
+class suppressed_exceptions {
+public:
+    suppressed_exceptions() : before_(ferry::set_suppressed_exception_handler(&keep)) { suppressed.clear(); }
+    ~suppressed_exceptions() { ferry::set_suppressed_exception_handler(before_); }
+    suppressed_exceptions(const suppressed_exceptions&) = delete;
+    suppressed_exceptions& operator=(const suppressed_exceptions&) = delete;
+
+private:
+    static void keep(std::exception_ptr error, const char* name) noexcept {
+        try {
+            std::rethrow_exception(error);
+        } catch (const std::exception& caught) {
+            suppressed.push_back(std::string(name) + ": " + caught.what());
+        }
+    }
+    ferry::exception_handler before_;
+};
+
+task<int> value_after(std::chrono::seconds delay, int value) {
+    co_await ferry::sleep_for(delay);
+    co_return value;
+}
+task<int> value_now(int value) { co_return value; }
+task<> fail_after(std::chrono::seconds delay, const char* text) {
+    co_await ferry::sleep_for(delay);
+    throw std::runtime_error(text);
+}
+task<> fail_now(const char* text) {
+    throw std::runtime_error(text);
+    co_return;
+}
+/// Says in `order` when its cancellation arrives, and ends a second later.
+task<int> slow_to_end(std::vector<int>& order, int id) {
+    try {
+        co_await ferry::sleep_for(1h);
+    } catch (const ferry::cancelled&) {
+        order.push_back(id);
+    }
+    co_return id;
+}
+task<> fail_when_cancelled(const char* text) {
+    try {
+        co_await ferry::sleep_for(1h);
+    } catch (const ferry::cancelled&) {
+    }
+    throw std::runtime_error(text);
+}
+task<> note(std::vector<int>& order, int id) {
+    order.push_back(id);
+    co_await ferry::yield_now();
+    order.push_back(10 * id);
+}
+}  // namespace
+
+TEST_CASE("when_all starts its awaitables in place and yields their values in order", "[core][combine]") {
+    const ferry_test::frame_count frames;
+    ferry::virtual_clock clock;
+    ferry::event_loop loop(clock);
+    std::vector<int> order;
+    const auto body = [&]() -> task<> {
+        const auto values =
+            co_await ferry::when_all(value_after(2s, 1), ferry::sleep_for(3s), value_after(1s, 3), note(order, 4));
+        CHECK(std::get<0>(values) == 1);
+        CHECK(std::get<2>(values) == 3);
+        const auto none = co_await ferry::when_all();
+        CHECK(std::tuple_size_v<std::remove_const_t<decltype(none)>> == 0);
+        const auto at_once = co_await ferry::when_all(value_now(5), value_now(6));
+        CHECK(at_once == std::make_tuple(5, 6));
+    };
+    loop.run(body());
+    CHECK(clock.elapsed() == 3s);
+    loop.run(ferry::when_all(note(order, 1), note(order, 2)));
+    CHECK(order == std::vector<int>{4, 40, 1, 2, 10, 20});
+}
+
+TEST_CASE("when_all moves values that can only be moved", "[core][combine]") {
+    const ferry_test::frame_count frames;
+    ferry::event_loop loop;
+    const auto make = [](int value) -> task<std::unique_ptr<int>> { co_return std::make_unique<int>(value); };
+    const auto values = loop.run(ferry::when_all(make(1), make(2)));
+    CHECK(*std::get<0>(values) + *std::get<1>(values) == 3);
+}
+
+TEST_CASE("when one of when_all throws, the others are cancelled and awaited before it throws", "[core][combine]") {
+    const ferry_test::frame_count frames;
+    const suppressed_exceptions handler;
+    ferry::virtual_clock clock;
+    ferry::event_loop loop(clock);
+    std::vector<int> order;
+    REQUIRE_THROWS_AS(
+        loop.run(ferry::when_all(slow_to_end(order, 1), fail_after(1s, "first"), slow_to_end(order, 2))),
+        std::runtime_error);
+    CHECK(order == std::vector<int>{1, 2});
+    CHECK(clock.elapsed() == 1s);
+    CHECK(suppressed.empty());
+    SECTION("those that have not started never do") {
+        order.clear();
+        REQUIRE_THROWS_AS(loop.run(ferry::when_all(fail_now("at once"), note(order, 1))), std::runtime_error);
+        CHECK(order.empty());
+    }
+}
+
+TEST_CASE("the failures beside the one that is thrown go to the suppressed-exception handler", "[core][combine]") {
+    const ferry_test::frame_count frames;
+    const suppressed_exceptions handler;
+    ferry::virtual_clock clock;
+    ferry::event_loop loop(clock);
+    std::string thrown;
+    SECTION("of when_all") {
+        try {
+            loop.run(ferry::when_all(fail_when_cancelled("second").named("b"), fail_after(1s, "first").named("a")));
+        } catch (const std::runtime_error& error) {
+            thrown = error.what();
+        }
+        CHECK(thrown == "first");
+    }
+    SECTION("of when_any, also when the first ended in a value") {
+        const auto first = loop.run(ferry::when_any(fail_when_cancelled("second").named("b"), value_after(1s, 1)));
+        CHECK(first.index() == 1);
+    }
+    CHECK(suppressed == std::vector<std::string>{"b: second"});
+}
+
+TEST_CASE("when_any yields the index of the first and its value", "[core][combine]") {
+    const ferry_test::frame_count frames;
+    ferry::virtual_clock clock;
+    ferry::event_loop loop(clock);
+    const auto body = [&]() -> task<> {
+        const auto first = co_await ferry::when_any(ferry::sleep_for(2s), value_after(1s, 5), value_after(3s, 6));
+        CHECK(first.index() == 1);
+        CHECK(first.get<1>() == 5);
+        CHECK(!first.get<0>().has_value());
+        CHECK(!first.get<2>().has_value());
+    };
+    loop.run(body());
+    CHECK(clock.elapsed() == 1s);
+    CHECK(loop.timers().empty());
+}
+
+TEST_CASE("the losers of when_any are cancelled and awaited, and a value they end with is kept", "[core][combine]") {
+    const ferry_test::frame_count frames;
+    ferry::virtual_clock clock;
+    ferry::event_loop loop(clock);
+    std::vector<int> order;
+    const auto body = [&]() -> task<> {
+        const auto first = co_await ferry::when_any(slow_to_end(order, 8), value_after(1s, 5));
+        order.push_back(9);
+        CHECK(first.index() == 1);
+        CHECK(first.get<0>() == 8);
+        CHECK(first.get<1>() == 5);
+    };
+    loop.run(body());
+    CHECK(order == std::vector<int>{8, 9});
+}
+
+TEST_CASE("when_any does not start the rest once one has ended at once", "[core][combine]") {
+    const ferry_test::frame_count frames;
+    ferry::event_loop loop;
+    std::vector<int> order;
+    const auto first = loop.run(ferry::when_any(value_now(1), note(order, 1)));
+    CHECK(first.index() == 0);
+    CHECK(order.empty());
+}
+
+TEST_CASE("when_any throws what the first to end threw", "[core][combine]") {
+    const ferry_test::frame_count frames;
+    ferry::virtual_clock clock;
+    ferry::event_loop loop(clock);
+    std::vector<int> order;
+    REQUIRE_THROWS_AS(loop.run(ferry::when_any(slow_to_end(order, 1), fail_after(1s, "first"))), std::runtime_error);
+    CHECK(order == std::vector<int>{1});
+}
+
+TEST_CASE("a cancellation of who awaits them reaches the children of when_all and when_any", "[core][combine]") {
+    const ferry_test::frame_count frames;
+    ferry::event_loop loop;
+    std::vector<int> order;
+    const auto body = [&]() -> task<> {
+        static_cast<void>(co_await ferry::when_all(slow_to_end(order, 1), ferry::sleep_for(1h)));
+    };
+    const auto any = [&]() -> task<> {
+        static_cast<void>(co_await ferry::when_any(slow_to_end(order, 2), ferry::when_all(slow_to_end(order, 3))));
+        order.push_back(4);
+    };
+    auto all_done = ferry::spawn(loop, body());
+    auto any_done = ferry::spawn(loop, any());
+    loop.run_until_idle();
+    loop.cancel_tasks();
+    CHECK(order == std::vector<int>{1, 2, 3, 4});
+    REQUIRE_THROWS_AS(all_done.get(), ferry::cancelled);
+    any_done.get();  // its children had values
+}
+
+TEST_CASE("a task that awaits its children says so in its record", "[core][combine]") {
+    ferry::virtual_clock clock;
+    ferry::event_loop loop(clock);
+    const ferry::detail::wait_node* record = nullptr;
+    const auto body = [&]() -> task<> {
+        record = &(co_await ferry::detail::current_task()).record();
+        static_cast<void>(co_await ferry::when_any(ferry::sleep_for(1s)));
+        static_cast<void>(co_await ferry::when_all(ferry::sleep_for(1s)));
+    };
+    auto done = ferry::spawn(loop, body());
+    loop.run_until_idle();
+    CHECK(std::string(record->waits_in()) == "when_any");
+    clock.advance(1s);
+    loop.run_until_idle();
+    CHECK(std::string(record->waits_in()) == "when_all");
+    clock.advance(1s);
+    loop.run(std::move(done));
+}
+
+namespace {
+task<int> tree(int depth, ferry::event* leaf_waits_for) {
+    if (depth == 0) {
+        if (leaf_waits_for != nullptr) co_await leaf_waits_for->wait();
+        co_return 1;
+    }
+    const auto both =
+        co_await ferry::when_all(tree(depth - 1, leaf_waits_for), tree(depth > 12 ? 0 : depth - 1, leaf_waits_for));
+    co_return std::get<0>(both) + std::get<1>(both);
+}
+}  // namespace
+
+TEST_CASE("when_all nests deeper than the native stack would allow", "[core][combine]") {
+    const ferry_test::frame_count frames;
+    ferry::event_loop loop;
+    ferry::event go(loop);
+    loop.post([&go] { go.set(); });
+    CHECK(loop.run(tree(5'000, &go)) == 4096 + 4988);
+    CHECK(loop.run(tree(5'000, nullptr)) == 4096 + 4988);
+}
