@@ -16,9 +16,9 @@ struct room {
     room(ferry::event_loop& loop, std::string its_name, std::size_t number)
         : name(std::move(its_name)), group("room." + std::to_string(number)), loaded(loop) {}
     value remember(const history_line& line) {
-        recent.push_back(value::object().set("name", line.name).set("text", line.text).set("time", line.time_ms));
-        if (recent.size() > 50) recent.erase(recent.begin());
-        return recent.back();
+        if (recent.size() == 50) recent.erase(recent.begin());
+        return recent.emplace_back(
+            value::object().set("name", line.name).set("text", line.text).set("time", line.time_ms));
     }
     const std::string name, group;                // for people, and for the channel layer
     std::map<std::string, std::string> visitors;  // names by channel
@@ -123,8 +123,7 @@ int main(int argc, char** argv) try {
     const std::vector<std::string> rest = options.take_arguments(argc, argv);
     if (!rest.empty() && rest[0] != "--history") throw std::invalid_argument("unknown option " + rest[0]);
     std::ifstream file(std::filesystem::path(__FILE__).parent_path() / "chat.html");
-    std::string html;
-    std::getline(file, html, '\0');
+    const std::string html(std::istreambuf_iterator<char>(file), {});
     ferry::event_loop loop;
     chat service(loop, rest.empty() ? "chat-history" : rest.back());
     app::router site;

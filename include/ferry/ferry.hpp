@@ -2,29 +2,32 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <ferry/bridge.hpp>
+
+#include <ferry/net/address.hpp>
+#include <ferry/net/connect.hpp>
+#include <ferry/net/listener.hpp>
+#include <ferry/net/resolver.hpp>
+#include <ferry/net/socket.hpp>
+
+#include <ferry/http/headers.hpp>
+#include <ferry/http/request_parser.hpp>
+#include <ferry/http/uri.hpp>
+#include <ferry/http/writer.hpp>
+
+#include <ferry/websocket/handshake.hpp>
+#include <ferry/websocket/session.hpp>
+
 #include <ferry/app/application.hpp>
 #include <ferry/app/message.hpp>
 #include <ferry/app/middleware.hpp>
 #include <ferry/app/router.hpp>
 #include <ferry/app/scope.hpp>
-#include <ferry/bridge.hpp>
+
+#include <ferry/middleware/access_log.hpp>
+
 #include <ferry/channels/channel_layer.hpp>
 #include <ferry/channels/in_memory_layer.hpp>
-#include <ferry/data/base64.hpp>
-#include <ferry/data/digest.hpp>
-#include <ferry/data/json.hpp>
-#include <ferry/data/utf8.hpp>
-#include <ferry/data/value.hpp>
-#include <ferry/http/headers.hpp>
-#include <ferry/http/request_parser.hpp>
-#include <ferry/http/uri.hpp>
-#include <ferry/http/writer.hpp>
-#include <ferry/middleware/access_log.hpp>
-#include <ferry/net/address.hpp>
-#include <ferry/net/connect.hpp>
-#include <ferry/net/listener.hpp>
-#include <ferry/net/socket.hpp>
+
 #include <ferry/server/serve_options.hpp>
 #include <ferry/server/server.hpp>
-#include <ferry/websocket/handshake.hpp>
-#include <ferry/websocket/session.hpp>

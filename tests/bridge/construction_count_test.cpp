@@ -92,12 +92,12 @@ private:
     tracer balance_;
 };
 
-int read(tracer given) { return given.value(); }
-int read_move_only(std::unique_ptr<tracer> given) { return given->value(); }
+int value_of(tracer given) { return given.value(); }
+int value_behind(std::unique_ptr<tracer> given) { return given->value(); }
 tracer make(int value) { return tracer(value); }
 int fail(const tracer&) { throw std::runtime_error("as asked"); }
 
-task<int> read_later(tracer given) {
+task<int> value_later(tracer given) {
     co_await ferry::yield_now();
     co_return given.value();
 }
@@ -145,15 +145,15 @@ TEST_CASE("to_thread destroys once what it is given", "[bridge][construction_cou
     ferry::thread_pool pool(2);
     const auto body = [&]() -> task<> {
         const tracer named(1);
-        int sum = co_await ferry::to_thread(read, tracer(2));
+        int sum = co_await ferry::to_thread(value_of, tracer(2));
         CHECK(sum == 2);
-        sum = co_await ferry::to_thread(pool, read, tracer(3));
+        sum = co_await ferry::to_thread(pool, value_of, tracer(3));
         CHECK(sum == 3);
         sum = co_await ferry::to_thread(adder(tracer(4)), tracer(5));
         CHECK(sum == 9);
         sum = co_await ferry::to_thread(pool, adder(tracer(4)), tracer(6));
         CHECK(sum == 10);
-        sum = co_await ferry::to_thread(read_move_only, std::make_unique<tracer>(7));
+        sum = co_await ferry::to_thread(value_behind, std::make_unique<tracer>(7));
         CHECK(sum == 7);
         sum = co_await ferry::to_thread(
             [](const tracer& given, const std::string& text) { return given.value() + static_cast<int>(text.size()); },
@@ -163,10 +163,10 @@ TEST_CASE("to_thread destroys once what it is given", "[bridge][construction_cou
         CHECK(sum == 10);
         CHECK(count.copies() == 0);  // temporaries are moved all the way
 
-        sum = co_await ferry::to_thread(read, named);
+        sum = co_await ferry::to_thread(value_of, named);
         CHECK(sum == 1);
         CHECK(count.copies() == 1);
-        auto job = [named](const tracer& given) { return named.value() + given.value(); };
+        auto job = [own = named](const tracer& given) { return own.value() + given.value(); };
         static_cast<void>(count.copies());
         sum = co_await ferry::to_thread(job, tracer(10));
         CHECK(sum == 11);
@@ -208,7 +208,7 @@ TEST_CASE("sync_to_async destroys once what it is given", "[bridge][construction
         CHECK(sum == 3);
         sum = co_await ferry::sync_to_async(adder(tracer(1))).on(pool)(tracer(3));
         CHECK(sum == 4);
-        sum = co_await ferry::sync_to_async(read)(tracer(4));
+        sum = co_await ferry::sync_to_async(value_of)(tracer(4));
         CHECK(sum == 4);
         sum = co_await ferry::sync_to_async(&account::plus)(account(tracer(5)), tracer(6));
         CHECK(sum == 11);
@@ -248,16 +248,16 @@ TEST_CASE("sync_to_async destroys once what it is given", "[bridge][construction
 
 TEST_CASE("block_on and async_to_sync destroy once what they are given", "[bridge][construction_count]") {
     tracer_count count;
-    CHECK(ferry::block_on(read_later(tracer(1))) == 1);
+    CHECK(ferry::block_on(value_later(tracer(1))) == 1);
     CHECK(ferry::block_on(make_later(2)).value() == 2);
     ferry::loop_thread background;
-    CHECK(ferry::block_on(background.loop(), read_later(tracer(3))) == 3);
+    CHECK(ferry::block_on(background.loop(), value_later(tracer(3))) == 3);
     CHECK(ferry::block_on(background.loop(), make_later(4)).value() == 4);
     CHECK(ferry::block_on(background.loop(), ferry::to_thread(adder(tracer(5)), tracer(6))) == 11);
     REQUIRE_THROWS_AS(ferry::block_on(fail_later(tracer(7))), std::runtime_error);
     REQUIRE_THROWS_AS(ferry::block_on(background.loop(), fail_later(tracer(8))), std::runtime_error);
 
-    CHECK(ferry::async_to_sync(read_later)(tracer(9)) == 9);
+    CHECK(ferry::async_to_sync(value_later)(tracer(9)) == 9);
     auto add = ferry::async_to_sync(async_adder(tracer(10)));
     CHECK(add(tracer(11)) == 21);
     const tracer named(12);
@@ -272,19 +272,19 @@ TEST_CASE("block_on and async_to_sync destroy once what they are given", "[bridg
 
     event_loop closed;
     closed.close();
-    REQUIRE_THROWS_AS(ferry::block_on(closed, read_later(tracer(16))), ferry::closed_error);
-    REQUIRE_THROWS_AS(ferry::spawn(closed, read_later, tracer(17)), ferry::closed_error);
+    REQUIRE_THROWS_AS(ferry::block_on(closed, value_later(tracer(16))), ferry::closed_error);
+    REQUIRE_THROWS_AS(ferry::spawn(closed, value_later, tracer(17)), ferry::closed_error);
 }
 
 TEST_CASE("spawn destroys once what it is given", "[bridge][construction_count]") {
     tracer_count count;
     event_loop loop;
     const auto body = [&]() -> task<> {
-        int sum = co_await ferry::spawn(loop, read_later(tracer(1)));
+        int sum = co_await ferry::spawn(loop, value_later(tracer(1)));
         CHECK(sum == 1);
-        sum = co_await ferry::spawn(read_later(tracer(2)));
+        sum = co_await ferry::spawn(value_later(tracer(2)));
         CHECK(sum == 2);
-        sum = co_await ferry::spawn(loop, read_later, tracer(3));
+        sum = co_await ferry::spawn(loop, value_later, tracer(3));
         CHECK(sum == 3);
         sum = co_await ferry::spawn(async_adder(tracer(4)), tracer(5));
         CHECK(sum == 9);
@@ -292,7 +292,7 @@ TEST_CASE("spawn destroys once what it is given", "[bridge][construction_count]"
         CHECK(sum == 13);
         const tracer result = co_await ferry::spawn(make_later, 8);
         CHECK(result.value() == 8);
-        CHECK(count.copies() == 1);  // read_later takes the argument that is kept for it by value
+        CHECK(count.copies() == 1);  // value_later takes the argument that is kept for it by value
 
         auto job = [own = std::make_unique<tracer>(9)](int more) -> task<int> {
             co_await ferry::yield_now();
@@ -302,12 +302,12 @@ TEST_CASE("spawn destroys once what it is given", "[bridge][construction_count]"
         CHECK(sum == 10);
         const bool failed = co_await fails(ferry::spawn(fail_later(tracer(10))));
         CHECK(failed);
-        { auto unobserved = ferry::spawn(read_later(tracer(11))); }
+        { auto unobserved = ferry::spawn(value_later(tracer(11))); }
     };
     loop.run(body());
     auto cancelled = ferry::spawn(loop, never(tracer(12)));
     loop.run_until_idle();
-    auto not_started = ferry::spawn(loop, read_later(tracer(13)));
+    auto not_started = ferry::spawn(loop, value_later(tracer(13)));
     loop.close();
     CHECK(count.copies() == 0);
 }
@@ -321,7 +321,7 @@ TEST_CASE("a task group destroys once what it is given", "[bridge][construction_
     };
     const auto parent = [&](ferry::task_group& group, const tracer& kept) -> task<int> {
         group.start(child, tracer(1), kept);
-        group.start(read_later(tracer(3)));
+        group.start(value_later(tracer(3)));
         group.start(async_adder(tracer(4)), tracer(5));
         group.start(ferry::to_thread(adder(tracer(6)), tracer(7)));
         co_await ferry::yield_now();
@@ -355,7 +355,7 @@ TEST_CASE("a task group destroys once what it is given", "[bridge][construction_
 TEST_CASE("timeout, when_all and when_any destroy once what they are given", "[bridge][construction_count]") {
     tracer_count count;
     const auto body = [&]() -> task<> {
-        int sum = co_await ferry::timeout(1h, read_later(tracer(1)));
+        int sum = co_await ferry::timeout(1h, value_later(tracer(1)));
         CHECK(sum == 1);
         sum = co_await ferry::timeout(1h, ferry::to_thread(adder(tracer(2)), tracer(3)));
         CHECK(sum == 5);
@@ -363,15 +363,15 @@ TEST_CASE("timeout, when_all and when_any destroy once what they are given", "[b
         CHECK(failed);
         { auto dropped = ferry::timeout(1h, ferry::to_thread(adder(tracer(5)), tracer(6))); }
 
-        auto all = co_await ferry::when_all(make_later(7), ferry::to_thread(make, 8), read_later(tracer(9)),
-                                            read_later(tracer(10)));
+        auto all = co_await ferry::when_all(make_later(7), ferry::to_thread(make, 8), value_later(tracer(9)),
+                                            value_later(tracer(10)));
         CHECK(std::get<0>(all).value() + std::get<1>(all).value() + std::get<2>(all) == 24);
         auto any = co_await ferry::when_any(make_later(11), never(tracer(12)),
                                             ferry::to_thread(adder(tracer(13)), tracer(14)));
         CHECK(any.get<0>().has_value());
         failed = co_await fails(ferry::when_all(never(tracer(15)), fail_later(tracer(16)), make_later(17)));
         CHECK(failed);
-        { auto dropped = ferry::when_any(read_later(tracer(18)), ferry::to_thread(adder(tracer(19)), tracer(20))); }
+        { auto dropped = ferry::when_any(value_later(tracer(18)), ferry::to_thread(adder(tracer(19)), tracer(20))); }
         CHECK(count.copies() == 0);
     };
     ferry::run(body());
@@ -385,7 +385,7 @@ TEST_CASE("post destroys its callable once, run or refused", "[bridge][construct
     loop.post([&sum, own = std::make_unique<tracer>(2)] { sum += own->value(); });
     const tracer named(3);
     CHECK(count.copies() == 0);
-    auto job = [&sum, named] { sum += named.value(); };
+    auto job = [&sum, own = named] { sum += own.value(); };
     loop.post(job);
     CHECK(count.copies() == 2);
     loop.run_until_idle();

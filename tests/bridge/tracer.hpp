@@ -23,7 +23,10 @@ public:
         enter();
     }
     tracer(tracer&& other) noexcept : value_(std::exchange(other.value_, moved_from)) { enter(); }
-    tracer& operator=(const tracer&) = delete;
+    tracer& operator=(tracer&& other) noexcept {
+        value_ = std::exchange(other.value_, moved_from);
+        return *this;
+    }
     ~tracer() {
         if (!leave()) fail("destroyed twice, or never constructed");
     }

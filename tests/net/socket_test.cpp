@@ -188,7 +188,6 @@ static_assert(std::is_nothrow_move_constructible_v<net::borrowed_bytes>);
 
 TEST_CASE("what one end sends the other receives, up to the end of the stream", "[net][socket]") {
     ferry::event_loop loop;
-    auto [server, client] = loop.run(connected_pair());
     for (const how way : {how::borrowed, how::own_buffer, how::readable_first}) {
         auto [from, to] = loop.run(connected_pair());
         const std::string bytes = pattern(1000, 1);

@@ -14,10 +14,10 @@
 #include <ferry/loop/task_group.hpp>
 #include <ferry/loop/timeout.hpp>
 #include <ferry/net/socket.hpp>
-#include <ferry/server/http_date.hpp>
 #include <ferry/server/http_exchange.hpp>
 #include <ferry/server/outbox.hpp>
 #include <ferry/server/serve_options.hpp>
+#include <ferry/server/server_context.hpp>
 #include <ferry/server/websocket_exchange.hpp>
 #include <ferry/websocket/handshake.hpp>
 
@@ -34,26 +34,6 @@
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
-/// What the connections of one server share.
-class server_context {
-public:
-    server_context(event_loop& loop, app::any_application app, serve_options options)
-        : loop_(loop), app_(std::move(app)), options_(std::move(options)) {}
-    [[nodiscard]] event_loop& loop() const noexcept { return loop_; }
-    [[nodiscard]] const app::any_application& app() const noexcept { return app_; }
-    [[nodiscard]] const serve_options& options() const noexcept { return options_; }
-    [[nodiscard]] std::string_view date() { return date_.now(); }
-    [[nodiscard]] bool stopping() const noexcept { return stopping_; }
-    void stop() noexcept { stopping_ = true; }
-
-private:
-    event_loop& loop_;
-    app::any_application app_;
-    serve_options options_;
-    http_date date_;
-    bool stopping_ = false;
-};
-
 /// Reads requests one after another and runs the application for each; a WebSocket is the last of them.
 ///
 /// While an application runs, a second task reads: the body, or the WebSocket's messages, and the end of the client.

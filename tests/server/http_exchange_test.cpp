@@ -1,0 +1,303 @@
+// tests/server/http_exchange_test.cpp
+// SPDX-License-Identifier: BSL-1.0
+#include <ferry/core/error.hpp>
+#include <ferry/loop/sleep.hpp>
+#include <ferry/server/server.hpp>
+
+#include "server/apps.hpp"
+#include "support/catch.hpp"
+#include "support/raw_client.hpp"
+#include "support/reports.hpp"
+#include "support/site.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+using namespace ferry_test;
+using namespace std::chrono_literals;
+
+TEST_CASE("a connection serves one request after another", "[server][http_exchange]") {
+    site server(say_path);
+    raw_client client(server);
+    for (const std::string path : {"/first", "/second", "/third"}) {
+        client.request("GET", path);
+        const response answer = client.read_response();
+        CHECK(answer.status == 200);
+        CHECK(answer.body == path);
+        CHECK(answer.has("content-type: text/plain"));
+        CHECK(answer.head.find("\r\nDate: ") != std::string::npos);
+    }
+    CHECK(server.server().connections() == 1);
+}
+
+TEST_CASE("pipelined requests are answered in their order", "[server][http_exchange]") {
+    site server(echo_body);
+    raw_client client(server);
+    client.send(
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nfirst"
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nthi\r\n2\r\nrd\r\n0\r\n\r\n");
+    CHECK(client.read_response().body == "first");
+    CHECK(client.read_response().body.empty());
+    CHECK(client.read_response().body == "third");
+}
+
+TEST_CASE("HEAD gets the head that GET would get, and no body", "[server][http_exchange]") {
+    site server(say_path);
+    raw_client client(server);
+    client.request("HEAD", "/four");
+    CHECK(client.read_response(true).has("Content-Length: 5"));
+    client.request("GET", "/");
+    CHECK(client.read_response().body == "/");
+}
+
+TEST_CASE("an HTTP/1.0 connection ends with its response unless the client asks to keep it", "[server][http_exchange]") {
+    site server(say_path);
+    raw_client client(server);
+    client.send("GET /old HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    CHECK(client.read_response().body == "/old");
+    client.send("GET /last HTTP/1.0\r\n\r\n");
+    const response last = client.read_response();
+    CHECK(last.body == "/last");
+    CHECK(last.has("Connection: close"));
+    CHECK(client.at_end());
+}
+
+TEST_CASE("a request body reaches the application in order, however it is cut", "[server][http_exchange]") {
+    site server(echo_body);
+    const std::string request =
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n";
+    for (std::size_t cut = 1; cut < request.size(); cut += 3) {
+        raw_client client(server);
+        client.send(request.substr(0, cut));
+        server.turn();
+        client.send(request.substr(cut));
+        CHECK(client.read_response().body == "hello world");
+    }
+    raw_client client(server);
+    const std::string big(3'000'000, 'x');
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n" + big);
+    CHECK(client.read_response().body == big);
+}
+
+TEST_CASE("an upload waits while the application takes nothing", "[server][http_exchange]") {
+    std::size_t sent = 0;
+    site server([](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        co_await ferry::sleep_for(1s);
+        const std::string body = co_await whole_body(receive);
+        co_await respond(send, std::to_string(body.size()));
+    });
+    raw_client client(server);
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n");
+    const std::string piece(100'000, 'x');
+    const auto send_rest = [&] {
+        while (sent < 100'000'000) {
+            client.send(piece);
+            sent += piece.size();
+        }
+    };
+    CHECK_THROWS_AS(send_rest(), std::runtime_error);  // the kernel's buffers are full
+    CHECK(sent < 50'000'000);
+}
+
+TEST_CASE("a client that expects 100 Continue is told to go on", "[server][http_exchange]") {
+    site server(echo_body);
+    raw_client client(server);
+    client.request("POST", "/", "Content-Length: 4\r\nExpect: 100-continue\r\n");
+    CHECK(client.read_response().status == 100);
+    client.send("body");
+    CHECK(client.read_response().body == "body");
+}
+
+TEST_CASE("a client that expects 100 Continue can be answered at once", "[server][http_exchange]") {
+    site server(say_path);
+    raw_client client(server);
+    client.request("POST", "/no", "Content-Length: 4\r\nExpect: 100-continue\r\n");
+    const response answer = client.read_response();
+    CHECK(answer.status == 200);
+    CHECK(answer.body == "/no");
+    CHECK(client.at_end());  // whether the body comes is unknown, so nothing can follow
+}
+
+TEST_CASE("sending waits for a slow reader, and loses nothing", "[server][http_exchange]") {
+    constexpr std::size_t piece_bytes = 16 * 1024, pieces = 2048;
+    std::size_t accepted = 0;
+    site server([&](app::scope, app::receive, app::send send) -> ferry::task<> {
+        co_await send(app::http_response_start(200).header("content-length", std::to_string(piece_bytes * pieces)));
+        for (; accepted < pieces; ++accepted) {
+            co_await send(app::http_response_body(std::string(piece_bytes, static_cast<char>('a' + accepted % 26)),
+                                                  accepted + 1 < pieces));
+        }
+    });
+    raw_client client(server, 64 * 1024);
+    client.request("GET", "/");
+    server.advance(1s);
+    const std::size_t before_reading = accepted;
+    CHECK(before_reading < pieces / 2);  // the rest of the memory is the kernel's
+    server.advance(60s);
+    CHECK(accepted == before_reading);
+    const response answer = client.read_response();
+    REQUIRE(answer.body.size() == piece_bytes * pieces);
+    CHECK(answer.body.back() == static_cast<char>('a' + (pieces - 1) % 26));
+    CHECK(accepted == pieces);
+}
+
+TEST_CASE("an application that fails before its response costs a 500 and a report", "[server][http_exchange]") {
+    const reports reported;
+    site server([](app::scope, app::receive, app::send) -> ferry::task<> {
+        throw std::runtime_error("no database");
+        co_return;
+    });
+    raw_client client(server);
+    client.request("GET", "/account");
+    const response answer = client.read_response();
+    CHECK(answer.status == 500);
+    CHECK(answer.body.find("database") == std::string::npos);  // clients are told nothing about the inside
+    CHECK(client.at_end());
+    CHECK(reported.mention("the application for /account failed: no database"));
+}
+
+TEST_CASE("an application that fails in its response has its connection cut", "[server][http_exchange]") {
+    const reports reported;
+    site server([](app::scope, app::receive, app::send send) -> ferry::task<> {
+        co_await send(app::http_response_start(200));
+        co_await send(app::http_response_body("half", true));
+        throw 42;
+    });
+    raw_client client(server);
+    client.request("GET", "/");
+    CHECK(client.was_reset());
+    CHECK(reported.mention("exception of unknown type"));
+    server.until_empty();
+}
+
+TEST_CASE("a response that its application does not end is cut, also while it is being written",
+          "[server][http_exchange]") {
+    const reports reported;
+    site server([](app::scope, app::receive, app::send send) -> ferry::task<> {
+        co_await send(app::http_response_start(200));
+        co_await send(app::http_response_body(std::string(30'000'000, 'x'), true));
+        co_await ferry::sleep_for(1s);
+    });
+    raw_client client(server);
+    client.request("GET", "/half");
+    server.advance(1s);
+    CHECK(client.was_reset());
+    CHECK(reported.mention("the application for /half ended before its response did"));
+    server.until_empty();
+}
+
+TEST_CASE("an application that returns without a response costs a 500", "[server][http_exchange]") {
+    site server([](app::scope, app::receive, app::send) -> ferry::task<> { co_return; });
+    raw_client client(server);
+    client.request("GET", "/");
+    CHECK(client.read_response().status == 500);
+    CHECK(client.at_end());
+}
+
+TEST_CASE("messages out of place throw into the application", "[server][http_exchange]") {
+    int refused = 0;
+    site server([&](app::scope, app::receive, app::send send) -> ferry::task<> {
+        const auto refuses = [&](auto message) -> ferry::task<> {
+            try {
+                co_await send(message);
+            } catch (const std::logic_error&) {
+                ++refused;
+            }
+        };
+        co_await refuses(app::http_response_body("early"));
+        co_await refuses(app::websocket_accept());
+        co_await refuses(app::websocket_send::text("x"));
+        co_await refuses(app::websocket_close());
+        co_await refuses(app::custom_message("lights.off"));
+        co_await respond(send, "fine");
+        co_await refuses(app::http_response_body("late"));
+    });
+    raw_client client(server);
+    client.request("GET", "/");
+    CHECK(client.read_response().body == "fine");
+    CHECK(refused == 6);
+}
+
+TEST_CASE("after its response an application receives http_disconnect and may go on working",
+          "[server][http_exchange]") {
+    bool worked = false;
+    site server([&](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        co_await respond(send, "done");
+        co_await until_disconnect(receive);
+        co_await ferry::sleep_for(5s);
+        worked = true;
+    });
+    raw_client client(server);
+    client.request("GET", "/");
+    CHECK(client.read_response().body == "done");
+    CHECK_FALSE(worked);
+    server.advance(5s);
+    CHECK(worked);
+}
+
+TEST_CASE("a client that has sent everything still gets its response", "[server][http_exchange]") {
+    site server([](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        co_await until_disconnect(receive);
+        co_await respond(send, "for you");
+    });
+    raw_client client(server);
+    client.request("GET", "/");
+    client.finish_sending();
+    CHECK(client.read_response().body == "for you");
+    CHECK(client.at_end());
+}
+
+TEST_CASE("a client that vanishes is told to the application again and again", "[server][http_exchange]") {
+    const reports reported;
+    int disconnects = 0;
+    bool refused = false;
+    site server([&](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        for (; disconnects < 100; ++disconnects) co_await until_disconnect(receive);
+        try {
+            co_await respond(send, "hello?");
+        } catch (const ferry::disconnected&) {
+            refused = true;
+            throw;
+        }
+    });
+    raw_client client(server);
+    client.request("GET", "/");
+    server.turn();
+    client.reset();
+    server.until_empty();
+    CHECK(disconnects == 100);
+    CHECK(refused);
+    CHECK(reported.count() == 0);  // a client that leaves is no fault
+}
+
+TEST_CASE("an application that ignores the disconnect is cancelled after a while, with a report",
+          "[server][http_exchange]") {
+    const reports reported;
+    bool cancelled = false;
+    site server(
+        [&](app::scope, app::receive, app::send) -> ferry::task<> {
+            try {
+                co_await ferry::sleep_for(24h);
+            } catch (const ferry::cancelled&) {
+                cancelled = true;
+                throw;
+            }
+        },
+        ferry::serve_options().application_close_timeout(3s));
+    raw_client client(server);
+    client.request("GET", "/night");
+    server.turn();
+    client.close();
+    server.advance(2900ms);
+    CHECK_FALSE(cancelled);
+    server.advance(200ms);
+    server.until([&] { return cancelled; });
+    CHECK(reported.mention("/night still runs 3 s after its client has gone"));
+    server.until_empty();
+}
