@@ -28,8 +28,7 @@ struct room {
 
 class chat {
 public:
-    chat(ferry::event_loop& loop, const std::string& directory)
-        : loop_(loop), history_(directory), unwritten_(loop, 1000) {}
+    chat(ferry::event_loop& loop, const std::string& directory) : loop_(loop), history_(directory) {}
 
     task<> visit(app::scope scope, app::receive receive, app::send send) {
         co_await receive();  // websocket_connect
@@ -75,6 +74,7 @@ public:
         }
     }
     void close() { unwritten_.close(); }
+    ferry::layer_counters counters() const { return layer_.counters(); }
 
 private:
     task<> load(room& here) {
@@ -113,7 +113,7 @@ private:
     static task<> tell(app::send out, value what) { co_await out(app::websocket_send::text(ferry::json::dump(what))); }
     ferry::event_loop& loop_;
     legacy_history history_;
-    ferry::bounded_queue<history_line> unwritten_;
+    ferry::bounded_queue<history_line> unwritten_{loop_, 1000};
     ferry::in_memory_layer layer_;
     std::map<std::string, room> rooms_;
 };

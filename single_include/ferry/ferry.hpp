@@ -112,1256 +112,6 @@ namespace detail {
     (static_cast<bool>(condition) ? static_cast<void>(0) \
                                   : ::ferry::detail::assertion_failed(#condition, message, __FILE__, __LINE__))
 
-// ferry/data/detail/insertion_ordered.hpp - the entries of a map value: in the order they came, found by key
-
-namespace ferry::inline FERRY_ABI::detail {
-/// A map that keeps its entries in the order in which their keys were first set, as the peers that read ferry's
-/// messages do, so that encoding one gives the same octets here and there.
-///
-/// Cost  One vector; above scan_limit entries also an index sorted by key. find() is O(log n), set() O(n) for a new
-///       key and O(log n) for an old one, the constructor from many entries O(n log n) whatever their order.
-template <class Value>
-class insertion_ordered {
-public:
-    using entry = std::pair<std::string, Value>;
-
-    insertion_ordered() = default;
-    /// Of entries with the same key, the first gives the place and the last the value.
-    explicit insertion_ordered(std::vector<entry> entries);
-
-    [[nodiscard]] const std::vector<entry>& entries() const noexcept { return entries_; }
-    [[nodiscard]] const Value* find(std::string_view key) const noexcept;
-    void set(std::string key, Value item);
-    bool erase(std::string_view key);
-    /// The entries; the map is empty afterwards.
-    [[nodiscard]] std::vector<entry> take() noexcept;
-
-private:
-    /// Most messages have a few keys: comparing them all is faster than a search, and needs no second vector.
-    static constexpr std::size_t scan_limit = 16;
-
-    [[nodiscard]] std::size_t position(std::string_view key) const noexcept;  // size() if there is none
-    [[nodiscard]] std::vector<std::uint32_t>::const_iterator lower_bound(std::string_view key) const noexcept;
-    void build_index();
-    void merge_equal_keys();
-
-    std::vector<entry> entries_;
-    std::vector<std::uint32_t> by_key_;  // empty up to scan_limit entries, else all positions ordered by key
-};
-
-// ---- implementation ---------------------------------------------------------------
-template <class Value>
-insertion_ordered<Value>::insertion_ordered(std::vector<entry> entries) : entries_(std::move(entries)) {
-    if (entries_.size() > scan_limit) build_index();
-    merge_equal_keys();
-}
-
-template <class Value>
-std::vector<typename insertion_ordered<Value>::entry> insertion_ordered<Value>::take() noexcept {
-    by_key_ = {};
-    return std::move(entries_);
-}
-
-template <class Value>
-const Value* insertion_ordered<Value>::find(std::string_view key) const noexcept {
-    const std::size_t at = position(key);
-    return at == entries_.size() ? nullptr : &entries_[at].second;
-}
-
-template <class Value>
-void insertion_ordered<Value>::set(std::string key, Value item) {
-    const std::size_t at = position(key);
-    if (at != entries_.size()) {
-        entries_[at].second = std::move(item);
-        return;
-    }
-    if (!by_key_.empty()) by_key_.insert(lower_bound(key), static_cast<std::uint32_t>(at));
-    entries_.emplace_back(std::move(key), std::move(item));
-    if (entries_.size() == scan_limit + 1) build_index();
-}
-
-template <class Value>
-bool insertion_ordered<Value>::erase(std::string_view key) {
-    const std::size_t at = position(key);
-    if (at == entries_.size()) return false;
-    entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(at));
-    if (by_key_.empty()) return true;
-    if (entries_.size() <= scan_limit) {
-        by_key_ = {};
-        return true;
-    }
-    by_key_.erase(std::find(by_key_.begin(), by_key_.end(), static_cast<std::uint32_t>(at)));
-    for (std::uint32_t& other : by_key_) other -= other > at ? 1U : 0U;
-    return true;
-}
-
-template <class Value>
-std::size_t insertion_ordered<Value>::position(std::string_view key) const noexcept {
-    if (by_key_.empty()) {
-        std::size_t at = 0;
-        while (at < entries_.size() && entries_[at].first != key) ++at;
-        return at;
-    }
-    const auto found = lower_bound(key);
-    return found != by_key_.end() && entries_[*found].first == key ? *found : entries_.size();
-}
-
-template <class Value>
-std::vector<std::uint32_t>::const_iterator insertion_ordered<Value>::lower_bound(std::string_view key) const noexcept {
-    return std::lower_bound(by_key_.begin(), by_key_.end(), key,
-                            [this](std::uint32_t at, std::string_view wanted) { return entries_[at].first < wanted; });
-}
-
-template <class Value>
-void insertion_ordered<Value>::build_index() {
-    by_key_.resize(entries_.size());
-    for (std::size_t at = 0; at < by_key_.size(); ++at) by_key_[at] = static_cast<std::uint32_t>(at);
-    std::sort(by_key_.begin(), by_key_.end(), [this](std::uint32_t a, std::uint32_t b) {
-        const int order = entries_[a].first.compare(entries_[b].first);
-        return order != 0 ? order < 0 : a < b;
-    });
-}
-
-template <class Value>
-void insertion_ordered<Value>::merge_equal_keys() {
-    std::vector<bool> superseded;  // sized when the first repetition is seen
-    for (std::size_t at = 0; at < entries_.size(); ++at) {
-        const std::size_t first = position(entries_[at].first);
-        if (first == at) continue;
-        superseded.resize(entries_.size());
-        superseded[at] = true;
-        entries_[first].second = std::move(entries_[at].second);
-    }
-    if (superseded.empty()) return;
-    std::size_t kept = 0;
-    for (std::size_t at = 0; at < entries_.size(); ++at) {
-        if (superseded[at]) continue;
-        if (kept != at) entries_[kept] = std::move(entries_[at]);
-        ++kept;
-    }
-    entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(kept), entries_.end());
-    by_key_ = {};
-    if (kept > scan_limit) build_index();
-}
-}  // namespace ferry::inline FERRY_ABI::detail
-
-// ferry/data/value.hpp - a small dynamic value: what messages between programs are made of
-
-namespace ferry::inline FERRY_ABI {
-enum class value_kind : unsigned char { null, boolean, integer, real, text, bytes, list, map };
-
-[[nodiscard]] constexpr const char* to_string(value_kind kind) noexcept;
-
-/// A value was not what its reader expected, or has no form in the encoding that was asked for.
-class value_error : public std::logic_error {
-public:
-    using std::logic_error::logic_error;
-};
-
-namespace detail {
-template <class T>
-concept value_integer =
-    std::integral<T> && !std::same_as<T, bool> && !std::same_as<T, char> && !std::same_as<T, wchar_t> &&
-    !std::same_as<T, char8_t> && !std::same_as<T, char16_t> && !std::same_as<T, char32_t>;
-}  // namespace detail
-
-/// Null, a boolean, a 64-bit integer, a double, text (UTF-8), bytes, a list of values, or a map from text to values.
-///
-///     value said = value::map({{"type", "say"}, {"text", text}});
-///     co_await layer.send(name, value::object().set("type", "say").set("n", 3));  // braces fail there on g++ 11, 12
-///
-/// A copy shares text, bytes, lists and maps with its original; who changes one of them first makes it its own.
-/// A map keeps the order in which its keys were first set; equality does not look at it.
-///
-/// Ownership      Owns, or shares with its copies, all it holds. Accessors return references into an lvalue, and
-///                values from an rvalue, so `parse(line).at("text").as_text()` does not dangle.
-/// Thread-safety  As int: copies that share are used freely on different threads, one object is not.
-/// Errors         Accessors throw value_error, which says what was expected and what was found.
-/// Cost           16 bytes. Moving is free; copying is one increment at most; taking the content out of an rvalue
-///                copies it only if it is shared. Nested values are destroyed and compared recursively: the decoders
-///                limit the depth they accept.
-class value {
-public:
-    using entry = std::pair<std::string, value>;
-
-    value() noexcept : kind_(value_kind::null) {}
-    value(std::nullptr_t) noexcept : value() {}
-    template <std::same_as<bool> Boolean>  // nothing else turns into a boolean by accident
-    value(Boolean b) noexcept : kind_(value_kind::boolean), is_(b) {}
-    /// Throws value_error above the largest std::int64_t.
-    template <detail::value_integer Integer>
-    value(Integer n);
-    template <std::floating_point Real>
-    value(Real d) noexcept : kind_(value_kind::real), is_(static_cast<double>(d)) {}
-    value(std::string text);
-    value(std::string_view text) : value(std::string(text)) {}
-    value(const char* text) : value(std::string(text)) {}
-
-    [[nodiscard]] static value bytes(std::string octets);
-    [[nodiscard]] static value list() { return list(std::vector<value>()); }
-    [[nodiscard]] static value list(std::initializer_list<value> items) { return list(std::vector<value>(items)); }
-    [[nodiscard]] static value list(std::vector<value> items);
-    [[nodiscard]] static value map(std::initializer_list<entry> entries) { return map(std::vector<entry>(entries)); }
-    /// Of entries with the same key, the last one gives the value.
-    [[nodiscard]] static value map(std::vector<entry> entries);
-    /// An empty map, for set() to fill.
-    [[nodiscard]] static value object() { return map(std::vector<entry>()); }
-
-    value(const value& other) noexcept;
-    value(value&& other) noexcept : kind_(std::exchange(other.kind_, value_kind::null)), is_(other.is_) {}
-    value& operator=(value other) noexcept;
-    ~value() {
-        if (shares()) release();
-    }
-
-    [[nodiscard]] value_kind kind() const noexcept { return kind_; }
-    [[nodiscard]] bool is_null() const noexcept { return kind_ == value_kind::null; }
-
-    [[nodiscard]] bool as_bool() const;
-    [[nodiscard]] std::int64_t as_int() const;
-    /// Of a real or an integer.
-    [[nodiscard]] double as_double() const;
-    [[nodiscard]] const std::string& as_text() const&;
-    [[nodiscard]] std::string as_text() &&;
-    [[nodiscard]] const std::string& as_bytes() const&;
-    [[nodiscard]] std::string as_bytes() &&;
-    [[nodiscard]] const std::vector<value>& as_list() const&;
-    [[nodiscard]] std::vector<value> as_list() &&;
-    /// The entries in the order in which their keys were first set.
-    [[nodiscard]] const std::vector<entry>& as_map() const&;
-    [[nodiscard]] std::vector<entry> as_map() &&;
-    /// The text, or `fallback` if this is anything else.
-    [[nodiscard]] std::string_view text_or(std::string_view fallback) const& noexcept;
-    [[nodiscard]] std::string text_or(std::string_view fallback) && { return std::string(text_or(fallback)); }
-
-    /// How many items or entries a list or a map has.
-    [[nodiscard]] std::size_t size() const;
-    /// The map's value under `key`, or nullptr.
-    [[nodiscard]] const value* find(std::string_view key) const&;
-    const value* find(std::string_view key) && = delete;
-    /// The map's value under `key`, or null: `message.get("text").text_or("")`.
-    [[nodiscard]] const value& get(std::string_view key) const&;
-    [[nodiscard]] value get(std::string_view key) && { return get(key); }
-    /// The map's value under `key`; throws value_error, naming the keys there are, if there is none.
-    [[nodiscard]] const value& at(std::string_view key) const&;
-    [[nodiscard]] value at(std::string_view key) && { return at(key); }
-    /// The list's item; throws value_error past the end.
-    [[nodiscard]] const value& at(std::size_t index) const&;
-    [[nodiscard]] value at(std::size_t index) && { return at(index); }
-
-    /// Adds an entry to a map, or replaces the one with that key.
-    value& set(std::string key, value item) &;
-    value set(std::string key, value item) && { return std::move(set(std::move(key), std::move(item))); }
-    /// Whether there was an entry to remove.
-    bool erase(std::string_view key);
-    /// Adds an item to a list.
-    value& push_back(value item) &;
-    value push_back(value item) && { return std::move(push_back(std::move(item))); }
-
-    /// Same kind, same content; the order of a map's entries does not matter.
-    [[nodiscard]] friend bool operator==(const value& a, const value& b) noexcept { return a.equals(b); }
-
-private:
-    using map_type = detail::insertion_ordered<value>;
-    struct node;
-    struct text_node;
-    struct list_node;
-    struct map_node;
-    union content {
-        content() noexcept : integer(0) {}
-        explicit content(bool b) noexcept : boolean(b) {}
-        explicit content(std::int64_t n) noexcept : integer(n) {}
-        explicit content(double d) noexcept : real(d) {}
-        explicit content(node* n) noexcept : shared(n) {}
-
-        bool boolean;
-        std::int64_t integer;
-        double real;
-        node* shared;
-    };
-
-    value(value_kind kind, node* shared) noexcept : kind_(kind), is_(shared) {}
-
-    [[nodiscard]] bool shares() const noexcept { return kind_ >= value_kind::text; }
-    void release() noexcept;
-    [[nodiscard]] bool equals(const value& other) const noexcept;
-    void need(value_kind expected) const {
-        if (kind_ != expected) throw_unexpected(to_string(expected));
-    }
-    [[noreturn]] void throw_unexpected(const char* expected) const;
-    [[nodiscard]] const map_type& entries() const;
-    template <class Node>
-    [[nodiscard]] Node& own();
-
-    value_kind kind_;
-    content is_;
-};
-
-// ---- implementation ---------------------------------------------------------------
-constexpr const char* to_string(value_kind kind) noexcept {
-    constexpr const char* names[] = {"null", "boolean", "integer", "real", "text", "bytes", "list", "map"};
-    return names[static_cast<unsigned char>(kind)];
-}
-
-struct value::node {
-    std::atomic<std::uint32_t> owners{1};
-};
-
-struct value::text_node : node {
-    explicit text_node(std::string from) noexcept : held(std::move(from)) {}
-    std::string held;
-};
-
-struct value::list_node : node {
-    explicit list_node(std::vector<value> from) noexcept : held(std::move(from)) {}
-    std::vector<value> held;
-};
-
-struct value::map_node : node {
-    explicit map_node(map_type from) noexcept : held(std::move(from)) {}
-    map_type held;
-};
-
-template <detail::value_integer Integer>
-value::value(Integer n) : kind_(value_kind::integer), is_(static_cast<std::int64_t>(n)) {
-    if (!std::in_range<std::int64_t>(n)) {
-        throw value_error("value: " + std::to_string(n) + " is above the largest integer a value holds");
-    }
-}
-
-inline value::value(std::string text) : value(value_kind::text, new text_node(std::move(text))) {}
-inline value value::bytes(std::string octets) { return value(value_kind::bytes, new text_node(std::move(octets))); }
-inline value value::list(std::vector<value> items) { return value(value_kind::list, new list_node(std::move(items))); }
-inline value value::map(std::vector<entry> entries) {
-    return value(value_kind::map, new map_node(map_type(std::move(entries))));
-}
-
-inline value::value(const value& other) noexcept : kind_(other.kind_), is_(other.is_) {
-    if (shares()) is_.shared->owners.fetch_add(1, std::memory_order_relaxed);
-}
-
-inline value& value::operator=(value other) noexcept {
-    std::swap(kind_, other.kind_);
-    std::swap(is_, other.is_);
-    return *this;
-}
-
-inline void value::release() noexcept {
-    // Release: this owner's reads come before the deletion. Acquire: the deletion comes after everyone's.
-    if (is_.shared->owners.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-    switch (kind_) {
-        case value_kind::list:
-            delete static_cast<list_node*>(is_.shared);
-            break;
-        case value_kind::map:
-            delete static_cast<map_node*>(is_.shared);
-            break;
-        default:
-            delete static_cast<text_node*>(is_.shared);
-            break;
-    }
-}
-
-inline void value::throw_unexpected(const char* expected) const {
-    throw value_error(std::string("value: expected ") + expected + ", found " + to_string(kind_));
-}
-
-inline bool value::as_bool() const {
-    need(value_kind::boolean);
-    return is_.boolean;
-}
-
-inline std::int64_t value::as_int() const {
-    need(value_kind::integer);
-    return is_.integer;
-}
-
-inline double value::as_double() const {
-    if (kind_ == value_kind::integer) return static_cast<double>(is_.integer);
-    need(value_kind::real);
-    return is_.real;
-}
-
-inline const std::string& value::as_text() const& {
-    need(value_kind::text);
-    return static_cast<const text_node*>(is_.shared)->held;
-}
-
-inline const std::string& value::as_bytes() const& {
-    need(value_kind::bytes);
-    return static_cast<const text_node*>(is_.shared)->held;
-}
-
-inline const std::vector<value>& value::as_list() const& {
-    need(value_kind::list);
-    return static_cast<const list_node*>(is_.shared)->held;
-}
-
-/// The content, which nobody else sees: a copy of it if it was shared. Items of the copy are shared further.
-template <class Node>
-Node& value::own() {
-    // Acquire: the other owners' last reads come before our writes.
-    if (is_.shared->owners.load(std::memory_order_acquire) != 1) {
-        *this = value(kind_, new Node(static_cast<const Node*>(is_.shared)->held));
-    }
-    return *static_cast<Node*>(is_.shared);
-}
-
-inline std::string value::as_text() && {
-    need(value_kind::text);
-    return std::move(own<text_node>().held);
-}
-
-inline std::string value::as_bytes() && {
-    need(value_kind::bytes);
-    return std::move(own<text_node>().held);
-}
-
-inline std::vector<value> value::as_list() && {
-    need(value_kind::list);
-    return std::move(own<list_node>().held);
-}
-
-inline std::vector<value::entry> value::as_map() && {
-    need(value_kind::map);
-    return own<map_node>().held.take();
-}
-
-inline const value::map_type& value::entries() const {
-    need(value_kind::map);
-    return static_cast<const map_node*>(is_.shared)->held;
-}
-
-inline const std::vector<value::entry>& value::as_map() const& { return entries().entries(); }
-
-inline std::string_view value::text_or(std::string_view fallback) const& noexcept {
-    return kind_ == value_kind::text ? static_cast<const text_node*>(is_.shared)->held : fallback;
-}
-
-inline std::size_t value::size() const {
-    if (kind_ == value_kind::list) return as_list().size();
-    if (kind_ == value_kind::map) return as_map().size();
-    throw_unexpected("list or map");
-}
-
-inline const value* value::find(std::string_view key) const& { return entries().find(key); }
-
-inline const value& value::get(std::string_view key) const& {
-    static const value null;
-    const value* found = find(key);
-    return found != nullptr ? *found : null;
-}
-
-inline const value& value::at(std::string_view key) const& {
-    if (const value* found = find(key)) return *found;
-    std::string message = "value: no key \"" + std::string(key) + "\" in a map of " + std::to_string(size());
-    const char* before = ": ";
-    constexpr std::size_t names_at_most = 8;
-    for (std::size_t i = 0; i < size() && i < names_at_most; ++i) {
-        message.append(before).append(as_map()[i].first);
-        before = ", ";
-    }
-    if (size() > names_at_most) message += ", ...";
-    throw value_error(message);
-}
-
-inline const value& value::at(std::size_t index) const& {
-    const std::vector<value>& items = as_list();
-    if (index < items.size()) return items[index];
-    throw value_error("value: no item " + std::to_string(index) + " in a list of " + std::to_string(items.size()));
-}
-
-inline value& value::set(std::string key, value item) & {
-    need(value_kind::map);
-    own<map_node>().held.set(std::move(key), std::move(item));
-    return *this;
-}
-
-inline bool value::erase(std::string_view key) { return find(key) != nullptr && own<map_node>().held.erase(key); }
-
-inline value& value::push_back(value item) & {
-    need(value_kind::list);
-    own<list_node>().held.push_back(std::move(item));
-    return *this;
-}
-
-inline bool value::equals(const value& other) const noexcept {
-    if (kind_ != other.kind_) return false;
-    switch (kind_) {
-        case value_kind::null:
-            return true;
-        case value_kind::boolean:
-            return is_.boolean == other.is_.boolean;
-        case value_kind::integer:
-            return is_.integer == other.is_.integer;
-        case value_kind::real:
-            return is_.real == other.is_.real;
-        case value_kind::text:
-        case value_kind::bytes:
-            return static_cast<text_node*>(is_.shared)->held == static_cast<text_node*>(other.is_.shared)->held;
-        case value_kind::list:
-            return as_list() == other.as_list();
-        case value_kind::map:
-            break;
-    }
-    if (size() != other.size()) return false;
-    for (const entry& mine : as_map()) {
-        const value* theirs = other.find(mine.first);
-        if (theirs == nullptr || !(mine.second == *theirs)) return false;
-    }
-    return true;
-}
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/http/detail/grammar.hpp - the octet classes of RFC 9110, RFC 9112 and RFC 3986
-
-namespace ferry::inline FERRY_ABI::http::detail {
-// Each is a bit, so that one table answers for all of them.
-inline constexpr std::uint8_t token_octet = 1;   // RFC 9110 5.6.2: tchar
-inline constexpr std::uint8_t value_octet = 2;   // RFC 9110 5.5: field-vchar, SP and HTAB
-inline constexpr std::uint8_t target_octet = 4;  // visible ASCII without "#"; browsers send | { } ^ unescaped
-inline constexpr std::uint8_t host_octet = 8;    // RFC 3986 3.2.2: reg-name without its percent escapes
-
-constexpr std::array<std::uint8_t, 256> make_octet_table() noexcept {
-    constexpr std::string_view token_marks = "!#$%&'*+-.^_`|~";
-    constexpr std::string_view host_marks = "-._~!$&'()*+,;=";
-    std::array<std::uint8_t, 256> table{};
-    for (unsigned octet = 0; octet < 256; ++octet) {
-        const char c = static_cast<char>(octet);
-        const bool alphanumeric = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        unsigned classes = 0;
-        if (alphanumeric || token_marks.find(c) != std::string_view::npos) classes |= token_octet;
-        if (alphanumeric || host_marks.find(c) != std::string_view::npos) classes |= host_octet;
-        if (c == '\t' || (octet >= 0x20 && octet != 0x7F)) classes |= value_octet;
-        if (octet > 0x20 && octet < 0x7F && c != '#') classes |= target_octet;
-        table[octet] = static_cast<std::uint8_t>(classes);
-    }
-    return table;
-}
-inline constexpr std::array<std::uint8_t, 256> octet_table = make_octet_table();
-
-[[nodiscard]] constexpr bool is(char c, std::uint8_t wanted) noexcept {
-    return (octet_table[static_cast<unsigned char>(c)] & wanted) != 0;
-}
-
-/// The first octet in [at, end) that is not of the wanted class.
-[[nodiscard]] constexpr const char* skip(const char* at, const char* end, std::uint8_t wanted) noexcept {
-    while (at != end && is(*at, wanted)) ++at;
-    return at;
-}
-
-[[nodiscard]] constexpr bool all(std::string_view text, std::uint8_t wanted) noexcept {
-    const char* const end = text.data() + text.size();
-    return skip(text.data(), end, wanted) == end;
-}
-
-[[nodiscard]] constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
-
-/// RFC 9110 5.6.3: only SP and HTAB are optional whitespace.
-[[nodiscard]] constexpr bool is_whitespace(char c) noexcept { return c == ' ' || c == '\t'; }
-
-/// 0 to 15, or -1 if `c` is no hexadecimal digit.
-[[nodiscard]] constexpr int hex_value(char c) noexcept {
-    if (is_digit(c)) return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-}
-
-[[nodiscard]] constexpr char lower(char c) noexcept {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
-
-[[nodiscard]] constexpr bool equal_ignoring_case(std::string_view a, std::string_view b) noexcept {
-    if (a.size() != b.size()) return false;
-    for (std::size_t i = 0; i < a.size(); ++i) {
-        if (lower(a[i]) != lower(b[i])) return false;
-    }
-    return true;
-}
-
-[[nodiscard]] constexpr std::string_view trim(std::string_view text) noexcept {
-    while (!text.empty() && is_whitespace(text.front())) text.remove_prefix(1);
-    while (!text.empty() && is_whitespace(text.back())) text.remove_suffix(1);
-    return text;
-}
-
-/// Cuts the text before the first `separator`, which is dropped, off the front of `rest`.
-[[nodiscard]] constexpr std::string_view cut(std::string_view& rest, char separator) noexcept {
-    const std::size_t at = rest.find(separator);
-    const std::string_view front = rest.substr(0, at);
-    rest.remove_prefix(at == std::string_view::npos ? rest.size() : at + 1);
-    return front;
-}
-
-/// Whether a comma-separated list (RFC 9110 5.6.1) has the member `token`, in any case.
-[[nodiscard]] constexpr bool list_contains(std::string_view list, std::string_view token) noexcept {
-    while (!list.empty()) {
-        if (equal_ignoring_case(trim(cut(list, ',')), token)) return true;
-    }
-    return false;
-}
-}  // namespace ferry::inline FERRY_ABI::http::detail
-
-// ferry/http/headers.hpp - the fields of a message, in order
-
-namespace ferry::inline FERRY_ABI::http {
-namespace detail {
-class field_parser;
-}
-
-/// RFC 9110 5.1: a field name is one or more token octets.
-[[nodiscard]] constexpr bool valid_header_name(std::string_view name) noexcept {
-    return !name.empty() && detail::all(name, detail::token_octet);
-}
-
-/// RFC 9110 5.5: no control octets, no whitespace at either end.
-[[nodiscard]] constexpr bool valid_header_value(std::string_view value) noexcept {
-    return detail::all(value, detail::value_octet) && detail::trim(value).size() == value.size();
-}
-
-/// One field, as views into the headers it came from.
-struct header {
-    constexpr header(std::string_view field_name, std::string_view field_value) noexcept
-        : name(field_name), value(field_value) {}
-
-    std::string_view name;
-    std::string_view value;
-};
-
-/// The fields of a message in the order they were added or received; lines with the same name stay apart.
-///
-/// Every field in it is valid: add() and set() refuse what would break out of its line, so header injection ends
-/// there and not on the wire. Names keep their spelling and are compared without case.
-///
-/// Ownership  Owns all text in one buffer. A view into it is valid until the next change.
-/// Errors     add() and set() throw std::invalid_argument for an invalid name or value, and change nothing then.
-/// Cost       Look-ups are linear in the number of fields. Two allocations in all; clear() keeps both.
-class headers {
-public:
-    class iterator;
-
-    headers() = default;
-
-    [[nodiscard]] std::size_t size() const noexcept { return fields_.size(); }
-    [[nodiscard]] bool empty() const noexcept { return fields_.empty(); }
-    [[nodiscard]] header operator[](std::size_t index) const noexcept;
-    [[nodiscard]] iterator begin() const noexcept;
-    [[nodiscard]] iterator end() const noexcept;
-
-    /// The value of the first field of that name.
-    [[nodiscard]] std::optional<std::string_view> find(std::string_view name) const noexcept;
-    [[nodiscard]] bool contains(std::string_view name) const noexcept { return find(name).has_value(); }
-    [[nodiscard]] std::size_t count(std::string_view name) const noexcept;
-    /// Whether one of the comma-separated lists of that name has the member `token`, in any case.
-    [[nodiscard]] bool contains_token(std::string_view name, std::string_view token) const noexcept;
-
-    headers& add(std::string_view name, std::string_view value) &;
-    headers&& add(std::string_view name, std::string_view value) && { return std::move(add(name, value)); }
-    /// Leaves one field of that name: in place of the first one if there are any, else at the end.
-    headers& set(std::string_view name, std::string_view value) &;
-    /// Returns how many fields were removed.
-    std::size_t remove(std::string_view name);
-    void clear() noexcept;
-
-private:
-    friend class detail::field_parser;  // builds a field in place, octet by octet
-
-    struct field {
-        std::size_t begin;  // where its name starts in text_; its value follows at once
-        std::size_t name_size;
-        std::size_t value_size;
-    };
-
-    static void validate(std::string_view name, std::string_view value);
-    [[nodiscard]] std::size_t index_of(std::string_view name, std::size_t from) const noexcept;
-    void erase(std::size_t index);
-
-    std::string text_;
-    std::vector<field> fields_;  // in the order of text_, without gaps
-};
-
-class headers::iterator {
-public:
-    using iterator_category = std::input_iterator_tag;
-    using value_type = header;
-    using difference_type = std::ptrdiff_t;
-    using pointer = void;
-    using reference = header;
-
-    iterator() = default;
-
-    [[nodiscard]] header operator*() const noexcept { return (*owner_)[index_]; }
-    iterator& operator++() noexcept {
-        ++index_;
-        return *this;
-    }
-    iterator operator++(int) noexcept {
-        iterator before = *this;
-        ++index_;
-        return before;
-    }
-    [[nodiscard]] friend bool operator==(const iterator& a, const iterator& b) noexcept { return a.index_ == b.index_; }
-
-private:
-    friend class headers;
-    iterator(const headers* owner, std::size_t index) noexcept : owner_(owner), index_(index) {}
-
-    const headers* owner_ = nullptr;
-    std::size_t index_ = 0;
-};
-
-// ---- implementation ---------------------------------------------------------------
-inline header headers::operator[](std::size_t index) const noexcept {
-    const field& f = fields_[index];
-    const std::string_view text = text_;
-    return header(text.substr(f.begin, f.name_size), text.substr(f.begin + f.name_size, f.value_size));
-}
-
-inline headers::iterator headers::begin() const noexcept { return iterator(this, 0); }
-inline headers::iterator headers::end() const noexcept { return iterator(this, fields_.size()); }
-
-inline std::size_t headers::index_of(std::string_view name, std::size_t from) const noexcept {
-    while (from < fields_.size() && !detail::equal_ignoring_case((*this)[from].name, name)) ++from;
-    return from;
-}
-
-inline std::optional<std::string_view> headers::find(std::string_view name) const noexcept {
-    const std::size_t index = index_of(name, 0);
-    if (index == fields_.size()) return std::nullopt;
-    return (*this)[index].value;
-}
-
-inline std::size_t headers::count(std::string_view name) const noexcept {
-    std::size_t found = 0;
-    for (std::size_t i = index_of(name, 0); i < fields_.size(); i = index_of(name, i + 1)) ++found;
-    return found;
-}
-
-inline bool headers::contains_token(std::string_view name, std::string_view token) const noexcept {
-    for (std::size_t i = index_of(name, 0); i < fields_.size(); i = index_of(name, i + 1)) {
-        if (detail::list_contains((*this)[i].value, token)) return true;
-    }
-    return false;
-}
-
-inline void headers::validate(std::string_view name, std::string_view value) {
-    if (!valid_header_name(name)) throw std::invalid_argument("http: a header name must be a token (RFC 9110 5.1)");
-    if (!valid_header_value(value)) {
-        throw std::invalid_argument("http: the value of header \"" + std::string(name) +
-                                    "\" has a control character, or whitespace at an end (RFC 9110 5.5)");
-    }
-}
-
-inline headers& headers::add(std::string_view name, std::string_view value) & {
-    validate(name, value);
-    const std::size_t begin = text_.size();
-    if (fields_.size() == fields_.capacity()) fields_.reserve(std::max<std::size_t>(8, 2 * fields_.size()));
-    if (text_.capacity() - begin < name.size() + value.size()) {
-        // name and value may be views into text_, which therefore lives until both are copied.
-        std::string grown;
-        grown.reserve(std::max(2 * text_.capacity(), begin + name.size() + value.size()));
-        grown.append(text_).append(name).append(value);
-        text_.swap(grown);
-    } else {
-        text_.append(name).append(value);
-    }
-    fields_.push_back(field{begin, name.size(), value.size()});
-    return *this;
-}
-
-inline headers& headers::set(std::string_view name, std::string_view value) & {
-    const std::size_t first = index_of(name, 0);
-    if (first == fields_.size()) return add(name, value);
-    validate(name, value);
-    const std::string text = std::string(name).append(value);  // both may be views into text_, which is about to move
-    const std::string_view kept_name = std::string_view(text).substr(0, name.size());
-    for (std::size_t i = index_of(kept_name, first + 1); i < fields_.size(); i = index_of(kept_name, i)) erase(i);
-    field& f = fields_[first];  // the erased ones came after it
-    const std::size_t old_size = f.name_size + f.value_size;
-    text_.replace(f.begin, old_size, text);
-    f.name_size = kept_name.size();
-    f.value_size = text.size() - kept_name.size();
-    for (std::size_t i = first + 1; i < fields_.size(); ++i)
-        fields_[i].begin = fields_[i].begin - old_size + text.size();
-    return *this;
-}
-
-inline std::size_t headers::remove(std::string_view name) {
-    const std::string kept_name(name);
-    const std::size_t before = fields_.size();
-    for (std::size_t i = index_of(kept_name, 0); i < fields_.size(); i = index_of(kept_name, i)) erase(i);
-    return before - fields_.size();
-}
-
-inline void headers::clear() noexcept {
-    text_.clear();
-    fields_.clear();
-}
-
-inline void headers::erase(std::size_t index) {
-    const std::size_t size = fields_[index].name_size + fields_[index].value_size;
-    text_.erase(fields_[index].begin, size);
-    fields_.erase(fields_.begin() + static_cast<std::ptrdiff_t>(index));
-    for (std::size_t i = index; i < fields_.size(); ++i) fields_[i].begin -= size;
-}
-}  // namespace ferry::inline FERRY_ABI::http
-
-// ferry/data/utf8.hpp - whether octets are UTF-8, told at the first octet that is wrong
-
-namespace ferry::inline FERRY_ABI {
-/// Checks text that arrives in pieces, cut anywhere, against RFC 3629: no overlong form, no surrogate, nothing above
-/// U+10FFFF.
-///
-/// Thread-safety  As int.
-/// Cost           Three bytes; each octet is looked at once, ASCII eight at a time. Never allocates.
-class utf8_validator {
-public:
-    /// False as soon as no continuation can make the text valid; the validator is spent then.
-    [[nodiscard]] bool feed(std::string_view octets) noexcept;
-    /// Whether the text may end here: not inside a code point.
-    [[nodiscard]] bool complete() const noexcept { return missing_ == 0; }
-
-private:
-    [[nodiscard]] bool lead(unsigned char octet) noexcept;
-
-    std::uint8_t missing_ = 0;     // octets that the code point still needs
-    std::uint8_t lowest_ = 0x80;   // bounds of its next octet: only the second one of a
-    std::uint8_t highest_ = 0xBF;  // code point may have narrower ones (RFC 3629 section 4)
-};
-
-[[nodiscard]] inline bool is_utf8(std::string_view octets) noexcept {
-    utf8_validator check;
-    return check.feed(octets) && check.complete();
-}
-
-// ---- implementation ---------------------------------------------------------------
-namespace detail {
-/// Past the ASCII octets at the front, or most of them.
-inline const char* skip_ascii(const char* at, const char* end) noexcept {
-    constexpr std::uint64_t high_bits = 0x8080808080808080U;
-    std::array<std::uint64_t, 4> words;
-    for (; static_cast<std::size_t>(end - at) >= sizeof words; at += sizeof words) {
-        std::memcpy(words.data(), at, sizeof words);
-        if (((words[0] | words[1] | words[2] | words[3]) & high_bits) != 0) break;
-    }
-    for (; end - at >= 8; at += 8) {
-        std::memcpy(words.data(), at, 8);
-        if ((words[0] & high_bits) != 0) break;
-    }
-    return at;
-}
-}  // namespace detail
-
-inline bool utf8_validator::feed(std::string_view octets) noexcept {
-    const char* at = octets.data();
-    const char* const end = at + octets.size();
-    while (at != end) {
-        if (missing_ == 0) {
-            at = detail::skip_ascii(at, end);
-            if (at == end) break;
-        }
-        const auto octet = static_cast<unsigned char>(*at++);
-        if (missing_ == 0) {
-            if (octet >= 0x80 && !lead(octet)) return false;
-            continue;
-        }
-        if (octet < lowest_ || octet > highest_) return false;
-        --missing_;
-        lowest_ = 0x80;
-        highest_ = 0xBF;
-    }
-    return true;
-}
-
-inline bool utf8_validator::lead(unsigned char octet) noexcept {
-    if (octet < 0xC2 || octet > 0xF4) return false;  // a continuation, an overlong form, above U+10FFFF
-    if (octet < 0xE0) {
-        missing_ = 1;
-    } else if (octet < 0xF0) {
-        missing_ = 2;
-        if (octet == 0xE0) lowest_ = 0xA0;   // below is overlong
-        if (octet == 0xED) highest_ = 0x9F;  // above are the surrogates
-    } else {
-        missing_ = 3;
-        if (octet == 0xF0) lowest_ = 0x90;   // below is overlong
-        if (octet == 0xF4) highest_ = 0x8F;  // above is beyond U+10FFFF
-    }
-    return true;
-}
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/websocket/frame.hpp - one frame on the wire (RFC 6455 section 5.2)
-
-namespace ferry::inline FERRY_ABI::websocket {
-enum class opcode : std::uint8_t { continuation = 0, text = 1, binary = 2, close = 8, ping = 9, pong = 10 };
-
-enum class role : std::uint8_t { server, client };
-
-/// What closed a connection (RFC 6455 7.4.1); 3000 to 4999 are for libraries and applications to define.
-namespace close_code {
-inline constexpr std::uint16_t normal = 1000;
-inline constexpr std::uint16_t going_away = 1001;
-inline constexpr std::uint16_t protocol_error = 1002;
-inline constexpr std::uint16_t unsupported_data = 1003;
-inline constexpr std::uint16_t no_code = 1005;   // never on the wire: the close frame had no code
-inline constexpr std::uint16_t abnormal = 1006;  // never on the wire: the connection ended without a close frame
-inline constexpr std::uint16_t invalid_text = 1007;
-inline constexpr std::uint16_t policy_violation = 1008;
-inline constexpr std::uint16_t message_too_big = 1009;
-inline constexpr std::uint16_t internal_error = 1011;
-inline constexpr std::uint16_t service_restart = 1012;
-inline constexpr std::uint16_t try_again_later = 1013;
-}  // namespace close_code
-
-/// Whether a close frame may carry this code: defined by the RFC, registered with IANA since, or private.
-[[nodiscard]] constexpr bool valid_close_code(std::uint16_t code) noexcept {
-    return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) || (code >= 3000 && code <= 4999);
-}
-
-/// The payload of a control frame is never longer (RFC 6455 5.5).
-inline constexpr std::size_t max_control_bytes = 125;
-
-using mask_key = std::array<unsigned char, 4>;
-
-struct frame_header {
-    bool fin = true;
-    std::uint8_t reserved_bits = 0;  // RSV1 is 4, RSV2 is 2, RSV3 is 1
-    opcode op = opcode::text;
-    bool masked = false;
-    std::uint64_t payload_bytes = 0;
-    bool shortest = true;  // whether the length has the shortest of its three forms
-    mask_key key{};        // all zero unless masked
-
-    [[nodiscard]] constexpr bool is_control() const noexcept { return (static_cast<unsigned>(op) & 8U) != 0; }
-};
-
-/// How long the header is that begins with these two octets: 2 to 14.
-[[nodiscard]] constexpr std::size_t frame_header_bytes(const char* two_octets) noexcept;
-/// Reads frame_header_bytes() octets as they stand: any of the 16 opcodes, any length.
-[[nodiscard]] frame_header decode_frame_header(const char* octets) noexcept;
-/// What RFC 6455 forbids about a header that `receiver` got, whatever came before it; nullptr if nothing.
-[[nodiscard]] const char* find_violation(const frame_header& header, role receiver) noexcept;
-
-/// Appends an unmasked frame, as servers send it.
-void append_frame(std::string& out, opcode op, std::string_view payload);
-/// Appends a masked frame, as clients send it.
-void append_masked_frame(std::string& out, opcode op, std::string_view payload, const mask_key& key);
-
-/// Masks or unmasks octets in place, the first of which stands at `offset` in its frame's payload.
-void apply_mask(char* octets, std::size_t count, const mask_key& key, std::uint64_t offset = 0) noexcept;
-
-// ---- implementation ---------------------------------------------------------------
-namespace detail {
-inline constexpr unsigned length_is_16_bit = 126;
-inline constexpr unsigned length_is_64_bit = 127;
-
-inline void append_frame_header(std::string& out, opcode op, std::uint64_t payload_bytes, const mask_key* key) {
-    char header[14];
-    std::size_t size = 0;
-    const auto put = [&](std::uint64_t octet) {
-        header[size++] = static_cast<char>(static_cast<unsigned char>(octet));
-    };
-    const std::uint64_t mask_bit = key != nullptr ? 0x80 : 0;
-    put(0x80 | static_cast<std::uint64_t>(op));
-    if (payload_bytes <= max_control_bytes) {
-        put(mask_bit | payload_bytes);
-    } else {
-        const bool fits_16_bit = payload_bytes <= 0xFFFF;
-        put(mask_bit | (fits_16_bit ? length_is_16_bit : length_is_64_bit));
-        for (int shift = fits_16_bit ? 8 : 56; shift >= 0; shift -= 8) put(payload_bytes >> shift);
-    }
-    if (key != nullptr) {
-        for (const unsigned char octet : *key) put(octet);
-    }
-    out.append(header, size);
-}
-}  // namespace detail
-
-constexpr std::size_t frame_header_bytes(const char* two_octets) noexcept {
-    const unsigned second = static_cast<unsigned char>(two_octets[1]);
-    const unsigned length = second & 0x7F;
-    const std::size_t extended = length == detail::length_is_64_bit ? 8 : length == detail::length_is_16_bit ? 2 : 0;
-    return 2 + extended + (second >= 0x80 ? sizeof(mask_key) : 0);
-}
-
-inline frame_header decode_frame_header(const char* octets) noexcept {
-    const auto octet = [octets](std::size_t at) {
-        return static_cast<unsigned>(static_cast<unsigned char>(octets[at]));
-    };
-    frame_header header;
-    header.fin = (octet(0) & 0x80) != 0;
-    header.reserved_bits = static_cast<std::uint8_t>(octet(0) >> 4 & 7);
-    header.op = static_cast<opcode>(octet(0) & 15);
-    header.masked = (octet(1) & 0x80) != 0;
-    header.payload_bytes = octet(1) & 0x7F;
-    std::size_t at = 2;
-    if (header.payload_bytes > max_control_bytes) {
-        const bool has_16_bit = header.payload_bytes == detail::length_is_16_bit;
-        header.payload_bytes = 0;
-        for (const std::size_t end = has_16_bit ? 4 : 10; at < end; ++at) {
-            header.payload_bytes = header.payload_bytes << 8 | octet(at);
-        }
-        header.shortest = header.payload_bytes > (has_16_bit ? max_control_bytes : 0xFFFF);
-    }
-    if (header.masked) std::memcpy(header.key.data(), octets + at, header.key.size());
-    return header;
-}
-
-inline const char* find_violation(const frame_header& header, role receiver) noexcept {
-    // An extension that was negotiated would claim its bits here (permessage-deflate: RSV1 of a message's first frame).
-    if (header.reserved_bits != 0) return "a reserved bit is set";
-    if ((static_cast<unsigned>(header.op) & 7U) > 2) return "reserved opcode";
-    if (header.masked != (receiver == role::server)) {
-        return receiver == role::server ? "a client's frame must be masked" : "a server's frame must not be masked";
-    }
-    if (header.is_control() && !header.fin) return "fragmented control frame";
-    if (header.is_control() && header.payload_bytes > max_control_bytes) return "control frame above 125 bytes";
-    if (!header.shortest) return "length not in its shortest form";
-    if (header.payload_bytes >> 63 != 0) return "length above 63 bits";
-    return nullptr;
-}
-
-inline void append_frame(std::string& out, opcode op, std::string_view payload) {
-    detail::append_frame_header(out, op, payload.size(), nullptr);
-    out.append(payload);
-}
-
-inline void append_masked_frame(std::string& out, opcode op, std::string_view payload, const mask_key& key) {
-    detail::append_frame_header(out, op, payload.size(), &key);
-    out.append(payload);
-    apply_mask(out.data() + (out.size() - payload.size()), payload.size(), key);
-}
-
-inline void apply_mask(char* octets, std::size_t count, const mask_key& key, std::uint64_t offset) noexcept {
-    mask_key turned;
-    for (std::size_t i = 0; i < turned.size(); ++i) turned[i] = key[(offset + i) % key.size()];
-    const std::uint64_t half = std::bit_cast<std::uint32_t>(turned);
-    const std::uint64_t mask = half << 32 | half;  // the same eight octets in either byte order
-    char* const end = octets + count;
-    std::array<std::uint64_t, 4> words;  // of a known number, so that every optimiser makes vectors of them
-    for (; static_cast<std::size_t>(end - octets) >= sizeof words; octets += sizeof words) {
-        std::memcpy(words.data(), octets, sizeof words);
-        for (std::uint64_t& word : words) word ^= mask;
-        std::memcpy(octets, words.data(), sizeof words);
-    }
-    for (; end - octets >= 8; octets += 8) {
-        std::memcpy(words.data(), octets, 8);
-        words[0] ^= mask;
-        std::memcpy(octets, words.data(), 8);
-    }
-    for (std::size_t i = 0; octets != end; ++octets, ++i) {
-        *octets = static_cast<char>(static_cast<unsigned char>(*octets) ^ turned[i % turned.size()]);
-    }
-}
-}  // namespace ferry::inline FERRY_ABI::websocket
-
-// ferry/websocket/encoded_message.hpp - a message that is framed once and sent to many
-
-namespace ferry::inline FERRY_ABI::websocket {
-/// The frame of a server's message. Servers do not mask, so the same octets serve every receiver: a broadcast checks
-/// and frames its text once, and each session only appends them.
-class encoded_message {
-public:
-    /// Throws std::invalid_argument if the payload is not UTF-8.
-    [[nodiscard]] static encoded_message text(std::string_view payload);
-    [[nodiscard]] static encoded_message binary(std::string_view payload);
-
-    [[nodiscard]] std::string_view bytes() const noexcept { return bytes_; }
-
-private:
-    explicit encoded_message(std::string bytes) noexcept : bytes_(std::move(bytes)) {}
-
-    std::string bytes_;
-};
-
-// ---- implementation ---------------------------------------------------------------
-namespace detail {
-inline void require_utf8(std::string_view text, const char* what) {
-    if (!is_utf8(text)) throw std::invalid_argument(std::string("websocket: ") + what + " is not UTF-8");
-}
-
-inline std::string frame_of(opcode op, std::string_view payload) {
-    std::string bytes;
-    bytes.reserve(10 + payload.size());  // the longest unmasked header
-    append_frame(bytes, op, payload);
-    return bytes;
-}
-}  // namespace detail
-
-inline encoded_message encoded_message::text(std::string_view payload) {
-    detail::require_utf8(payload, "the payload of a text message");
-    return encoded_message(detail::frame_of(opcode::text, payload));
-}
-
-inline encoded_message encoded_message::binary(std::string_view payload) {
-    return encoded_message(detail::frame_of(opcode::binary, payload));
-}
-}  // namespace ferry::inline FERRY_ABI::websocket
-
-// ferry/app/message.hpp - what an application receives and sends
-
-namespace ferry::inline FERRY_ABI::app {
-// ---- received ----------------------------------------------------------------------------------------------------
-/// A piece of the request's body; the last one says so, and is empty when there is no body.
-class http_request {
-public:
-    explicit http_request(std::string body = {}, bool more_body = false) noexcept
-        : body_(std::move(body)), more_body_(more_body) {}
-    [[nodiscard]] const std::string& body() const noexcept { return body_; }
-    [[nodiscard]] std::string take_body() noexcept { return std::move(body_); }
-    [[nodiscard]] bool more_body() const noexcept { return more_body_; }
-
-private:
-    std::string body_;
-    bool more_body_;
-};
-
-/// The response is complete, or the client is gone. Received again by every later receive().
-class http_disconnect {
-public:
-    http_disconnect() noexcept = default;
-};
-
-/// A client wants to open a WebSocket: answer with websocket_accept or websocket_close.
-class websocket_connect {
-public:
-    websocket_connect() noexcept = default;
-};
-
-/// A whole message: text, which is valid UTF-8, or binary.
-class websocket_receive {
-public:
-    websocket_receive(std::string data, bool is_text) noexcept : data_(std::move(data)), is_text_(is_text) {}
-    [[nodiscard]] const std::string& data() const noexcept { return data_; }
-    [[nodiscard]] std::string take_data() noexcept { return std::move(data_); }
-    [[nodiscard]] bool is_text() const noexcept { return is_text_; }
-
-private:
-    std::string data_;
-    bool is_text_;
-};
-
-/// The WebSocket is closed: the peer's code (1005 if it gave none, 1006 if it just vanished) and reason. Received again
-/// by every later receive().
-class websocket_disconnect {
-public:
-    explicit websocket_disconnect(std::uint16_t code, std::string reason = {}) noexcept
-        : code_(code), reason_(std::move(reason)) {}
-    [[nodiscard]] std::uint16_t code() const noexcept { return code_; }
-    [[nodiscard]] const std::string& reason() const noexcept { return reason_; }
-
-private:
-    std::uint16_t code_;
-    std::string reason_;
-};
-
-/// Anything else: a message of the program's own, by name.
-class custom_message {
-public:
-    explicit custom_message(std::string name, value payload = {})
-        : name_(std::move(name)), payload_(std::move(payload)) {}
-    [[nodiscard]] const std::string& name() const noexcept { return name_; }
-    [[nodiscard]] const value& payload() const noexcept { return payload_; }
-
-private:
-    std::string name_;
-    value payload_;
-};
-
-/// What receive() yields.
-using message = std::variant<http_request, http_disconnect, websocket_connect, websocket_receive, websocket_disconnect,
-                             custom_message>;
-
-// ---- sent --------------------------------------------------------------------------------------------------------
-/// Begins a response. Content-Length and Connection are the server's business where they are not given; an invalid
-/// header throws std::invalid_argument here.
-class http_response_start {
-public:
-    explicit http_response_start(int status) noexcept : status_(status) {}
-    http_response_start& header(std::string_view name, std::string_view content) & {
-        headers_.add(name, content);
-        return *this;
-    }
-    http_response_start&& header(std::string_view name, std::string_view content) && {
-        headers_.add(name, content);
-        return std::move(*this);
-    }
-    [[nodiscard]] int status() const noexcept { return status_; }
-    [[nodiscard]] http::headers& headers() noexcept { return headers_; }
-    [[nodiscard]] const http::headers& headers() const noexcept { return headers_; }
-
-private:
-    int status_;
-    http::headers headers_;
-};
-
-/// A piece of the response's body; the last one, or the only one, has more_body false.
-class http_response_body {
-public:
-    explicit http_response_body(std::string body = {}, bool more_body = false) noexcept
-        : body_(std::move(body)), more_body_(more_body) {}
-    [[nodiscard]] std::string& body() noexcept { return body_; }
-    [[nodiscard]] const std::string& body() const noexcept { return body_; }
-    [[nodiscard]] bool more_body() const noexcept { return more_body_; }
-
-private:
-    std::string body_;
-    bool more_body_;
-};
-
-/// Completes the handshake, with one of the subprotocols the client offered or none.
-class websocket_accept {
-public:
-    websocket_accept() noexcept = default;
-    explicit websocket_accept(std::string subprotocol) noexcept : subprotocol_(std::move(subprotocol)) {}
-    websocket_accept&& header(std::string_view name, std::string_view content) && {
-        headers_.add(name, content);
-        return std::move(*this);
-    }
-    [[nodiscard]] const std::string& subprotocol() const noexcept { return subprotocol_; }
-    [[nodiscard]] http::headers& headers() noexcept { return headers_; }
-
-private:
-    std::string subprotocol_;
-    http::headers headers_;
-};
-
-/// A whole message. One that goes to many is encoded once and shared.
-class websocket_send {
-public:
-    [[nodiscard]] static websocket_send text(std::string data) noexcept { return {std::move(data), true}; }
-    [[nodiscard]] static websocket_send binary(std::string data) noexcept { return {std::move(data), false}; }
-    explicit websocket_send(std::shared_ptr<const websocket::encoded_message> encoded) noexcept
-        : encoded_(std::move(encoded)) {}
-
-    [[nodiscard]] const std::string& data() const noexcept { return data_; }
-    [[nodiscard]] bool is_text() const noexcept { return is_text_; }
-    /// Null for a message that was not encoded before.
-    [[nodiscard]] const websocket::encoded_message* encoded() const noexcept { return encoded_.get(); }
-
-private:
-    websocket_send(std::string data, bool is_text) noexcept : data_(std::move(data)), is_text_(is_text) {}
-
-    std::string data_;
-    bool is_text_ = true;
-    std::shared_ptr<const websocket::encoded_message> encoded_;
-};
-
-/// Before the handshake is complete: refuses it with 403. After: begins the close handshake.
-class websocket_close {
-public:
-    explicit websocket_close(std::uint16_t code = websocket::close_code::normal, std::string reason = {}) noexcept
-        : code_(code), reason_(std::move(reason)) {}
-    [[nodiscard]] std::uint16_t code() const noexcept { return code_; }
-    [[nodiscard]] const std::string& reason() const noexcept { return reason_; }
-
-private:
-    std::uint16_t code_;
-    std::string reason_;
-};
-}  // namespace ferry::inline FERRY_ABI::app
-
 // ferry/core/error.hpp - the failures that more than one folder of ferry throws
 
 namespace ferry::inline FERRY_ABI {
@@ -1395,6 +145,64 @@ class disconnected : public std::runtime_error {
 public:
     using std::runtime_error::runtime_error;
 };
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/core/exception_handlers.hpp - where an exception goes that no caller can receive
+
+namespace ferry::inline FERRY_ABI {
+/// Receives an exception and the name of the task it comes from ("?" when it has none). Called on any thread.
+using exception_handler = void (*)(std::exception_ptr error, const char* task_name) noexcept;
+
+namespace detail {
+inline void print_exception(const char* what_happened, const std::exception_ptr& error,
+                            const char* task_name) noexcept {
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::exception& caught) {
+        std::fprintf(stderr, "ferry: %s in task '%s': %s\n", what_happened, task_name, caught.what());
+    } catch (const cancelled& caught) {
+        std::fprintf(stderr, "ferry: %s in task '%s': %s\n", what_happened, task_name, caught.what());
+    } catch (...) {
+        std::fprintf(stderr, "ferry: %s in task '%s': an exception of unknown type\n", what_happened, task_name);
+    }
+}
+
+inline void print_and_terminate(std::exception_ptr error, const char* task_name) noexcept {
+    print_exception("unhandled exception", error, task_name);
+    std::terminate();
+}
+inline void print_suppressed(std::exception_ptr error, const char* task_name) noexcept {
+    print_exception("a second failure, beside the one that is thrown,", error, task_name);
+}
+
+inline std::atomic<exception_handler>& unhandled_handler() noexcept {
+    static constinit std::atomic<exception_handler> handler{&print_and_terminate};
+    return handler;
+}
+inline std::atomic<exception_handler>& suppressed_handler() noexcept {
+    static constinit std::atomic<exception_handler> handler{&print_suppressed};
+    return handler;
+}
+
+inline void report_unhandled(std::exception_ptr error, const char* task_name) noexcept {
+    unhandled_handler().load(std::memory_order_acquire)(error, task_name == nullptr ? "?" : task_name);
+}
+inline void report_suppressed(std::exception_ptr error, const char* task_name) noexcept {
+    suppressed_handler().load(std::memory_order_acquire)(error, task_name == nullptr ? "?" : task_name);
+}
+}  // namespace detail
+
+/// Sets who receives an exception that ends a task whose future is gone or was never asked. The default prints it and
+/// calls std::terminate. Returns the handler before.
+inline exception_handler set_unhandled_exception_handler(exception_handler handler) noexcept {
+    return detail::unhandled_handler().exchange(handler, std::memory_order_acq_rel);
+}
+
+/// Sets who receives the second and later failures of tasks that were awaited together (when_all, when_any, a task
+/// group throw the first). The default prints them. Returns the handler before.
+inline exception_handler set_suppressed_exception_handler(exception_handler handler) noexcept {
+    return detail::suppressed_handler().exchange(handler, std::memory_order_acq_rel);
+}
 }  // namespace ferry::inline FERRY_ABI
 
 // ferry/core/cancellation.hpp - cancel scopes: a tree that a cancellation runs down
@@ -2123,847 +931,6 @@ private:
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
-// ferry/app/receive.hpp - the incoming side of a connection, as an application sees it
-
-namespace ferry::inline FERRY_ABI::app {
-class receive;
-
-/// Where messages come from: a server's connection, a test. It wakes the one task that waits in receive().
-///
-/// Thread-safety  None: its loop's thread.
-class message_source {
-public:
-    /// Would take() have a message now?
-    [[nodiscard]] virtual bool has_message() const noexcept = 0;
-    [[nodiscard]] virtual message take() = 0;
-
-protected:
-    ~message_source() { FERRY_ASSERT(waiting_ == nullptr, "a connection ended while a task waits in receive()"); }
-    /// Called by the source when there is a message.
-    void notify() noexcept;
-
-private:
-    friend class receive;
-    void* waiting_ = nullptr;  // a receive::awaiter
-};
-
-/// A handle to the incoming side: `app::message m = co_await receive();`
-///
-/// Two words, copied freely, valid while the application's call runs. One task waits at a time (asserted).
-class receive {
-public:
-    class awaiter;
-
-    explicit receive(message_source& source) noexcept : object_(&source), table_(&source_table) {}
-    /// The next message. A checkpoint; cancelling it loses no message.
-    [[nodiscard]] awaiter operator()() const noexcept;
-
-    // For middleware: see receive_filter.
-    struct table {
-        message_source& (*source)(void* object) noexcept;
-        void (*received)(void* object,
-                         message& what);  // outermost last: each layer sees what the ones below made of it
-    };
-    receive(void* object, const table& how) noexcept : object_(object), table_(&how) {}
-    [[nodiscard]] message_source& source() const noexcept { return table_->source(object_); }
-    void received(message& what) const {
-        if (table_->received != nullptr) table_->received(object_, what);
-    }
-
-private:
-    static message_source& same(void* object) noexcept { return *static_cast<message_source*>(object); }
-    static constexpr table source_table{&same, nullptr};
-
-    void* object_;
-    const table* table_;
-};
-
-/// Base of a middleware's view of what comes in: Derived offers `void received(message&)`, and may change it.
-template <class Derived>
-class receive_filter {
-public:
-    explicit receive_filter(receive next) noexcept : next_(next) {}
-    [[nodiscard]] receive handle() noexcept { return receive(static_cast<Derived*>(this), filter_table); }
-
-private:
-    static message_source& source(void* object) noexcept { return static_cast<Derived*>(object)->next_.source(); }
-    static void on_received(void* object, message& what) {
-        Derived& self = *static_cast<Derived*>(object);
-        self.next_.received(what);
-        self.received(what);
-    }
-    static constexpr receive::table filter_table{&source, &on_received};
-
-    receive next_;
-};
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-class receive::awaiter : public detail::leaf_awaiter<awaiter> {
-public:
-    static constexpr const char* what = "receive";
-    explicit awaiter(const receive& handle) noexcept : handle_(handle) {}
-    bool try_complete() noexcept { return handle_.source().has_message(); }
-    void link() noexcept {
-        FERRY_ASSERT(handle_.source().waiting_ == nullptr, "two tasks wait in receive() of one connection");
-        handle_.source().waiting_ = this;
-    }
-    static void withdraw(detail::waiter& self) noexcept {
-        static_cast<awaiter&>(self).handle_.source().waiting_ = nullptr;
-        self.task().wake_interrupted();
-    }
-    message finish() {
-        message next = handle_.source().take();
-        handle_.received(next);
-        return next;
-    }
-
-private:
-    receive handle_;
-};
-static_assert(sizeof(receive::awaiter) <= 48);
-
-inline receive::awaiter receive::operator()() const noexcept { return awaiter(*this); }
-
-inline void message_source::notify() noexcept {
-    if (waiting_ == nullptr || !has_message()) return;
-    static_cast<receive::awaiter*>(std::exchange(waiting_, nullptr))->retry();
-}
-}  // namespace ferry::inline FERRY_ABI::app
-
-// ferry/http/uri.hpp - request targets, hosts and percent escapes
-
-namespace ferry::inline FERRY_ABI::http {
-/// RFC 9112 3.2. There is no authority-form: it belongs to CONNECT, which an origin server does not offer.
-enum class target_form {
-    origin,    // "/path?query"
-    absolute,  // "http://authority/path?query"
-    asterisk,  // "*": the server as a whole, for OPTIONS
-};
-
-/// The parts of a request target, as received: views into it, escapes not decoded.
-class request_target {
-public:
-    request_target() = default;  // "/"
-
-    /// Nothing for a target that is in none of the three forms, whose scheme is neither http nor https, whose
-    /// authority is not a host with an optional port, or whose path has a malformed percent escape. The query is
-    /// taken as it comes: browsers leave a lone "%" in it.
-    [[nodiscard]] static std::optional<request_target> split(std::string_view target) noexcept;
-
-    [[nodiscard]] target_form form() const noexcept { return form_; }
-    /// "http" or "https" in the client's spelling; empty unless the form is absolute.
-    [[nodiscard]] std::string_view scheme() const noexcept { return scheme_; }
-    /// Host and port; empty unless the form is absolute.
-    [[nodiscard]] std::string_view authority() const noexcept { return authority_; }
-    /// Begins with "/", unless the form is asterisk: then it is "*".
-    [[nodiscard]] std::string_view path() const noexcept { return path_; }
-    /// What follows the "?", without it.
-    [[nodiscard]] std::string_view query() const noexcept { return query_; }
-
-private:
-    target_form form_ = target_form::origin;
-    std::string_view scheme_;
-    std::string_view authority_;
-    std::string_view path_ = "/";
-    std::string_view query_;
-};
-
-/// Whether `text` is what a Host field or an authority may hold: a name, an IPv4 or a bracketed IPv6 address, and
-/// optionally ":" and a port up to 65535 (RFC 9110 7.2, RFC 3986 3.2.2). User information is not.
-[[nodiscard]] constexpr bool valid_host(std::string_view text) noexcept;
-
-/// Replaces each percent escape by its octet; the result may hold any octet, NUL and "/" included. Nothing if an
-/// escape is malformed; "+" stays as it is.
-[[nodiscard]] std::optional<std::string> decode_path(std::string_view path);
-
-struct query_parameter {
-    query_parameter(std::string parameter_name, std::string parameter_value) noexcept
-        : name(std::move(parameter_name)), value(std::move(parameter_value)) {}
-
-    std::string name;
-    std::string value;
-};
-
-/// The parameters of a query in its order, "name=value&name=value", percent escapes decoded and "+" read as a space.
-/// Nothing if an escape is malformed.
-[[nodiscard]] std::optional<std::vector<query_parameter>> parse_query(std::string_view query);
-
-// ---- implementation ---------------------------------------------------------------
-namespace detail {
-/// Whether text[at] begins a complete percent escape.
-[[nodiscard]] constexpr bool escape_at(std::string_view text, std::size_t at) noexcept {
-    return text[at] == '%' && text.size() - at > 2 && hex_value(text[at + 1]) >= 0 && hex_value(text[at + 2]) >= 0;
-}
-
-[[nodiscard]] constexpr bool valid_escapes(std::string_view text) noexcept {
-    for (std::size_t i = text.find('%'); i != std::string_view::npos; i = text.find('%', i + 1)) {
-        if (!escape_at(text, i)) return false;
-    }
-    return true;
-}
-
-/// RFC 3986 3.2.2: dec-octet "." dec-octet "." dec-octet "." dec-octet
-[[nodiscard]] constexpr bool valid_ipv4(std::string_view text) noexcept {
-    for (int part = 0; part < 4; ++part) {
-        if (part == 3 && text.find('.') != std::string_view::npos) return false;
-        const std::string_view octet = cut(text, '.');
-        if (octet.empty() || octet.size() > 3 || (octet.size() > 1 && octet[0] == '0')) return false;
-        int value = 0;
-        for (const char c : octet) {
-            if (!is_digit(c)) return false;
-            value = 10 * value + (c - '0');
-        }
-        if (value > 255) return false;
-    }
-    return true;
-}
-
-/// RFC 3986 3.2.2: IPv6address, without the brackets.
-[[nodiscard]] constexpr bool valid_ipv6(std::string_view text) noexcept {
-    int groups = 0;  // of 16 bits
-    bool shortened = text.starts_with("::");
-    if (shortened) text.remove_prefix(2);
-    while (!text.empty()) {
-        std::size_t digits = 0;
-        while (digits < text.size() && hex_value(text[digits]) >= 0) ++digits;
-        if (digits < text.size() && text[digits] == '.') {
-            if (!valid_ipv4(text)) return false;
-            groups += 2;
-            break;
-        }
-        if (digits == 0 || digits > 4) return false;
-        ++groups;
-        text.remove_prefix(digits);
-        if (text.empty()) break;
-        if (text.front() != ':' || text.size() == 1) return false;
-        text.remove_prefix(1);
-        if (text.front() == ':') {
-            if (shortened) return false;
-            shortened = true;
-            text.remove_prefix(1);
-        }
-    }
-    return shortened ? groups < 8 : groups == 8;
-}
-
-[[nodiscard]] constexpr bool valid_port(std::string_view text) noexcept {
-    std::size_t port = 0;
-    if (text.size() > 5) return false;
-    for (const char c : text) {
-        if (!is_digit(c)) return false;
-        port = 10 * port + static_cast<std::size_t>(c - '0');
-    }
-    return port <= 65535;
-}
-
-[[nodiscard]] inline std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space) {
-    std::string decoded;
-    decoded.reserve(text.size());
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        if (text[i] == '%') {
-            if (!escape_at(text, i)) return std::nullopt;
-            decoded.push_back(static_cast<char>(16 * hex_value(text[i + 1]) + hex_value(text[i + 2])));
-            i += 2;
-        } else {
-            decoded.push_back(plus_is_space && text[i] == '+' ? ' ' : text[i]);
-        }
-    }
-    return decoded;
-}
-}  // namespace detail
-
-constexpr bool valid_host(std::string_view text) noexcept {
-    if (text.starts_with('[')) {
-        const std::size_t close = text.find(']');
-        if (close == std::string_view::npos || !detail::valid_ipv6(text.substr(1, close - 1))) return false;
-        text.remove_prefix(close + 1);
-        return text.empty() || (text.front() == ':' && detail::valid_port(text.substr(1)));
-    }
-    const std::string_view name = detail::cut(text, ':');
-    for (std::size_t i = 0; i < name.size(); ++i) {
-        if (!detail::is(name[i], detail::host_octet) && !detail::escape_at(name, i)) return false;
-    }
-    return !name.empty() && detail::valid_port(text);
-}
-
-inline std::optional<request_target> request_target::split(std::string_view target) noexcept {
-    request_target parts;
-    if (!detail::all(target, detail::target_octet)) return std::nullopt;
-    if (target == "*") {
-        parts.form_ = target_form::asterisk;
-        parts.path_ = target;
-        return parts;
-    }
-    if (!target.starts_with('/')) {
-        const std::size_t scheme_end = target.find("://");
-        if (scheme_end == std::string_view::npos) return std::nullopt;
-        parts.form_ = target_form::absolute;
-        parts.scheme_ = target.substr(0, scheme_end);
-        if (!detail::equal_ignoring_case(parts.scheme_, "http") &&
-            !detail::equal_ignoring_case(parts.scheme_, "https")) {
-            return std::nullopt;
-        }
-        target.remove_prefix(scheme_end + 3);
-        parts.authority_ = target.substr(0, target.find_first_of("/?"));
-        if (!valid_host(parts.authority_)) return std::nullopt;
-        target.remove_prefix(parts.authority_.size());
-    }
-    const std::string_view path = detail::cut(target, '?');
-    if (!path.empty()) parts.path_ = path;  // RFC 9110 4.2.3: an empty path is the same as "/"
-    parts.query_ = target;
-    if (!detail::valid_escapes(parts.path_)) return std::nullopt;
-    return parts;
-}
-
-inline std::optional<std::string> decode_path(std::string_view path) { return detail::percent_decode(path, false); }
-
-inline std::optional<std::vector<query_parameter>> parse_query(std::string_view query) {
-    std::vector<query_parameter> parameters;
-    while (!query.empty()) {
-        std::string_view value = detail::cut(query, '&');
-        if (value.empty()) continue;
-        std::optional<std::string> decoded_name = detail::percent_decode(detail::cut(value, '='), true);
-        std::optional<std::string> decoded_value = detail::percent_decode(value, true);
-        if (!decoded_name || !decoded_value) return std::nullopt;
-        parameters.emplace_back(std::move(*decoded_name), std::move(*decoded_value));
-    }
-    return parameters;
-}
-}  // namespace ferry::inline FERRY_ABI::http
-
-// ferry/http/request_head.hpp - what a request says before its body
-
-namespace ferry::inline FERRY_ABI::http {
-/// How the end of a body is found (RFC 9112 6.3).
-class body_framing {
-public:
-    enum class kind { none, length, chunked };
-
-    constexpr body_framing() noexcept = default;  // none
-    [[nodiscard]] static constexpr body_framing of_length(std::uint64_t bytes) noexcept {
-        return body_framing(kind::length, bytes);
-    }
-    [[nodiscard]] static constexpr body_framing chunked() noexcept { return body_framing(kind::chunked, 0); }
-
-    [[nodiscard]] constexpr kind how() const noexcept { return how_; }
-    /// The announced size; 0 unless how() is length.
-    [[nodiscard]] constexpr std::uint64_t length() const noexcept { return length_; }
-    /// Whether at least one octet of body may follow.
-    [[nodiscard]] constexpr bool has_body() const noexcept { return how_ == kind::chunked || length_ != 0; }
-
-private:
-    constexpr body_framing(kind how, std::uint64_t bytes) noexcept : how_(how), length_(bytes) {}
-
-    kind how_ = kind::none;
-    std::uint64_t length_ = 0;
-};
-
-/// The request line and the headers of a request, already checked, and what they mean for the connection.
-///
-/// Ownership  Owns its text; what it returns are views into it.
-class request_head {
-public:
-    request_head() = default;
-
-    [[nodiscard]] std::string_view method() const noexcept { return method_; }
-    /// As received. A parsed head's target can be split, and its path decoded.
-    [[nodiscard]] std::string_view target() const noexcept { return target_; }
-    /// The target, taken apart; splits it on each call.
-    [[nodiscard]] request_target uri() const noexcept {
-        return request_target::split(target_).value_or(request_target());
-    }
-    /// "1.0", "1.1", or a later minor version, which is treated like 1.1.
-    [[nodiscard]] std::string_view version() const noexcept;
-    [[nodiscard]] int minor_version() const noexcept { return minor_version_; }
-    [[nodiscard]] const http::headers& headers() const noexcept { return headers_; }
-
-    /// The host and port that the request is for: the authority of an absolute target, which overrides the Host field
-    /// (RFC 9112 3.2.2), else that field; empty if there is neither.
-    [[nodiscard]] std::string_view host() const noexcept;
-    [[nodiscard]] const body_framing& body() const noexcept { return body_; }
-    /// Whether the client lets the connection stay open after the response.
-    [[nodiscard]] bool keep_alive() const noexcept { return keep_alive_; }
-    /// Whether the client waits for "100 Continue" before it sends the body.
-    [[nodiscard]] bool expects_continue() const noexcept { return expects_continue_; }
-    /// Whether the client asks for another protocol, named in its Upgrade field, right after this head. Never with a
-    /// body: such a request is an ordinary one.
-    [[nodiscard]] bool wants_upgrade() const noexcept { return wants_upgrade_; }
-
-private:
-    friend class request_parser;
-
-    void restart() noexcept;
-
-    std::string method_;
-    std::string target_;
-    http::headers headers_;
-    body_framing body_;
-    int minor_version_ = 1;
-    bool keep_alive_ = false;
-    bool expects_continue_ = false;
-    bool wants_upgrade_ = false;
-};
-
-// ---- implementation ---------------------------------------------------------------
-/// Back to the start, with the buffers kept.
-inline void request_head::restart() noexcept {
-    method_.clear();
-    target_.clear();
-    headers_.clear();
-    body_ = body_framing();
-    minor_version_ = 1;
-    keep_alive_ = expects_continue_ = wants_upgrade_ = false;
-}
-
-inline std::string_view request_head::version() const noexcept {
-    constexpr std::string_view versions = "1.01.11.21.31.41.51.61.71.81.9";
-    return versions.substr(3 * static_cast<std::size_t>(minor_version_), 3);
-}
-
-inline std::string_view request_head::host() const noexcept {
-    const request_target parts = uri();
-    if (parts.form() == target_form::absolute) return parts.authority();
-    return headers_.find("host").value_or(std::string_view());
-}
-}  // namespace ferry::inline FERRY_ABI::http
-
-// ferry/net/address.hpp - an IPv4 or IPv6 address and a port
-
-namespace ferry::inline FERRY_ABI::net {
-/// Where a listener listens or a peer is: a value of 28 bytes.
-///
-///     net::address("127.0.0.1", 8000) == net::address::parse("127.0.0.1:8000")
-///
-/// Text is numeric here, and nothing is looked up: resolver.hpp turns names into addresses.
-///
-/// Errors  std::invalid_argument, which quotes the text and shows how to write it.
-class address {
-public:
-    /// 0.0.0.0:0, every IPv4 interface and a port that the kernel chooses.
-    address() noexcept { bytes_.v4.sin_family = AF_INET; }
-    /// "127.0.0.1" or "::1".
-    address(std::string_view host, std::uint16_t port);
-    /// "127.0.0.1:8000" or "[::1]:8000".
-    [[nodiscard]] static address parse(std::string_view text);
-    /// What accept, getsockname or getaddrinfo filled in; `size` is the length that they report.
-    [[nodiscard]] static address from_native(const ::sockaddr* native, ::socklen_t size);
-
-    [[nodiscard]] bool is_ipv6() const noexcept { return bytes_.any.sa_family == AF_INET6; }
-    /// "127.0.0.1" or "::1".
-    [[nodiscard]] std::string host() const;
-    [[nodiscard]] std::uint16_t port() const noexcept {
-        return ntohs(is_ipv6() ? bytes_.v6.sin6_port : bytes_.v4.sin_port);
-    }
-    /// "127.0.0.1:8000" or "[::1]:8000".
-    [[nodiscard]] std::string to_string() const;
-
-    // For bind, connect and sendto.
-    [[nodiscard]] const ::sockaddr* data() const noexcept { return &bytes_.any; }
-    [[nodiscard]] ::socklen_t size() const noexcept { return is_ipv6() ? sizeof bytes_.v6 : sizeof bytes_.v4; }
-
-    [[nodiscard]] friend bool operator==(const address& left, const address& right) noexcept {
-        return left.port() == right.port() && left.same_host(right);
-    }
-
-private:
-    union native_bytes {
-        ::sockaddr_in6 v6{};  // first: its initialiser clears the whole union
-        ::sockaddr_in v4;
-        ::sockaddr any;
-    };
-
-    [[nodiscard]] bool same_host(const address& other) const noexcept;
-    [[nodiscard]] bool read_host(std::string_view text) noexcept;
-
-    native_bytes bytes_;
-};
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-namespace detail {
-[[noreturn]] inline void refuse_address(std::string_view text, const char* why) {
-    throw std::invalid_argument("ferry: \"" + std::string(text) + "\" " + why);
-}
-}  // namespace detail
-
-inline address::address(std::string_view host, std::uint16_t port) {
-    if (!read_host(host)) {
-        detail::refuse_address(host, "is no numeric address; write one such as 127.0.0.1 or ::1, or resolve the name");
-    }
-    (is_ipv6() ? bytes_.v6.sin6_port : bytes_.v4.sin_port) = htons(port);
-}
-
-inline address address::parse(std::string_view text) {
-    const std::size_t colon = text.rfind(':');
-    if (colon == std::string_view::npos || colon + 1 == text.size()) {
-        detail::refuse_address(text, "has no port; write 127.0.0.1:8000 or [::1]:8000");
-    }
-    std::uint16_t port = 0;
-    const char* const end = text.data() + text.size();
-    const auto [parsed, error] = std::from_chars(text.data() + colon + 1, end, port);
-    if (error != std::errc() || parsed != end) {
-        detail::refuse_address(text, "does not end in a port from 0 to 65535; write 127.0.0.1:8000 or [::1]:8000");
-    }
-    std::string_view host = text.substr(0, colon);
-    const bool in_brackets = host.size() > 2 && host.front() == '[' && host.back() == ']';
-    if (in_brackets) host = host.substr(1, host.size() - 2);
-    if (in_brackets != (host.find(':') != std::string_view::npos)) {
-        detail::refuse_address(text, "is ambiguous; IPv6 goes in brackets, and nothing else does: [::1]:8000");
-    }
-    return address(host, port);
-}
-
-inline address address::from_native(const ::sockaddr* native, ::socklen_t size) {
-    address result;
-    const bool v4 = size == sizeof result.bytes_.v4 && native->sa_family == AF_INET;
-    const bool v6 = size == sizeof result.bytes_.v6 && native->sa_family == AF_INET6;
-    if (!v4 && !v6) throw std::invalid_argument("ferry: this socket address is neither IPv4 nor IPv6");
-    std::memcpy(static_cast<void*>(&result.bytes_), native, size);
-    return result;
-}
-
-inline std::string address::host() const {
-    char text[INET6_ADDRSTRLEN];
-    const void* const number = is_ipv6() ? static_cast<const void*>(&bytes_.v6.sin6_addr) : &bytes_.v4.sin_addr;
-    return ::inet_ntop(bytes_.any.sa_family, number, text, sizeof text);
-}
-
-inline std::string address::to_string() const {
-    const std::string port_text = std::to_string(port());
-    return is_ipv6() ? "[" + host() + "]:" + port_text : host() + ":" + port_text;
-}
-
-inline bool address::same_host(const address& other) const noexcept {
-    if (is_ipv6() != other.is_ipv6()) return false;
-    if (!is_ipv6()) return bytes_.v4.sin_addr.s_addr == other.bytes_.v4.sin_addr.s_addr;
-    return bytes_.v6.sin6_scope_id == other.bytes_.v6.sin6_scope_id &&
-           std::memcmp(&bytes_.v6.sin6_addr, &other.bytes_.v6.sin6_addr, sizeof bytes_.v6.sin6_addr) == 0;
-}
-
-inline bool address::read_host(std::string_view text) noexcept {
-    char terminated[INET6_ADDRSTRLEN] = {};
-    if (text.size() >= sizeof terminated || text.find('\0') != std::string_view::npos) return false;
-    text.copy(terminated, text.size());
-    const bool v6 = text.find(':') != std::string_view::npos;
-    bytes_.any.sa_family = v6 ? AF_INET6 : AF_INET;
-    void* const number = v6 ? static_cast<void*>(&bytes_.v6.sin6_addr) : &bytes_.v4.sin_addr;
-    return ::inet_pton(bytes_.any.sa_family, terminated, number) == 1;
-}
-}  // namespace ferry::inline FERRY_ABI::net
-
-// ferry/app/scope.hpp - what a connection is
-
-namespace ferry::inline FERRY_ABI::app {
-enum class protocol { http, websocket };
-
-/// The facts of one request, or of one WebSocket, and what middleware adds to them in typed slots.
-///
-/// A cheap value: copies share the facts, and with() returns a copy that has one thing more, so whoever was given a
-/// scope never sees another's changes.
-///
-/// Thread-safety  A copy may go to another thread; the facts are never changed.
-class scope {
-public:
-    scope(protocol type, http::request_head head, net::address client, net::address server);
-
-    [[nodiscard]] protocol type() const noexcept { return facts_->type; }
-    [[nodiscard]] bool is_http() const noexcept { return type() == protocol::http; }
-    [[nodiscard]] bool is_websocket() const noexcept { return type() == protocol::websocket; }
-    [[nodiscard]] std::string_view method() const noexcept { return facts_->head.method(); }
-    /// "1.0" or "1.1".
-    [[nodiscard]] std::string_view http_version() const noexcept { return facts_->head.version(); }
-    /// Percent escapes decoded; begins with "/".
-    [[nodiscard]] std::string_view path() const noexcept { return facts_->path; }
-    /// As received.
-    [[nodiscard]] std::string_view raw_path() const noexcept { return facts_->head.uri().path(); }
-    /// As received, without the "?".
-    [[nodiscard]] std::string_view query_string() const noexcept { return facts_->head.uri().query(); }
-    [[nodiscard]] const http::headers& headers() const noexcept { return facts_->head.headers(); }
-    /// The first field of that name; empty if there is none.
-    [[nodiscard]] std::string_view header(std::string_view name) const noexcept {
-        return headers().find(name).value_or(std::string_view());
-    }
-    /// The peer of the socket, never what a header claims.
-    [[nodiscard]] const net::address& client() const noexcept { return facts_->client; }
-    [[nodiscard]] const net::address& server() const noexcept { return facts_->server; }
-    [[nodiscard]] const http::request_head& head() const noexcept { return facts_->head; }
-
-    /// A copy that holds this object in the slot of its type, in place of what was there.
-    template <class T>
-    [[nodiscard]] scope with(T object) const;
-    /// What is in the slot of that type; null if nothing is.
-    template <class T>
-    [[nodiscard]] const T* get() const noexcept;
-
-private:
-    struct facts {
-        protocol type;
-        http::request_head head;
-        std::string path;
-        net::address client;
-        net::address server;
-    };
-    /// Slots form a list that copies share; the newest of a type hides the others.
-    struct slot {
-        std::string_view type;
-        std::shared_ptr<const void> object;
-        std::shared_ptr<const slot> next;
-    };
-
-    /// The same in every shared object, without RTTI.
-    template <class T>
-    [[nodiscard]] static constexpr std::string_view type_name() noexcept {
-        return __PRETTY_FUNCTION__;
-    }
-
-    std::shared_ptr<const facts> facts_;
-    std::shared_ptr<const slot> slots_;
-};
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-inline scope::scope(protocol type, http::request_head head, net::address client, net::address server) {
-    std::string path = http::decode_path(head.uri().path()).value_or("/");
-    facts_ = std::make_shared<const facts>(facts{type, std::move(head), std::move(path), client, server});
-}
-
-template <class T>
-scope scope::with(T object) const {
-    scope copy = *this;
-    copy.slots_ = std::make_shared<const slot>(
-        slot{type_name<T>(), std::make_shared<const T>(std::move(object)), std::move(copy.slots_)});
-    return copy;
-}
-
-template <class T>
-const T* scope::get() const noexcept {
-    for (const slot* at = slots_.get(); at != nullptr; at = at->next.get()) {
-        if (at->type == type_name<T>()) return static_cast<const T*>(at->object.get());
-    }
-    return nullptr;
-}
-}  // namespace ferry::inline FERRY_ABI::app
-
-// ferry/app/send.hpp - the outgoing side of a connection, as an application sees it
-
-namespace ferry::inline FERRY_ABI::app {
-/// The messages that can be sent.
-template <class T>
-concept sendable =
-    std::same_as<T, http_response_start> || std::same_as<T, http_response_body> || std::same_as<T, websocket_accept> ||
-    std::same_as<T, websocket_send> || std::same_as<T, websocket_close> || std::same_as<T, custom_message>;
-
-/// Where messages go: a server's connection, a test.
-///
-/// deliver() takes a message at once and never waits; it throws `disconnected` when the peer is gone and
-/// std::logic_error for a message out of order. Whether the next one should wait is what above_high_water_mark() says:
-/// send() asks first.
-///
-/// Thread-safety  None: its loop's thread.
-class message_sink {
-public:
-    virtual void deliver(http_response_start& what) = 0;
-    virtual void deliver(http_response_body& what) = 0;
-    virtual void deliver(websocket_accept& what) = 0;
-    virtual void deliver(websocket_send& what) = 0;
-    virtual void deliver(websocket_close& what) = 0;
-    virtual void deliver(custom_message& what) = 0;
-
-    [[nodiscard]] bool above_high_water_mark() const noexcept { return above_; }
-
-protected:
-    ~message_sink() { FERRY_ASSERT(waiting_.empty(), "a connection ended while a task waits in send()"); }
-    /// Called by the sink when its output grows beyond its limit, has shrunk again, or will never be written.
-    void set_above_high_water_mark(bool above) noexcept;
-
-private:
-    friend class send;
-    bool above_ = false;
-    detail::intrusive_list<detail::waiter> waiting_;
-};
-
-/// How each message is delivered to an object: what a send handle points to beside it.
-class send_table {
-public:
-    template <class T>
-    using deliver_function = void (*)(void* object, T& what);
-    constexpr send_table(message_sink& (*where)(void*) noexcept, deliver_function<http_response_start> start,
-                         deliver_function<http_response_body> body, deliver_function<websocket_accept> accept,
-                         deliver_function<websocket_send> data, deliver_function<websocket_close> close,
-                         deliver_function<custom_message> custom) noexcept
-        : sink(where), start_(start), body_(body), accept_(accept), data_(data), close_(close), custom_(custom) {}
-    template <sendable T>
-    [[nodiscard]] constexpr deliver_function<T> entry() const noexcept {
-        if constexpr (std::same_as<T, http_response_start>) return start_;
-        if constexpr (std::same_as<T, http_response_body>) return body_;
-        if constexpr (std::same_as<T, websocket_accept>) return accept_;
-        if constexpr (std::same_as<T, websocket_send>) return data_;
-        if constexpr (std::same_as<T, websocket_close>) return close_;
-        if constexpr (std::same_as<T, custom_message>) return custom_;
-    }
-    message_sink& (*sink)(void* object) noexcept;
-
-private:
-    deliver_function<http_response_start> start_;
-    deliver_function<http_response_body> body_;
-    deliver_function<websocket_accept> accept_;
-    deliver_function<websocket_send> data_;
-    deliver_function<websocket_close> close_;
-    deliver_function<custom_message> custom_;
-};
-
-/// A handle to the outgoing side: `co_await send(app::http_response_start(200));`
-///
-/// Sending waits while the connection's output is above its high-water mark, and completes at once below it; the
-/// message has then been taken, not yet written. No coroutine and no allocation for each message, however many layers
-/// it passes.
-///
-/// Two words, copied freely, valid while the application's call runs.
-class send {
-public:
-    template <sendable T>
-    class awaiter;
-    template <sendable T>
-    class owning_awaiter;
-
-    explicit send(message_sink& sink) noexcept : object_(&sink), table_(&sink_table) {}
-
-    /// Sends the message; what it holds is moved away. A checkpoint. The awaiter refers to the message and to this
-    /// handle and is awaited in the same expression.
-    template <class T>
-    requires sendable<std::remove_cvref_t<T>>
-    [[nodiscard]] awaiter<std::remove_cvref_t<T>> operator()(T&& what) const noexcept {
-        return awaiter<std::remove_cvref_t<T>>(*this, what);
-    }
-    /// The same with a message of the awaiter's own, which may be kept and awaited later.
-    template <sendable T>
-    [[nodiscard]] owning_awaiter<T> owned(T what) const {
-        return owning_awaiter<T>(*this, std::move(what));
-    }
-    /// Sends it now, or returns false, and the message is untouched, above the high-water mark.
-    template <sendable T>
-    [[nodiscard]] bool try_send(T& what) const {
-        if (sink().above_high_water_mark()) return false;
-        deliver(what);
-        return true;
-    }
-    /// Passes it on at once, whatever the mark says: what a filter does with a message that was let through.
-    template <sendable T>
-    void deliver(T& what) const {
-        table_->template entry<T>()(object_, what);
-    }
-
-    // For middleware: see send_filter.
-    using table = send_table;
-    send(void* object, const table& how) noexcept : object_(object), table_(&how) {}
-    [[nodiscard]] message_sink& sink() const noexcept { return table_->sink(object_); }
-
-private:
-    static message_sink& same(void* object) noexcept { return *static_cast<message_sink*>(object); }
-    template <class T>
-    static void to_sink(void* object, T& what) {
-        static_cast<message_sink*>(object)->deliver(what);
-    }
-    static constexpr send_table sink_table{&same,
-                                           &to_sink<http_response_start>,
-                                           &to_sink<http_response_body>,
-                                           &to_sink<websocket_accept>,
-                                           &to_sink<websocket_send>,
-                                           &to_sink<websocket_close>,
-                                           &to_sink<custom_message>};
-
-    void* object_;
-    const table* table_;
-};
-
-/// Base of a middleware's view of what goes out. Derived overrides only what it watches:
-///
-///     class status_watch : public app::send_filter<status_watch> {
-///     public:
-///         using send_filter::send_filter;
-///         void deliver(app::http_response_start& start) { status = start.status(); next().deliver(start); }
-///         int status = 0;
-///     };
-///
-/// An override sees each message once, when it is let through, and passes it on with next().deliver(message), changed
-/// in place or replaced; or drops it by not doing so.
-template <class Derived>
-class send_filter {
-public:
-    explicit send_filter(send next) noexcept : next_(next) {}
-    [[nodiscard]] send handle() noexcept { return send(static_cast<Derived*>(this), filter_table()); }
-    [[nodiscard]] const send& next() const noexcept { return next_; }
-
-private:
-    static message_sink& sink(void* object) noexcept { return static_cast<Derived*>(object)->next_.sink(); }
-    template <class T>
-    static void pass(void* object, T& what) {
-        Derived& self = *static_cast<Derived*>(object);
-        if constexpr (requires { self.deliver(what); }) {
-            self.deliver(what);
-        } else {
-            self.next_.deliver(what);
-        }
-    }
-    static const send::table& filter_table() noexcept {
-        static constexpr send::table made{&sink,
-                                          &pass<http_response_start>,
-                                          &pass<http_response_body>,
-                                          &pass<websocket_accept>,
-                                          &pass<websocket_send>,
-                                          &pass<websocket_close>,
-                                          &pass<custom_message>};
-        return made;
-    }
-
-    send next_;
-};
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-template <sendable T>
-class [[nodiscard]] send::awaiter : public detail::leaf_awaiter<awaiter<T>> {
-public:
-    static constexpr const char* what = "send";
-    awaiter(const send& handle, T& sent) noexcept : handle_(handle), message_(sent) {}
-    bool try_complete() noexcept { return !handle_.sink().above_high_water_mark(); }
-    void link() noexcept { handle_.sink().waiting_.push_back(*this); }
-    static void withdraw(detail::waiter& self) noexcept {
-        static_cast<awaiter&>(self).handle_.sink().waiting_.erase(self);
-        self.task().wake_interrupted();
-    }
-    void finish() { handle_.deliver(message_); }
-
-private:
-    friend class message_sink;
-    const send& handle_;
-    T& message_;
-};
-static_assert(sizeof(send::awaiter<http_response_start>) <= 48);
-
-template <sendable T>
-class [[nodiscard]] send::owning_awaiter : public detail::leaf_awaiter<owning_awaiter<T>> {
-public:
-    static constexpr const char* what = "send";
-    owning_awaiter(const send& handle, T sent) : handle_(handle), message_(std::move(sent)) {}
-    bool try_complete() noexcept { return !handle_.sink().above_high_water_mark(); }
-    void link() noexcept { handle_.sink().waiting_.push_back(*this); }
-    static void withdraw(detail::waiter& self) noexcept {
-        static_cast<owning_awaiter&>(self).handle_.sink().waiting_.erase(self);
-        self.task().wake_interrupted();
-    }
-    void finish() { handle_.deliver(message_); }
-
-private:
-    send handle_;
-    T message_;
-};
-
-/// The mark is a threshold, not a budget: everyone who waited is let through when the output has shrunk.
-inline void message_sink::set_above_high_water_mark(bool above) noexcept {
-    above_ = above;
-    if (above) return;
-    while (detail::waiter* waiting = waiting_.pop_front()) waiting->task().wake();
-}
-}  // namespace ferry::inline FERRY_ABI::app
-
 // ferry/core/frame_allocator.hpp - recycles coroutine frames, per thread
 
 // The sanitizer's entry points, null in a program without it: one code for every build.
@@ -3359,247 +1326,6 @@ private:
 };
 }  // namespace ferry::inline FERRY_ABI
 
-// ferry/app/application.hpp - the contract: (scope, receive, send) -> task
-
-namespace ferry::inline FERRY_ABI::app {
-/// Called once for each HTTP request and each WebSocket; the call lives as long as the connection, plus clean-up.
-///
-///     ferry::task<> hello(app::scope, app::receive, app::send send) {
-///         co_await send(app::http_response_start(200).header("content-type", "text/plain"));
-///         co_await send(app::http_response_body("hello\n"));
-///     }
-///
-/// An application is called for many connections at a time and outlives the calls, so a lambda that captures is safe.
-template <class T>
-concept application = std::invocable<const T&, scope, receive, send> &&
-    std::same_as<std::invoke_result_t<const T&, scope, receive, send>, task<>>;
-
-/// Any application, chosen at run time. Copies share it.
-class any_application {
-public:
-    template <application App>
-    requires(!std::same_as<App, any_application>) any_application(App app)
-        : call_(std::make_shared<const model<App>>(std::move(app))) {}
-
-    task<> operator()(scope what, receive in, send out) const { return call_->run(std::move(what), in, out); }
-
-private:
-    class base {
-    public:
-        virtual ~base() = default;
-        virtual task<> run(scope what, receive in, send out) const = 0;
-    };
-    template <class App>
-    class model final : public base {
-    public:
-        explicit model(App app) : app_(std::move(app)) {}
-        task<> run(scope what, receive in, send out) const override { return app_(std::move(what), in, out); }
-
-    private:
-        App app_;
-    };
-
-    std::shared_ptr<const base> call_;
-};
-static_assert(application<any_application>);
-}  // namespace ferry::inline FERRY_ABI::app
-
-// ferry/app/middleware.hpp - applications around applications, composed with |
-
-namespace ferry::inline FERRY_ABI::app {
-/// Base class that marks a middleware: a callable that makes an application of an application.
-///
-///     auto site = access_log() | compress() | router;      // access_log sees a request first and its response last
-class middleware_tag {};
-
-template <class T>
-concept middleware = std::derived_from<std::remove_cvref_t<T>, middleware_tag>;
-
-/// Two middlewares as one; what operator| of two makes.
-template <class Outer, class Inner>
-class composed_middleware : public middleware_tag {
-public:
-    composed_middleware(Outer outer, Inner inner) : outer_(std::move(outer)), inner_(std::move(inner)) {}
-    template <application App>
-    auto operator()(App app) const {
-        return outer_(inner_(std::move(app)));
-    }
-
-private:
-    Outer outer_;
-    Inner inner_;
-};
-
-/// Composes: the left one is the outer one.
-template <middleware Outer, middleware Inner>
-auto operator|(Outer outer, Inner inner) {
-    return composed_middleware<Outer, Inner>(std::move(outer), std::move(inner));
-}
-
-/// Applies.
-template <middleware Outer, application App>
-requires(!middleware<App>) auto operator|(Outer outer, App app) { return outer(std::move(app)); }
-}  // namespace ferry::inline FERRY_ABI::app
-
-// ferry/app/router.hpp - chooses an application by path
-
-namespace ferry::inline FERRY_ABI::app {
-/// What the {names} of a route's pattern stood for: scope.get<path_parameters>()->find("name").
-class path_parameters {
-public:
-    /// Percent-decoded; empty if the pattern has no such name.
-    [[nodiscard]] std::string_view find(std::string_view name) const noexcept {
-        for (const auto& [key, text] : values_) {
-            if (key == name) return text;
-        }
-        return {};
-    }
-    void add(std::string name, std::string text) { values_.emplace_back(std::move(name), std::move(text)); }
-
-private:
-    std::vector<std::pair<std::string, std::string>> values_;
-};
-
-/// Routes by path: the first pattern that matches the whole path gets the connection.
-///
-///     app::router site;
-///     site.http("/room/{name}", page);
-///     site.websocket("/ws/{name}", chat);
-///
-/// A pattern is a path whose segments are literal or one {name}, which matches one segment that is not empty. The path
-/// is split before it is decoded, so an escaped "/" belongs to a name. What nothing matches gets 404, a WebSocket too.
-///
-/// Ownership  Keeps the applications. Complete it before it serves; it is copied into serve().
-/// Errors     A pattern that does not begin with "/", or has a bad {name}: std::invalid_argument.
-class router {
-public:
-    router& http(std::string_view pattern, any_application app) { return add(protocol::http, pattern, std::move(app)); }
-    router& websocket(std::string_view pattern, any_application app) {
-        return add(protocol::websocket, pattern, std::move(app));
-    }
-
-    task<> operator()(scope what, receive in, send out) const;
-
-private:
-    struct segment {
-        std::string text;  // literal, or the name
-        bool is_name;
-    };
-    struct route {
-        protocol type;
-        std::vector<segment> segments;
-        any_application app;
-        [[nodiscard]] bool matches(const std::vector<std::string>& path, path_parameters& parameters) const;
-    };
-
-    router& add(protocol type, std::string_view pattern, any_application app);
-    static std::vector<std::string_view> split(std::string_view path);
-    static task<> not_found(send out);
-
-    std::vector<route> routes_;
-};
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-inline std::vector<std::string_view> router::split(std::string_view path) {
-    std::vector<std::string_view> parts;
-    while (!path.empty()) {
-        path.remove_prefix(1);  // the "/" before each segment
-        const std::size_t end = std::min(path.find('/'), path.size());
-        parts.push_back(path.substr(0, end));
-        path.remove_prefix(end);
-    }
-    return parts;
-}
-
-inline router& router::add(protocol type, std::string_view pattern, any_application app) {
-    const auto refuse = [pattern](const char* why) {
-        throw std::invalid_argument("router: pattern \"" + std::string(pattern) + "\": " + why);
-    };
-    if (!pattern.starts_with('/')) refuse("it must begin with /");
-    route made{type, {}, std::move(app)};
-    for (std::string_view part : split(pattern)) {
-        const bool is_name = part.starts_with('{') && part.ends_with('}');
-        if (is_name) part = part.substr(1, part.size() - 2);
-        if (is_name && part.empty()) refuse("{} needs a name");
-        if (part.find_first_of("{}") != std::string_view::npos) refuse("a {name} is a whole segment");
-        made.segments.push_back(segment{std::string(part), is_name});
-    }
-    routes_.push_back(std::move(made));
-    return *this;
-}
-
-inline bool router::route::matches(const std::vector<std::string>& path, path_parameters& parameters) const {
-    if (path.size() != segments.size()) return false;
-    for (std::size_t at = 0; at < path.size(); ++at) {
-        if (segments[at].is_name ? path[at].empty() : path[at] != segments[at].text) return false;
-    }
-    for (std::size_t at = 0; at < path.size(); ++at) {
-        if (segments[at].is_name) parameters.add(segments[at].text, path[at]);
-    }
-    return true;
-}
-
-inline task<> router::operator()(scope what, receive in, send out) const {
-    std::vector<std::string> path;
-    for (std::string_view part : split(what.raw_path()))
-        path.push_back(http::decode_path(part).value_or(std::string()));
-    for (const route& candidate : routes_) {
-        path_parameters parameters;
-        if (candidate.type != what.type() || !candidate.matches(path, parameters)) continue;
-        co_await candidate.app(what.with(std::move(parameters)), in, out);
-        co_return;
-    }
-    co_await not_found(out);
-}
-
-inline task<> router::not_found(send out) {
-    co_await out(http_response_start(404).header("content-type", "text/plain; charset=utf-8"));
-    co_await out(http_response_body("404: there is nothing at this path\n"));
-}
-}  // namespace ferry::inline FERRY_ABI::app
-
-// ferry/core/invoke.hpp - std::invoke without <functional>, which costs every user half a second of compile time
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// The object that a member pointer is applied to: itself, what a reference_wrapper refers to, or what a pointer points to.
-template <class Class, class Object>
-constexpr decltype(auto) invocation_target(Object&& object) noexcept {
-    if constexpr (std::is_base_of_v<Class, std::remove_cvref_t<Object>>) {
-        return std::forward<Object>(object);
-    } else if constexpr (requires { static_cast<const Class&>(object.get()); }) {
-        return object.get();
-    } else {
-        return *std::forward<Object>(object);
-    }
-}
-
-template <class Fn>
-struct member_class;
-template <class Member, class Class>
-struct member_class<Member Class::*> {
-    using type = Class;
-};
-
-template <class Fn, class... Args>
-constexpr std::invoke_result_t<Fn, Args...> invoke(Fn&& fn, Args&&... args) {
-    using callable = std::remove_cvref_t<Fn>;
-    if constexpr (std::is_member_pointer_v<callable>) {
-        return [&]<class Object, class... Rest>(Object&& object, Rest&&... rest) -> std::invoke_result_t<Fn, Args...> {
-            auto&& target = invocation_target<typename member_class<callable>::type>(std::forward<Object>(object));
-            if constexpr (std::is_member_function_pointer_v<callable>) {
-                return (static_cast<decltype(target)>(target).*fn)(std::forward<Rest>(rest)...);
-            } else {
-                return static_cast<decltype(target)>(target).*fn;
-            }
-        }(std::forward<Args>(args)...);
-    } else {
-        return std::forward<Fn>(fn)(std::forward<Args>(args)...);
-    }
-}
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
 // ferry/core/rooted_task.hpp - a task<T> as the root of a logical task of its own
 
 namespace ferry::inline FERRY_ABI {
@@ -3639,6 +1365,256 @@ auto to_task(Awaitable value) {
     return await_in_task<Awaitable>(std::move(value));
 }
 }  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/core/combine.hpp - when_all and when_any: several awaitables, one wait
+
+namespace ferry::inline FERRY_ABI {
+/// What when_any yields: which awaitable ended first, and the values of all that ended with one.
+template <class... T>
+class any_result {
+public:
+    any_result(std::size_t index, std::optional<T>... values) : index_(index), values_(std::move(values)...) {}
+
+    /// The position of the first that ended.
+    [[nodiscard]] std::size_t index() const noexcept { return index_; }
+    /// The value of the I-th; empty if it was cancelled before it had one.
+    template <std::size_t I>
+    [[nodiscard]] auto& get() noexcept {
+        return std::get<I>(values_);
+    }
+    template <std::size_t I>
+    [[nodiscard]] const auto& get() const noexcept {
+        return std::get<I>(values_);
+    }
+
+private:
+    std::size_t index_;
+    std::tuple<std::optional<T>...> values_;
+};
+
+namespace detail {
+/// The children of one when_all or when_any: started in place, cancelled together, awaited together.
+class family : public waiter {
+public:
+    enum class ends_with : bool { first_failure, first_end };
+
+    class member_base;
+
+    family(logical_task& parent, ends_with rule, const char* what) noexcept
+        : waiter(&go_on_waiting), rule_(rule), what_(what) {
+        bind(parent);
+    }
+
+    /// Awaits the members: starts each in place, then waits until all have ended.
+    class join_awaiter;
+    template <class... Member>
+    join_awaiter join(Member&... members) noexcept;
+
+    [[nodiscard]] std::size_t first() const noexcept { return first_; }
+    /// Throws what the members' outcome demands; the failures beside it go to the suppressed-exception handler.
+    void rethrow();
+
+private:
+    friend class member_base;
+    // The members are below the parent's scope, so a cancellation has reached them already.
+    static void go_on_waiting(waiter&) noexcept {}
+    bool start() noexcept;
+    void ended(member_base& member) noexcept;
+
+    ends_with rule_;
+    bool decided_ = false;  // the rule is met: no member starts any more, those that run are cancelled
+    const char* what_;
+    std::size_t first_ = 0;
+    std::size_t running_ = 0;
+    member_base* members_ = nullptr;
+    member_base* failed_ = nullptr;  // the first that failed
+};
+
+class family::member_base {
+public:
+    member_base(family& owner, std::size_t index, logical_task& task) noexcept
+        : owner_(owner), task_(task), index_(index) {}
+    virtual std::exception_ptr error() noexcept = 0;
+
+protected:
+    ~member_base() = default;
+    void on_ended() noexcept { owner_.ended(*this); }
+
+private:
+    friend class family;
+    family& owner_;
+    logical_task& task_;
+    member_base* next_ = nullptr;
+    std::size_t index_;
+    bool running_ = false;
+};
+
+class family::join_awaiter {
+public:
+    using native_awaitable = void;
+    explicit join_awaiter(family& owner) noexcept : owner_(owner) {}
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    template <ferry_promise Promise>
+    bool await_suspend(std::coroutine_handle<Promise> frame) const noexcept {
+        const bool waits = owner_.start();
+        if (waits) owner_.task().suspend_at(frame);
+        return waits;
+    }
+    void await_resume() const noexcept {}
+
+private:
+    family& owner_;
+};
+
+template <class T>
+class family_member final : public family::member_base, public rooted_task<T> {
+public:
+    class init {
+    public:
+        init(family& owner, std::size_t index, task<T> body) noexcept
+            : owner_(owner), index_(index), body_(std::move(body)) {}
+
+    private:
+        friend class family_member;
+        family& owner_;
+        std::size_t index_;
+        task<T> body_;
+    };
+
+    // From one argument, so that a tuple can construct it in place.
+    explicit family_member(init&& from)
+        : member_base(from.owner_, from.index_, static_cast<logical_task&>(*this)),
+          rooted_task<T>(from.owner_.task().owner(), &from.owner_.task().scope(), &finished, std::move(from.body_)) {}
+
+    std::exception_ptr error() noexcept override {
+        return this->outcome().has_exception() ? this->outcome().exception() : nullptr;
+    }
+    object_or_nothing<T> take() {
+        if constexpr (std::is_void_v<T>) {
+            this->outcome().take();
+            return nothing();
+        } else {
+            return this->outcome().take();
+        }
+    }
+    std::optional<object_or_nothing<T>> take_if_any() {
+        if (!this->outcome().has_value()) return std::nullopt;
+        return std::optional<object_or_nothing<T>>(take());
+    }
+
+private:
+    static void finished(logical_task& self) noexcept { static_cast<family_member&>(self).on_ended(); }
+};
+}  // namespace detail
+
+/// Awaits all: yields a tuple of their values (`detail::nothing` for void) in the order of the arguments.
+///
+/// They start in place, one after another, each as a logical task of its own. When one throws, the others are cancelled
+/// and awaited, and that exception is thrown; later failures go to the suppressed-exception handler.
+template <awaitable... Awaitable>
+task<std::tuple<detail::object_or_nothing<detail::await_result<Awaitable>>...>> when_all(Awaitable... awaitables);
+
+/// Awaits until the first has ended, by value or exception; the others are cancelled and awaited before it returns.
+///
+/// Yields an any_result: the index of the first, and every value there is. Throws if the first one threw.
+template <awaitable... Awaitable>
+task<any_result<detail::object_or_nothing<detail::await_result<Awaitable>>...>> when_any(Awaitable... awaitables);
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+namespace detail {
+template <class... Member>
+family::join_awaiter family::join(Member&... members) noexcept {
+    [[maybe_unused]] member_base** link = &members_;  // of nobody, in when_all()
+    ((*link = &members, link = &static_cast<member_base&>(members).next_), ...);
+    return join_awaiter(*this);
+}
+
+/// True when there is something to wait for.
+inline bool family::start() noexcept {
+    ++running_;  // the parent's own share, so that members that end at once do not wake it
+    for (member_base* member = members_; member != nullptr && !decided_; member = member->next_) {
+        ++running_;
+        member->running_ = true;
+        executor& owner = task().owner();
+        if (owner.too_deep()) {
+            owner.run_next(member->task_);
+        } else {
+            logical_task::resume(member->task_);
+        }
+    }
+    if (--running_ == 0) return false;
+    task().wait_in(*this, what_);
+    return true;
+}
+
+inline void family::ended(member_base& member) noexcept {
+    member.running_ = false;
+    const bool failed = member.error() != nullptr;
+    if (failed && failed_ == nullptr) failed_ = &member;
+    if (!decided_ && (failed || rule_ == ends_with::first_end)) {
+        decided_ = true;
+        first_ = member.index_;
+        for (member_base* other = members_; other != nullptr; other = other->next_) {
+            if (other->running_) other->task_.root_scope().cancel();
+        }
+    }
+    if (--running_ != 0) return;
+    task().end_wait();
+    task().owner().run_next(task());
+}
+
+inline void family::rethrow() {
+    const member_base* const thrown =
+        rule_ == ends_with::first_failure || failed_ == nullptr || failed_->index_ == first_ ? failed_ : nullptr;
+    for (member_base* member = members_; member != nullptr; member = member->next_) {
+        if (member == thrown) continue;
+        const std::exception_ptr error = member->error();
+        if (error == nullptr) continue;
+        try {
+            std::rethrow_exception(error);
+        } catch (const cancelled&) {  // what it was told to end in
+        } catch (...) {
+            report_suppressed(error, member->task_.name());
+        }
+    }
+    if (thrown != nullptr) std::rethrow_exception(failed_->error());
+}
+
+template <std::size_t... I, class... Awaitable>
+task<std::tuple<object_or_nothing<await_result<Awaitable>>...>> all_of(std::index_sequence<I...>,
+                                                                       Awaitable... awaitables) {
+    family children(co_await current_task(), family::ends_with::first_failure, "when_all");
+    [[maybe_unused]] std::tuple<family_member<await_result<Awaitable>>...> members(
+        typename family_member<await_result<Awaitable>>::init(children, I, to_task(std::move(awaitables)))...);
+    co_await children.join(std::get<I>(members)...);
+    children.rethrow();
+    co_return std::tuple<object_or_nothing<await_result<Awaitable>>...>(std::get<I>(members).take()...);
+}
+
+template <std::size_t... I, class... Awaitable>
+task<any_result<object_or_nothing<await_result<Awaitable>>...>> any_of(std::index_sequence<I...>,
+                                                                       Awaitable... awaitables) {
+    family children(co_await current_task(), family::ends_with::first_end, "when_any");
+    std::tuple<family_member<await_result<Awaitable>>...> members(
+        typename family_member<await_result<Awaitable>>::init(children, I, to_task(std::move(awaitables)))...);
+    co_await children.join(std::get<I>(members)...);
+    children.rethrow();
+    co_return any_result<object_or_nothing<await_result<Awaitable>>...>(children.first(),
+                                                                        std::get<I>(members).take_if_any()...);
+}
+}  // namespace detail
+
+template <awaitable... Awaitable>
+task<std::tuple<detail::object_or_nothing<detail::await_result<Awaitable>>...>> when_all(Awaitable... awaitables) {
+    return detail::all_of(std::index_sequence_for<Awaitable...>(), std::move(awaitables)...);
+}
+
+template <awaitable... Awaitable>
+task<any_result<detail::object_or_nothing<detail::await_result<Awaitable>>...>> when_any(Awaitable... awaitables) {
+    static_assert(sizeof...(Awaitable) > 0, "when_any of nothing would wait for ever");
+    return detail::any_of(std::index_sequence_for<Awaitable...>(), std::move(awaitables)...);
+}
 }  // namespace ferry::inline FERRY_ABI
 
 // ferry/core/temporaries.hpp - refuses, at compile time, what GCC 11 and 12 destroy twice in a co_await expression
@@ -3718,6 +1694,1065 @@ template <class T>
 }
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/data/base64.hpp - octets as text: RFC 4648 section 4
+
+namespace ferry::inline FERRY_ABI::base64 {
+/// With padding, without line breaks.
+[[nodiscard]] std::string encode(std::string_view octets);
+
+/// Accepts exactly what encode() gives: the padding is there, nothing else is, and the bits it leaves over are zero.
+/// So two different texts never mean the same octets.
+[[nodiscard]] std::optional<std::string> decode(std::string_view text);
+
+// ---- implementation ---------------------------------------------------------------
+namespace detail {
+inline constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+inline constexpr std::uint8_t not_a_digit = 64;
+
+inline constexpr std::array<std::uint8_t, 256> digit_of = [] {
+    std::array<std::uint8_t, 256> digits{};
+    for (std::uint8_t& digit : digits) digit = not_a_digit;
+    for (std::size_t i = 0; i < alphabet.size(); ++i) {
+        digits[static_cast<unsigned char>(alphabet[i])] = static_cast<std::uint8_t>(i);
+    }
+    return digits;
+}();
+}  // namespace detail
+
+inline std::string encode(std::string_view octets) {
+    std::string out;
+    out.reserve((octets.size() + 2) / 3 * 4);
+    for (; !octets.empty(); octets.remove_prefix(octets.size() < 3 ? octets.size() : 3)) {
+        std::uint32_t bits = 0;
+        for (std::size_t i = 0; i < 3; ++i) {
+            bits = bits << 8 | (i < octets.size() ? static_cast<unsigned char>(octets[i]) : 0U);
+        }
+        for (std::size_t i = 0; i < 4; ++i) {
+            out += i <= octets.size() ? detail::alphabet[bits >> (18 - 6 * i) & 63] : '=';
+        }
+    }
+    return out;
+}
+
+inline std::optional<std::string> decode(std::string_view text) {
+    if (text.size() % 4 != 0) return std::nullopt;
+    std::size_t padding = 0;
+    while (padding < 2 && !text.empty() && text.back() == '=') {
+        text.remove_suffix(1);
+        ++padding;
+    }
+    std::string out;
+    out.reserve(text.size() * 3 / 4);
+    std::uint32_t bits = 0;
+    std::uint32_t held = 0;  // how many of the low bits are not written yet
+    for (const char c : text) {
+        const std::uint8_t digit = detail::digit_of[static_cast<unsigned char>(c)];
+        if (digit == detail::not_a_digit) return std::nullopt;
+        bits = bits << 6 | digit;
+        held += 6;
+        if (held < 8) continue;
+        held -= 8;
+        out += static_cast<char>(static_cast<unsigned char>(bits >> held & 0xFF));
+    }
+    if ((bits & ((1U << held) - 1)) != 0) return std::nullopt;
+    return out;
+}
+}  // namespace ferry::inline FERRY_ABI::base64
+
+// ferry/data/digest.hpp - message digests
+
+namespace ferry::inline FERRY_ABI {
+/// SHA-1 (FIPS 180-4), which the WebSocket handshake prescribes. It is no protection against anyone: collisions are
+/// cheap to make.
+///
+/// Every digest has these members and constants, so that code over digests takes any of them.
+///
+/// Thread-safety  As int.
+/// Cost           100 octets of state, no allocation but for the result.
+class sha1 {
+public:
+    static constexpr std::size_t digest_bytes = 20;
+    static constexpr std::size_t block_bytes = 64;
+
+    /// The digest of `octets` in one go.
+    [[nodiscard]] static std::string of(std::string_view octets);
+
+    sha1& update(std::string_view octets) noexcept;
+    /// The digest, as digest_bytes octets, of all that was given to update(). The object then begins anew.
+    [[nodiscard]] std::string finish();
+
+private:
+    void compress(const unsigned char* block) noexcept;
+
+    std::array<std::uint32_t, 5> state_ = {0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476, 0xC3D2E1F0};
+    std::uint64_t bytes_ = 0;                         // in all
+    std::array<unsigned char, block_bytes> block_{};  // the first bytes_ % block_bytes are waiting
+};
+
+// ---- implementation ---------------------------------------------------------------
+inline std::string sha1::of(std::string_view octets) { return sha1().update(octets).finish(); }
+
+inline sha1& sha1::update(std::string_view octets) noexcept {
+    while (!octets.empty()) {
+        const std::size_t waiting = bytes_ % block_bytes;
+        const std::size_t taken = std::min(octets.size(), block_bytes - waiting);
+        std::memcpy(block_.data() + waiting, octets.data(), taken);
+        bytes_ += taken;
+        octets.remove_prefix(taken);
+        if (waiting + taken == block_bytes) compress(block_.data());
+    }
+    return *this;
+}
+
+inline std::string sha1::finish() {
+    const std::uint64_t bits = bytes_ * 8;
+    // One bit, zeros up to eight octets before the end of a block, and the length in these eight.
+    char padding[block_bytes + 8] = {static_cast<char>(0x80)};
+    const std::size_t size = 1 + (block_bytes + 55 - bytes_ % block_bytes) % block_bytes;
+    for (std::size_t i = 0; i < 8; ++i) {
+        padding[size + i] = static_cast<char>(static_cast<unsigned char>(bits >> (56 - 8 * i)));
+    }
+    update(std::string_view(padding, size + 8));
+    std::string digest;
+    for (const std::uint32_t word : state_) {
+        for (int shift = 24; shift >= 0; shift -= 8) {
+            digest += static_cast<char>(static_cast<unsigned char>(word >> shift));
+        }
+    }
+    *this = sha1();
+    return digest;
+}
+
+inline void sha1::compress(const unsigned char* block) noexcept {
+    std::array<std::uint32_t, 80> w;
+    for (std::size_t i = 0; i < 16; ++i) {
+        w[i] = std::uint32_t{block[4 * i]} << 24 | std::uint32_t{block[4 * i + 1]} << 16 |
+               std::uint32_t{block[4 * i + 2]} << 8 | std::uint32_t{block[4 * i + 3]};
+    }
+    for (std::size_t i = 16; i < 80; ++i) w[i] = std::rotl(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
+
+    auto [a, b, c, d, e] = state_;
+    const auto round = [&](std::uint32_t f, std::uint32_t constant, std::uint32_t word) {
+        const std::uint32_t next = std::rotl(a, 5) + f + e + constant + word;
+        e = d;
+        d = c;
+        c = std::rotl(b, 30);
+        b = a;
+        a = next;
+    };
+    for (std::size_t i = 0; i < 20; ++i) round((b & c) | (~b & d), 0x5A827999, w[i]);
+    for (std::size_t i = 20; i < 40; ++i) round(b ^ c ^ d, 0x6ED9EBA1, w[i]);
+    for (std::size_t i = 40; i < 60; ++i) round((b & c) | (b & d) | (c & d), 0x8F1BBCDC, w[i]);
+    for (std::size_t i = 60; i < 80; ++i) round(b ^ c ^ d, 0xCA62C1D6, w[i]);
+    state_ = {state_[0] + a, state_[1] + b, state_[2] + c, state_[3] + d, state_[4] + e};
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/data/utf8.hpp - whether octets are UTF-8, told at the first octet that is wrong
+
+namespace ferry::inline FERRY_ABI {
+/// Checks text that arrives in pieces, cut anywhere, against RFC 3629: no overlong form, no surrogate, nothing above
+/// U+10FFFF.
+///
+/// Thread-safety  As int.
+/// Cost           Three bytes; each octet is looked at once, ASCII eight at a time. Never allocates.
+class utf8_validator {
+public:
+    /// False as soon as no continuation can make the text valid; the validator is spent then.
+    [[nodiscard]] bool feed(std::string_view octets) noexcept;
+    /// Whether the text may end here: not inside a code point.
+    [[nodiscard]] bool complete() const noexcept { return missing_ == 0; }
+
+private:
+    [[nodiscard]] bool lead(unsigned char octet) noexcept;
+
+    std::uint8_t missing_ = 0;     // octets that the code point still needs
+    std::uint8_t lowest_ = 0x80;   // bounds of its next octet: only the second one of a
+    std::uint8_t highest_ = 0xBF;  // code point may have narrower ones (RFC 3629 section 4)
+};
+
+[[nodiscard]] inline bool is_utf8(std::string_view octets) noexcept {
+    utf8_validator check;
+    return check.feed(octets) && check.complete();
+}
+
+// ---- implementation ---------------------------------------------------------------
+namespace detail {
+/// Past the ASCII octets at the front, or most of them.
+inline const char* skip_ascii(const char* at, const char* end) noexcept {
+    constexpr std::uint64_t high_bits = 0x8080808080808080U;
+    std::array<std::uint64_t, 4> words;
+    for (; static_cast<std::size_t>(end - at) >= sizeof words; at += sizeof words) {
+        std::memcpy(words.data(), at, sizeof words);
+        if (((words[0] | words[1] | words[2] | words[3]) & high_bits) != 0) break;
+    }
+    for (; end - at >= 8; at += 8) {
+        std::memcpy(words.data(), at, 8);
+        if ((words[0] & high_bits) != 0) break;
+    }
+    return at;
+}
+}  // namespace detail
+
+inline bool utf8_validator::feed(std::string_view octets) noexcept {
+    const char* at = octets.data();
+    const char* const end = at + octets.size();
+    while (at != end) {
+        if (missing_ == 0) {
+            at = detail::skip_ascii(at, end);
+            if (at == end) break;
+        }
+        const auto octet = static_cast<unsigned char>(*at++);
+        if (missing_ == 0) {
+            if (octet >= 0x80 && !lead(octet)) return false;
+            continue;
+        }
+        if (octet < lowest_ || octet > highest_) return false;
+        --missing_;
+        lowest_ = 0x80;
+        highest_ = 0xBF;
+    }
+    return true;
+}
+
+inline bool utf8_validator::lead(unsigned char octet) noexcept {
+    if (octet < 0xC2 || octet > 0xF4) return false;  // a continuation, an overlong form, above U+10FFFF
+    if (octet < 0xE0) {
+        missing_ = 1;
+    } else if (octet < 0xF0) {
+        missing_ = 2;
+        if (octet == 0xE0) lowest_ = 0xA0;   // below is overlong
+        if (octet == 0xED) highest_ = 0x9F;  // above are the surrogates
+    } else {
+        missing_ = 3;
+        if (octet == 0xF0) lowest_ = 0x90;   // below is overlong
+        if (octet == 0xF4) highest_ = 0x8F;  // above is beyond U+10FFFF
+    }
+    return true;
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/data/detail/insertion_ordered.hpp - the entries of a map value: in the order they came, found by key
+
+namespace ferry::inline FERRY_ABI::detail {
+/// A map that keeps its entries in the order in which their keys were first set, as the peers that read ferry's
+/// messages do, so that encoding one gives the same octets here and there.
+///
+/// Cost  One vector; above scan_limit entries also an index sorted by key. find() is O(log n), set() O(n) for a new
+///       key and O(log n) for an old one, the constructor from many entries O(n log n) whatever their order.
+template <class Value>
+class insertion_ordered {
+public:
+    using entry = std::pair<std::string, Value>;
+
+    insertion_ordered() = default;
+    /// Of entries with the same key, the first gives the place and the last the value.
+    explicit insertion_ordered(std::vector<entry> entries);
+
+    [[nodiscard]] const std::vector<entry>& entries() const noexcept { return entries_; }
+    [[nodiscard]] const Value* find(std::string_view key) const noexcept;
+    void set(std::string key, Value item);
+    bool erase(std::string_view key);
+    /// The entries; the map is empty afterwards.
+    [[nodiscard]] std::vector<entry> take() noexcept;
+
+private:
+    /// Most messages have a few keys: comparing them all is faster than a search, and needs no second vector.
+    static constexpr std::size_t scan_limit = 16;
+
+    [[nodiscard]] std::size_t position(std::string_view key) const noexcept;  // size() if there is none
+    [[nodiscard]] std::vector<std::uint32_t>::const_iterator lower_bound(std::string_view key) const noexcept;
+    void build_index();
+    void merge_equal_keys();
+
+    std::vector<entry> entries_;
+    std::vector<std::uint32_t> by_key_;  // empty up to scan_limit entries, else all positions ordered by key
+};
+
+// ---- implementation ---------------------------------------------------------------
+template <class Value>
+insertion_ordered<Value>::insertion_ordered(std::vector<entry> entries) : entries_(std::move(entries)) {
+    if (entries_.size() > scan_limit) build_index();
+    merge_equal_keys();
+}
+
+template <class Value>
+std::vector<typename insertion_ordered<Value>::entry> insertion_ordered<Value>::take() noexcept {
+    by_key_ = {};
+    return std::move(entries_);
+}
+
+template <class Value>
+const Value* insertion_ordered<Value>::find(std::string_view key) const noexcept {
+    const std::size_t at = position(key);
+    return at == entries_.size() ? nullptr : &entries_[at].second;
+}
+
+template <class Value>
+void insertion_ordered<Value>::set(std::string key, Value item) {
+    const std::size_t at = position(key);
+    if (at != entries_.size()) {
+        entries_[at].second = std::move(item);
+        return;
+    }
+    if (!by_key_.empty()) by_key_.insert(lower_bound(key), static_cast<std::uint32_t>(at));
+    entries_.emplace_back(std::move(key), std::move(item));
+    if (entries_.size() == scan_limit + 1) build_index();
+}
+
+template <class Value>
+bool insertion_ordered<Value>::erase(std::string_view key) {
+    const std::size_t at = position(key);
+    if (at == entries_.size()) return false;
+    entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(at));
+    if (by_key_.empty()) return true;
+    if (entries_.size() <= scan_limit) {
+        by_key_ = {};
+        return true;
+    }
+    by_key_.erase(std::find(by_key_.begin(), by_key_.end(), static_cast<std::uint32_t>(at)));
+    for (std::uint32_t& other : by_key_) other -= other > at ? 1U : 0U;
+    return true;
+}
+
+template <class Value>
+std::size_t insertion_ordered<Value>::position(std::string_view key) const noexcept {
+    if (by_key_.empty()) {
+        std::size_t at = 0;
+        while (at < entries_.size() && entries_[at].first != key) ++at;
+        return at;
+    }
+    const auto found = lower_bound(key);
+    return found != by_key_.end() && entries_[*found].first == key ? *found : entries_.size();
+}
+
+template <class Value>
+std::vector<std::uint32_t>::const_iterator insertion_ordered<Value>::lower_bound(std::string_view key) const noexcept {
+    return std::lower_bound(by_key_.begin(), by_key_.end(), key,
+                            [this](std::uint32_t at, std::string_view wanted) { return entries_[at].first < wanted; });
+}
+
+template <class Value>
+void insertion_ordered<Value>::build_index() {
+    by_key_.resize(entries_.size());
+    for (std::size_t at = 0; at < by_key_.size(); ++at) by_key_[at] = static_cast<std::uint32_t>(at);
+    std::sort(by_key_.begin(), by_key_.end(), [this](std::uint32_t a, std::uint32_t b) {
+        const int order = entries_[a].first.compare(entries_[b].first);
+        return order != 0 ? order < 0 : a < b;
+    });
+}
+
+template <class Value>
+void insertion_ordered<Value>::merge_equal_keys() {
+    std::vector<bool> superseded;  // sized when the first repetition is seen
+    for (std::size_t at = 0; at < entries_.size(); ++at) {
+        const std::size_t first = position(entries_[at].first);
+        if (first == at) continue;
+        superseded.resize(entries_.size());
+        superseded[at] = true;
+        entries_[first].second = std::move(entries_[at].second);
+    }
+    if (superseded.empty()) return;
+    std::size_t kept = 0;
+    for (std::size_t at = 0; at < entries_.size(); ++at) {
+        if (superseded[at]) continue;
+        if (kept != at) entries_[kept] = std::move(entries_[at]);
+        ++kept;
+    }
+    entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(kept), entries_.end());
+    by_key_ = {};
+    if (kept > scan_limit) build_index();
+}
+}  // namespace ferry::inline FERRY_ABI::detail
+
+// ferry/data/value.hpp - a small dynamic value: what messages between programs are made of
+
+namespace ferry::inline FERRY_ABI {
+enum class value_kind : unsigned char { null, boolean, integer, real, text, bytes, list, map };
+
+[[nodiscard]] constexpr const char* to_string(value_kind kind) noexcept;
+
+/// A value was not what its reader expected, or has no form in the encoding that was asked for.
+class value_error : public std::logic_error {
+public:
+    using std::logic_error::logic_error;
+};
+
+namespace detail {
+template <class T>
+concept value_integer =
+    std::integral<T> && !std::same_as<T, bool> && !std::same_as<T, char> && !std::same_as<T, wchar_t> &&
+    !std::same_as<T, char8_t> && !std::same_as<T, char16_t> && !std::same_as<T, char32_t>;
+}  // namespace detail
+
+/// Null, a boolean, a 64-bit integer, a double, text (UTF-8), bytes, a list of values, or a map from text to values.
+///
+///     value said = value::map({{"type", "say"}, {"text", text}});
+///     co_await layer.send(name, value::object().set("type", "say").set("n", 3));  // braces fail there on g++ 11, 12
+///
+/// A copy shares text, bytes, lists and maps with its original; who changes one of them first makes it its own.
+/// A map keeps the order in which its keys were first set; equality does not look at it.
+///
+/// Ownership      Owns, or shares with its copies, all it holds. Accessors return references into an lvalue, and
+///                values from an rvalue, so `parse(line).at("text").as_text()` does not dangle.
+/// Thread-safety  As int: copies that share are used freely on different threads, one object is not.
+/// Errors         Accessors throw value_error, which says what was expected and what was found.
+/// Cost           16 bytes. Moving is free; copying is one increment at most; taking the content out of an rvalue
+///                copies it only if it is shared. Nested values are destroyed and compared recursively: the decoders
+///                limit the depth they accept.
+class value {
+public:
+    using entry = std::pair<std::string, value>;
+
+    value() noexcept : kind_(value_kind::null) {}
+    value(std::nullptr_t) noexcept : value() {}
+    template <std::same_as<bool> Boolean>  // nothing else turns into a boolean by accident
+    value(Boolean b) noexcept : kind_(value_kind::boolean), is_(b) {}
+    /// Throws value_error above the largest std::int64_t.
+    template <detail::value_integer Integer>
+    value(Integer n);
+    template <std::floating_point Real>
+    value(Real d) noexcept : kind_(value_kind::real), is_(static_cast<double>(d)) {}
+    value(std::string text);
+    value(std::string_view text) : value(std::string(text)) {}
+    value(const char* text) : value(std::string(text)) {}
+
+    [[nodiscard]] static value bytes(std::string octets);
+    [[nodiscard]] static value list() { return list(std::vector<value>()); }
+    [[nodiscard]] static value list(std::initializer_list<value> items) { return list(std::vector<value>(items)); }
+    [[nodiscard]] static value list(std::vector<value> items);
+    [[nodiscard]] static value map(std::initializer_list<entry> entries) { return map(std::vector<entry>(entries)); }
+    /// Of entries with the same key, the last one gives the value.
+    [[nodiscard]] static value map(std::vector<entry> entries);
+    /// An empty map, for set() to fill.
+    [[nodiscard]] static value object() { return map(std::vector<entry>()); }
+
+    value(const value& other) noexcept;
+    value(value&& other) noexcept : kind_(std::exchange(other.kind_, value_kind::null)), is_(other.is_) {}
+    value& operator=(value other) noexcept;
+    ~value() {
+        if (shares()) release();
+    }
+
+    [[nodiscard]] value_kind kind() const noexcept { return kind_; }
+    [[nodiscard]] bool is_null() const noexcept { return kind_ == value_kind::null; }
+
+    [[nodiscard]] bool as_bool() const;
+    [[nodiscard]] std::int64_t as_int() const;
+    /// Of a real or an integer.
+    [[nodiscard]] double as_double() const;
+    [[nodiscard]] const std::string& as_text() const&;
+    [[nodiscard]] std::string as_text() &&;
+    [[nodiscard]] const std::string& as_bytes() const&;
+    [[nodiscard]] std::string as_bytes() &&;
+    [[nodiscard]] const std::vector<value>& as_list() const&;
+    [[nodiscard]] std::vector<value> as_list() &&;
+    /// The entries in the order in which their keys were first set.
+    [[nodiscard]] const std::vector<entry>& as_map() const&;
+    [[nodiscard]] std::vector<entry> as_map() &&;
+    /// The text, or `fallback` if this is anything else.
+    [[nodiscard]] std::string_view text_or(std::string_view fallback) const& noexcept;
+    [[nodiscard]] std::string text_or(std::string_view fallback) && { return std::string(text_or(fallback)); }
+
+    /// How many items or entries a list or a map has.
+    [[nodiscard]] std::size_t size() const;
+    /// The map's value under `key`, or nullptr.
+    [[nodiscard]] const value* find(std::string_view key) const&;
+    const value* find(std::string_view key) && = delete;
+    /// The map's value under `key`, or null: `message.get("text").text_or("")`.
+    [[nodiscard]] const value& get(std::string_view key) const&;
+    [[nodiscard]] value get(std::string_view key) && { return get(key); }
+    /// The map's value under `key`; throws value_error, naming the keys there are, if there is none.
+    [[nodiscard]] const value& at(std::string_view key) const&;
+    [[nodiscard]] value at(std::string_view key) && { return at(key); }
+    /// The list's item; throws value_error past the end.
+    [[nodiscard]] const value& at(std::size_t index) const&;
+    [[nodiscard]] value at(std::size_t index) && { return at(index); }
+
+    /// Adds an entry to a map, or replaces the one with that key.
+    value& set(std::string key, value item) &;
+    value set(std::string key, value item) && { return std::move(set(std::move(key), std::move(item))); }
+    /// Whether there was an entry to remove.
+    bool erase(std::string_view key);
+    /// Adds an item to a list.
+    value& push_back(value item) &;
+    value push_back(value item) && { return std::move(push_back(std::move(item))); }
+
+    /// Same kind, same content; the order of a map's entries does not matter.
+    [[nodiscard]] friend bool operator==(const value& a, const value& b) noexcept { return a.equals(b); }
+
+private:
+    using map_type = detail::insertion_ordered<value>;
+    struct node;
+    struct text_node;
+    struct list_node;
+    struct map_node;
+    union content {
+        content() noexcept : integer(0) {}
+        explicit content(bool b) noexcept : boolean(b) {}
+        explicit content(std::int64_t n) noexcept : integer(n) {}
+        explicit content(double d) noexcept : real(d) {}
+        explicit content(node* n) noexcept : shared(n) {}
+
+        bool boolean;
+        std::int64_t integer;
+        double real;
+        node* shared;
+    };
+
+    value(value_kind kind, node* shared) noexcept : kind_(kind), is_(shared) {}
+
+    [[nodiscard]] bool shares() const noexcept { return kind_ >= value_kind::text; }
+    void release() noexcept;
+    [[nodiscard]] bool equals(const value& other) const noexcept;
+    void need(value_kind expected) const {
+        if (kind_ != expected) throw_unexpected(to_string(expected));
+    }
+    [[noreturn]] void throw_unexpected(const char* expected) const;
+    [[nodiscard]] const map_type& entries() const;
+    template <class Node>
+    [[nodiscard]] Node& own();
+
+    value_kind kind_;
+    content is_;
+};
+
+// ---- implementation ---------------------------------------------------------------
+constexpr const char* to_string(value_kind kind) noexcept {
+    constexpr const char* names[] = {"null", "boolean", "integer", "real", "text", "bytes", "list", "map"};
+    return names[static_cast<unsigned char>(kind)];
+}
+
+struct value::node {
+    std::atomic<std::uint32_t> owners{1};
+};
+
+struct value::text_node : node {
+    explicit text_node(std::string from) noexcept : held(std::move(from)) {}
+    std::string held;
+};
+
+struct value::list_node : node {
+    explicit list_node(std::vector<value> from) noexcept : held(std::move(from)) {}
+    std::vector<value> held;
+};
+
+struct value::map_node : node {
+    explicit map_node(map_type from) noexcept : held(std::move(from)) {}
+    map_type held;
+};
+
+template <detail::value_integer Integer>
+value::value(Integer n) : kind_(value_kind::integer), is_(static_cast<std::int64_t>(n)) {
+    if (!std::in_range<std::int64_t>(n)) {
+        throw value_error("value: " + std::to_string(n) + " is above the largest integer a value holds");
+    }
+}
+
+inline value::value(std::string text) : value(value_kind::text, new text_node(std::move(text))) {}
+inline value value::bytes(std::string octets) { return value(value_kind::bytes, new text_node(std::move(octets))); }
+inline value value::list(std::vector<value> items) { return value(value_kind::list, new list_node(std::move(items))); }
+inline value value::map(std::vector<entry> entries) {
+    return value(value_kind::map, new map_node(map_type(std::move(entries))));
+}
+
+inline value::value(const value& other) noexcept : kind_(other.kind_), is_(other.is_) {
+    if (shares()) is_.shared->owners.fetch_add(1, std::memory_order_relaxed);
+}
+
+inline value& value::operator=(value other) noexcept {
+    std::swap(kind_, other.kind_);
+    std::swap(is_, other.is_);
+    return *this;
+}
+
+inline void value::release() noexcept {
+    // Release: this owner's reads come before the deletion. Acquire: the deletion comes after everyone's.
+    if (is_.shared->owners.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    switch (kind_) {
+        case value_kind::list:
+            delete static_cast<list_node*>(is_.shared);
+            break;
+        case value_kind::map:
+            delete static_cast<map_node*>(is_.shared);
+            break;
+        default:
+            delete static_cast<text_node*>(is_.shared);
+            break;
+    }
+}
+
+inline void value::throw_unexpected(const char* expected) const {
+    throw value_error(std::string("value: expected ") + expected + ", found " + to_string(kind_));
+}
+
+inline bool value::as_bool() const {
+    need(value_kind::boolean);
+    return is_.boolean;
+}
+
+inline std::int64_t value::as_int() const {
+    need(value_kind::integer);
+    return is_.integer;
+}
+
+inline double value::as_double() const {
+    if (kind_ == value_kind::integer) return static_cast<double>(is_.integer);
+    need(value_kind::real);
+    return is_.real;
+}
+
+inline const std::string& value::as_text() const& {
+    need(value_kind::text);
+    return static_cast<const text_node*>(is_.shared)->held;
+}
+
+inline const std::string& value::as_bytes() const& {
+    need(value_kind::bytes);
+    return static_cast<const text_node*>(is_.shared)->held;
+}
+
+inline const std::vector<value>& value::as_list() const& {
+    need(value_kind::list);
+    return static_cast<const list_node*>(is_.shared)->held;
+}
+
+/// The content, which nobody else sees: a copy of it if it was shared. Items of the copy are shared further.
+template <class Node>
+Node& value::own() {
+    // Acquire: the other owners' last reads come before our writes.
+    if (is_.shared->owners.load(std::memory_order_acquire) != 1) {
+        *this = value(kind_, new Node(static_cast<const Node*>(is_.shared)->held));
+    }
+    return *static_cast<Node*>(is_.shared);
+}
+
+inline std::string value::as_text() && {
+    need(value_kind::text);
+    return std::move(own<text_node>().held);
+}
+
+inline std::string value::as_bytes() && {
+    need(value_kind::bytes);
+    return std::move(own<text_node>().held);
+}
+
+inline std::vector<value> value::as_list() && {
+    need(value_kind::list);
+    return std::move(own<list_node>().held);
+}
+
+inline std::vector<value::entry> value::as_map() && {
+    need(value_kind::map);
+    return own<map_node>().held.take();
+}
+
+inline const value::map_type& value::entries() const {
+    need(value_kind::map);
+    return static_cast<const map_node*>(is_.shared)->held;
+}
+
+inline const std::vector<value::entry>& value::as_map() const& { return entries().entries(); }
+
+inline std::string_view value::text_or(std::string_view fallback) const& noexcept {
+    return kind_ == value_kind::text ? static_cast<const text_node*>(is_.shared)->held : fallback;
+}
+
+inline std::size_t value::size() const {
+    if (kind_ == value_kind::list) return as_list().size();
+    if (kind_ == value_kind::map) return as_map().size();
+    throw_unexpected("list or map");
+}
+
+inline const value* value::find(std::string_view key) const& { return entries().find(key); }
+
+inline const value& value::get(std::string_view key) const& {
+    static const value null;
+    const value* found = find(key);
+    return found != nullptr ? *found : null;
+}
+
+inline const value& value::at(std::string_view key) const& {
+    if (const value* found = find(key)) return *found;
+    std::string message = "value: no key \"" + std::string(key) + "\" in a map of " + std::to_string(size());
+    const char* before = ": ";
+    constexpr std::size_t names_at_most = 8;
+    for (std::size_t i = 0; i < size() && i < names_at_most; ++i) {
+        message.append(before).append(as_map()[i].first);
+        before = ", ";
+    }
+    if (size() > names_at_most) message += ", ...";
+    throw value_error(message);
+}
+
+inline const value& value::at(std::size_t index) const& {
+    const std::vector<value>& items = as_list();
+    if (index < items.size()) return items[index];
+    throw value_error("value: no item " + std::to_string(index) + " in a list of " + std::to_string(items.size()));
+}
+
+inline value& value::set(std::string key, value item) & {
+    need(value_kind::map);
+    own<map_node>().held.set(std::move(key), std::move(item));
+    return *this;
+}
+
+inline bool value::erase(std::string_view key) { return find(key) != nullptr && own<map_node>().held.erase(key); }
+
+inline value& value::push_back(value item) & {
+    need(value_kind::list);
+    own<list_node>().held.push_back(std::move(item));
+    return *this;
+}
+
+inline bool value::equals(const value& other) const noexcept {
+    if (kind_ != other.kind_) return false;
+    switch (kind_) {
+        case value_kind::null:
+            return true;
+        case value_kind::boolean:
+            return is_.boolean == other.is_.boolean;
+        case value_kind::integer:
+            return is_.integer == other.is_.integer;
+        case value_kind::real:
+            return is_.real == other.is_.real;
+        case value_kind::text:
+        case value_kind::bytes:
+            return static_cast<text_node*>(is_.shared)->held == static_cast<text_node*>(other.is_.shared)->held;
+        case value_kind::list:
+            return as_list() == other.as_list();
+        case value_kind::map:
+            break;
+    }
+    if (size() != other.size()) return false;
+    for (const entry& mine : as_map()) {
+        const value* theirs = other.find(mine.first);
+        if (theirs == nullptr || !(mine.second == *theirs)) return false;
+    }
+    return true;
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/data/json.hpp - values from and to JSON text (RFC 8259)
+
+namespace ferry::inline FERRY_ABI {
+/// Text that is not JSON, or holds what a value cannot.
+class json_error : public std::runtime_error {
+public:
+    json_error(const std::string& what, std::size_t offset)
+        : std::runtime_error("json: " + what + " at offset " + std::to_string(offset)), offset_(offset) {}
+    /// Of the octet where the text went wrong, counted from 0.
+    [[nodiscard]] std::size_t offset() const noexcept { return offset_; }
+
+private:
+    std::size_t offset_;
+};
+
+namespace json {
+/// How deep lists and maps may be nested; the parser's stack grows with the depth of its input.
+inline constexpr std::size_t default_max_depth = 64;
+
+/// Reads exactly one value, with whitespace around it. A number without fraction and exponent that fits is an integer,
+/// every other one a real. Of a repeated key the last value counts.
+///
+/// Errors  json_error: any departure from RFC 8259, invalid UTF-8, half of a surrogate pair, a number beyond double,
+///         too deep a nesting.
+[[nodiscard]] value parse(std::string_view text, std::size_t max_depth = default_max_depth);
+
+/// Writes compact JSON: keys in the order of the map, UTF-8 as it is, control characters escaped, reals so that they
+/// come back the same and come back as reals.
+///
+/// Errors  value_error for what JSON cannot say: bytes, infinities and NaN, text that is not UTF-8.
+[[nodiscard]] std::string dump(const value& from);
+}  // namespace json
+
+// ---- implementation ---------------------------------------------------------------
+namespace json::detail {
+class reader {
+public:
+    reader(std::string_view text, std::size_t max_depth) noexcept : text_(text), depth_left_(max_depth) {}
+
+    value document() {
+        value result = item();
+        skip_space();
+        if (at_ != text_.size()) fail("text after the value");
+        return result;
+    }
+
+private:
+    [[noreturn]] void fail(const char* what) const { throw json_error(what, at_); }
+    /// The next octet, or NUL at the end: no JSON token begins with it.
+    [[nodiscard]] char peek() const noexcept { return at_ < text_.size() ? text_[at_] : '\0'; }
+    [[nodiscard]] bool skip(char wanted) noexcept {
+        if (peek() != wanted || at_ == text_.size()) return false;
+        ++at_;
+        return true;
+    }
+    void skip_space() noexcept {
+        while (peek() == ' ' || peek() == '\n' || peek() == '\r' || peek() == '\t') ++at_;
+    }
+    [[nodiscard]] bool skip_digits() noexcept {
+        const std::size_t begin = at_;
+        while (peek() >= '0' && peek() <= '9') ++at_;
+        return at_ != begin;
+    }
+    value word(std::string_view wanted, value meaning) {
+        if (text_.substr(at_, wanted.size()) != wanted) fail("expected a value");
+        at_ += wanted.size();
+        return meaning;
+    }
+    void enter() {
+        if (depth_left_ == 0) fail("lists and maps nested too deep");
+        --depth_left_;
+        ++at_;
+        skip_space();
+    }
+    void leave() noexcept { ++depth_left_; }
+
+    value item();
+    value list();
+    value map();
+    value number();
+    double real(std::string_view digits) const;
+    std::string string();
+    void escape(std::string& out);
+    std::uint32_t four_hex_digits();
+
+    std::string_view text_;
+    std::size_t at_ = 0;
+    std::size_t depth_left_;
+};
+
+inline value reader::item() {
+    skip_space();
+    switch (peek()) {
+        case '{':
+            return map();
+        case '[':
+            return list();
+        case '"':
+            return string();
+        case 't':
+            return word("true", true);
+        case 'f':
+            return word("false", false);
+        case 'n':
+            return word("null", nullptr);
+        default:
+            return number();
+    }
+}
+
+inline value reader::list() {
+    enter();
+    std::vector<value> items;
+    if (!skip(']')) {
+        do {
+            items.push_back(item());
+            skip_space();
+        } while (skip(','));
+        if (!skip(']')) fail("expected ',' or ']'");
+    }
+    leave();
+    return value::list(std::move(items));
+}
+
+inline value reader::map() {
+    enter();
+    std::vector<value::entry> entries;
+    if (!skip('}')) {
+        do {
+            skip_space();
+            if (peek() != '"') fail("expected a key");
+            std::string key = string();
+            skip_space();
+            if (!skip(':')) fail("expected ':'");
+            entries.emplace_back(std::move(key), item());
+            skip_space();
+        } while (skip(','));
+        if (!skip('}')) fail("expected ',' or '}'");
+    }
+    leave();
+    return value::map(std::move(entries));
+}
+
+inline value reader::number() {
+    const std::size_t begin = at_;
+    bool whole = true;
+    const bool negative = skip('-');
+    if (!skip('0') && !skip_digits()) fail(negative ? "expected a digit" : "expected a value");
+    if (skip('.')) {
+        whole = false;
+        if (!skip_digits()) fail("expected a digit");
+    }
+    if (skip('e') || skip('E')) {
+        whole = false;
+        if (!skip('+')) static_cast<void>(skip('-'));
+        if (!skip_digits()) fail("expected a digit");
+    }
+    const std::string_view digits = text_.substr(begin, at_ - begin);
+    if (whole) {
+        std::int64_t integer = 0;
+        if (std::from_chars(digits.data(), digits.data() + digits.size(), integer).ec == std::errc()) return integer;
+    }
+    const double result = real(digits);
+    if (!std::isfinite(result)) throw json_error("a number beyond double", begin);
+    return result;
+}
+
+inline double reader::real(std::string_view digits) const {
+    // std::strtod would read the decimal point of the program's locale; libc++ 19 has no std::from_chars for double.
+    static const locale_t c_locale = ::newlocale(LC_ALL_MASK, "C", nullptr);
+    return ::strtod_l(std::string(digits).c_str(), nullptr, c_locale);
+}
+
+inline std::string reader::string() {
+    ++at_;
+    std::string out;
+    for (;;) {
+        const std::size_t begin = at_;
+        while (at_ < text_.size() && text_[at_] != '"' && text_[at_] != '\\' &&
+               static_cast<unsigned char>(text_[at_]) >= 0x20) {
+            ++at_;
+        }
+        const std::string_view plain = text_.substr(begin, at_ - begin);
+        if (!is_utf8(plain)) throw json_error("text that is not UTF-8", begin);
+        out += plain;
+        if (skip('"')) return out;
+        if (at_ == text_.size()) fail("text without its closing quote");
+        if (!skip('\\')) fail("a control character in text");
+        escape(out);
+    }
+}
+
+inline void reader::escape(std::string& out) {
+    const char kind = peek();
+    constexpr std::string_view names = "\"\\/bfnrt";
+    const std::size_t which = names.find(kind);
+    if (which != std::string_view::npos) {
+        ++at_;
+        out += std::string_view("\"\\/\b\f\n\r\t")[which];
+        return;
+    }
+    if (!skip('u')) fail("an unknown escape");
+    std::uint32_t code = four_hex_digits();
+    if (code >= 0xD800 && code <= 0xDFFF) {
+        const bool high = code < 0xDC00;
+        const std::uint32_t low = high && skip('\\') && skip('u') ? four_hex_digits() : 0;
+        if (low < 0xDC00 || low > 0xDFFF) fail("half of a surrogate pair");
+        code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+    }
+    const auto append = [&out](std::uint32_t octet) { out += static_cast<char>(static_cast<unsigned char>(octet)); };
+    if (code < 0x80) return append(code);
+    if (code < 0x800) {
+        append(0xC0 | code >> 6);
+    } else {
+        if (code < 0x10000) {
+            append(0xE0 | code >> 12);
+        } else {
+            append(0xF0 | code >> 18);
+            append(0x80 | (code >> 12 & 0x3F));
+        }
+        append(0x80 | (code >> 6 & 0x3F));
+    }
+    append(0x80 | (code & 0x3F));
+}
+
+inline std::uint32_t reader::four_hex_digits() {
+    std::uint32_t code = 0;
+    const std::string_view digits = text_.substr(at_, 4);
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), code, 16);
+    if (error != std::errc() || end != digits.data() + 4) fail("expected four hexadecimal digits");
+    at_ += 4;
+    return code;
+}
+
+inline void append_string(std::string& out, std::string_view text) {
+    if (!is_utf8(text)) throw value_error("json: text that is not UTF-8 has no JSON form; make it bytes, in base64");
+    out += '"';
+    std::size_t begin = 0;
+    for (std::size_t at = 0; at < text.size(); ++at) {
+        const auto octet = static_cast<unsigned char>(text[at]);
+        if (octet >= 0x20 && octet != '"' && octet != '\\') continue;
+        out.append(text, begin, at - begin);
+        begin = at + 1;
+        constexpr std::string_view named = "\"\\\b\f\n\r\t";
+        const std::size_t which = named.find(text[at]);
+        if (which != std::string_view::npos) {
+            out += '\\';
+            out += std::string_view("\"\\bfnrt")[which];
+        } else {
+            constexpr const char* hex = "0123456789abcdef";
+            out.append("\\u00").append(1, hex[octet >> 4]).append(1, hex[octet & 15]);
+        }
+    }
+    out.append(text, begin);
+    out += '"';
+}
+
+inline void append_real(std::string& out, double d) {
+    if (!std::isfinite(d)) throw value_error("json: infinities and NaN have no JSON form");
+    char digits[32];  // the longest shortest form is -2.2250738585072014e-308
+    const std::string_view shortest(digits,
+                                    static_cast<std::size_t>(std::to_chars(digits, digits + 32, d).ptr - digits));
+    out += shortest;
+    if (shortest.find_first_of(".e") == std::string_view::npos) out += ".0";
+}
+
+inline void append(std::string& out, const value& from) {
+    switch (from.kind()) {
+        case value_kind::null:
+            out += "null";
+            return;
+        case value_kind::boolean:
+            out += from.as_bool() ? "true" : "false";
+            return;
+        case value_kind::integer:
+            out += std::to_string(from.as_int());
+            return;
+        case value_kind::real:
+            append_real(out, from.as_double());
+            return;
+        case value_kind::text:
+            append_string(out, from.as_text());
+            return;
+        case value_kind::bytes:
+            throw value_error("json: bytes have no JSON form; encode them as text, in base64");
+        case value_kind::list: {
+            char before = '[';
+            for (const value& item : from.as_list()) {
+                out += std::exchange(before, ',');
+                append(out, item);
+            }
+            out += from.as_list().empty() ? "[]" : "]";
+            return;
+        }
+        case value_kind::map: {
+            char before = '{';
+            for (const auto& [key, item] : from.as_map()) {
+                out += std::exchange(before, ',');
+                append_string(out, key);
+                out += ':';
+                append(out, item);
+            }
+            out += from.as_map().empty() ? "{}" : "}";
+            return;
+        }
+    }
+}
+}  // namespace json::detail
+
+inline value json::parse(std::string_view text, std::size_t max_depth) {
+    return detail::reader(text, max_depth).document();
+}
+
+inline std::string json::dump(const value& from) {
+    std::string out;
+    detail::append(out, from);
+    return out;
+}
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/deadlock/allowance.hpp - a scope in which a loop's turn may block, with the reason why
 
 namespace ferry::inline FERRY_ABI {
@@ -3779,19 +2814,24 @@ inline void report(const std::string& text) noexcept {
 inline std::string short_name(const char* name) {
     if (name == nullptr) return "?";
     std::string_view text(name);
-    std::size_t end = std::string_view::npos;
-    int angles = 0;
+    std::size_t end = std::string_view::npos;  // of the function's name: where its parameters begin
+    int depth = 0;
     for (std::size_t at = 0; at < text.size() && end == std::string_view::npos; ++at) {
-        if (text[at] == '<') ++angles;
-        if (text[at] == '>') --angles;
-        if (text[at] == '(' && angles == 0 && at != 0) end = at;
+        const bool after_a_name = at != 0 && text[at - 1] != ' ' && text[at - 1] != ':';  // not "(anonymous namespace)"
+        if (text[at] == '(' && depth == 0 && after_a_name) {
+            end = at;
+        } else if (text[at] == '<' || text[at] == '(') {
+            ++depth;
+        } else if (text[at] == '>' || text[at] == ')') {
+            --depth;
+        }
     }
     if (end == std::string_view::npos) return std::string(text);
     std::size_t begin = end;
-    for (int depth = 0; begin > 0; --begin) {
+    for (depth = 0; begin > 0; --begin) {
         const char before = text[begin - 1];
-        if (before == '>') ++depth;
-        if (before == '<') --depth;
+        if (before == '>' || before == ')') ++depth;
+        if (before == '<' || before == '(') --depth;
         if (before == ' ' && depth == 0) break;
     }
     std::string result(text.substr(begin, end - begin));
@@ -3891,7 +2931,8 @@ inline bool thread_parker::park_until(clock::time_point deadline) noexcept {
     }
     std::timespec at{};
     if (deadline != clock::time_point::max()) {  // steady_clock is CLOCK_MONOTONIC, the clock of FUTEX_WAIT_BITSET
-        const auto since = std::chrono::duration_cast<std::chrono::nanoseconds>(deadline.time_since_epoch()).count();
+        const std::int64_t since =               // the kernel refuses a time before the clock's beginning
+            std::max<std::int64_t>(0, std::chrono::nanoseconds(deadline.time_since_epoch()).count());
         at.tv_sec = static_cast<std::time_t>(since / 1'000'000'000);
         at.tv_nsec = static_cast<long>(since % 1'000'000'000);
     }
@@ -3931,64 +2972,6 @@ inline void check_own_wait(const char* operation, const char* subject, const exe
         "to to_thread, or open allow_blocking(\"reason\") if it has to be");
 }
 }  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/core/exception_handlers.hpp - where an exception goes that no caller can receive
-
-namespace ferry::inline FERRY_ABI {
-/// Receives an exception and the name of the task it comes from ("?" when it has none). Called on any thread.
-using exception_handler = void (*)(std::exception_ptr error, const char* task_name) noexcept;
-
-namespace detail {
-inline void print_exception(const char* what_happened, const std::exception_ptr& error,
-                            const char* task_name) noexcept {
-    try {
-        std::rethrow_exception(error);
-    } catch (const std::exception& caught) {
-        std::fprintf(stderr, "ferry: %s in task '%s': %s\n", what_happened, task_name, caught.what());
-    } catch (const cancelled& caught) {
-        std::fprintf(stderr, "ferry: %s in task '%s': %s\n", what_happened, task_name, caught.what());
-    } catch (...) {
-        std::fprintf(stderr, "ferry: %s in task '%s': an exception of unknown type\n", what_happened, task_name);
-    }
-}
-
-inline void print_and_terminate(std::exception_ptr error, const char* task_name) noexcept {
-    print_exception("unhandled exception", error, task_name);
-    std::terminate();
-}
-inline void print_suppressed(std::exception_ptr error, const char* task_name) noexcept {
-    print_exception("a second failure, beside the one that is thrown,", error, task_name);
-}
-
-inline std::atomic<exception_handler>& unhandled_handler() noexcept {
-    static constinit std::atomic<exception_handler> handler{&print_and_terminate};
-    return handler;
-}
-inline std::atomic<exception_handler>& suppressed_handler() noexcept {
-    static constinit std::atomic<exception_handler> handler{&print_suppressed};
-    return handler;
-}
-
-inline void report_unhandled(std::exception_ptr error, const char* task_name) noexcept {
-    unhandled_handler().load(std::memory_order_acquire)(error, task_name == nullptr ? "?" : task_name);
-}
-inline void report_suppressed(std::exception_ptr error, const char* task_name) noexcept {
-    suppressed_handler().load(std::memory_order_acquire)(error, task_name == nullptr ? "?" : task_name);
-}
-}  // namespace detail
-
-/// Sets who receives an exception that ends a task whose future is gone or was never asked. The default prints it and
-/// calls std::terminate. Returns the handler before.
-inline exception_handler set_unhandled_exception_handler(exception_handler handler) noexcept {
-    return detail::unhandled_handler().exchange(handler, std::memory_order_acq_rel);
-}
-
-/// Sets who receives the second and later failures of tasks that were awaited together (when_all, when_any, a task
-/// group throw the first). The default prints them. Returns the handler before.
-inline exception_handler set_suppressed_exception_handler(exception_handler handler) noexcept {
-    return detail::suppressed_handler().exchange(handler, std::memory_order_acq_rel);
-}
 }  // namespace ferry::inline FERRY_ABI
 
 // ferry/loop/poller.hpp - how a loop waits for time and descriptors
@@ -4257,6 +3240,22 @@ private:
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
+/// In nanoseconds, rounded up. What 64 bits cannot hold, some 292 years, becomes the most that they can.
+template <class Rep, class Period>
+[[nodiscard]] constexpr std::chrono::nanoseconds to_nanoseconds(std::chrono::duration<Rep, Period> duration) noexcept {
+    using std::chrono::nanoseconds;
+    constexpr std::chrono::duration<double> limit = std::chrono::hours(2'500'000);
+    if (duration > limit) return nanoseconds::max();
+    if (duration < -limit) return nanoseconds::min();
+    return std::chrono::ceil<nanoseconds>(duration);
+}
+/// start + duration, or time_point::max(), "never", where that lies beyond the clock.
+[[nodiscard]] inline std::chrono::steady_clock::time_point deadline_after(std::chrono::steady_clock::time_point start,
+                                                                          std::chrono::nanoseconds duration) noexcept {
+    constexpr auto never = std::chrono::steady_clock::time_point::max();
+    return duration < never - start ? start + duration : never;
+}
+
 /// One deadline. It lives where its owner lives (an awaiter's frame, a connection) and must be disarmed before that
 /// ends.
 class timer_node {
@@ -4430,12 +3429,11 @@ public:
     template <class Fn>
     void post(Fn fn);
 
+    /// As spawn(loop, ...), in loop/spawn.hpp, which defines it.
+    template <class... What>
+    auto spawn(What&&... what);
+
     [[nodiscard]] time_point now() const noexcept { return poller_->now(); }
-    /// now() + duration, or time_point::max() ("never") where that lies beyond the clock.
-    [[nodiscard]] time_point deadline_after(std::chrono::nanoseconds duration) const noexcept {
-        const time_point start = now();
-        return duration < time_point::max() - start ? start + duration : time_point::max();
-    }
     [[nodiscard]] time_point next_deadline() const noexcept {
         return has_ready() || control_->has_mail() ? time_point::min() : timers_.next();
     }
@@ -4587,7 +3585,7 @@ inline void event_loop::run_once(std::chrono::nanoseconds max_wait) {
     detail::check_own_wait("event_loop::run_once", "loop", this);
     const turn_guard inside(*this);
     prepare_wake_descriptor();
-    poll(max_wait.count() <= 0 ? time_point::min() : deadline_after(max_wait));
+    poll(max_wait.count() <= 0 ? time_point::min() : detail::deadline_after(now(), max_wait));
     work();
     control_->leave_asleep();
 }
@@ -4707,6 +3705,213 @@ inline void event_loop::prepare_wake_descriptor() {
     if (wake_watch_) return;
     wake_watch_.emplace(control_->wake_descriptor());
     poller_->add(*wake_watch_);
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/bounded_queue.hpp - first in, first out, between the tasks of one loop
+
+namespace ferry::inline FERRY_ABI {
+/// A queue of at most `capacity` items. push() waits while it is full, pop() while it is empty; both in order.
+///
+/// An item goes straight to the task that has waited longest. It is that task's from then on: a cancellation that comes
+/// before the task resumes does not lose it, pop() returns it and the next checkpoint throws.
+///
+/// Ownership      Owns its items; waiters live in their frames.
+/// Thread-safety  None. Call every member on the loop's own thread.
+/// Errors         push() throws closed_error after close(); pop() yields what is left, then closed_error; both throw
+///                cancelled. Destroying it while a task waits is a bug (asserted).
+/// Cost           O(1). An awaited push keeps its item in its own frame while it waits.
+template <class T>
+class bounded_queue {
+    static_assert(std::is_nothrow_move_constructible_v<T>, "an item must move without throwing, so that none is lost");
+
+public:
+    class push_awaiter;
+    class pop_awaiter;
+
+    bounded_queue(event_loop&, std::size_t capacity) : capacity_(capacity) {
+        FERRY_ASSERT(capacity > 0, "a bounded_queue needs room for one item");
+    }
+    ~bounded_queue() {
+        FERRY_ASSERT(pushers_.empty() && poppers_.empty(), "bounded_queue destroyed while a task waits for it");
+    }
+    bounded_queue(const bounded_queue&) = delete;
+    bounded_queue& operator=(const bounded_queue&) = delete;
+
+    [[nodiscard]] std::size_t size() const noexcept { return items_.size(); }
+    [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
+    [[nodiscard]] bool empty() const noexcept { return items_.empty(); }
+    [[nodiscard]] bool closed() const noexcept { return closed_; }
+
+    /// Waits for room, then appends. A checkpoint; an item whose push is cancelled was not appended.
+    [[nodiscard]] push_awaiter push(T item) { return push_awaiter(*this, std::move(item)); }
+    /// Appends if there is room; the item stays the caller's when there is none, or the queue is closed.
+    [[nodiscard]] bool try_push(T&& item);
+    /// Waits for the oldest item. A checkpoint.
+    [[nodiscard]] pop_awaiter pop() noexcept { return pop_awaiter(*this); }
+    [[nodiscard]] std::optional<T> try_pop();
+
+    /// Refuses new items and wakes every task that waits. What is queued can still be popped.
+    void close() noexcept;
+
+private:
+    void refill() noexcept;
+
+    std::size_t capacity_;
+    std::deque<T> items_;
+    detail::intrusive_list<detail::waiter> pushers_;  // waiting only while the queue is full
+    detail::intrusive_list<detail::waiter> poppers_;  // waiting only while it is empty
+    bool closed_ = false;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+template <class T>
+class [[nodiscard]] bounded_queue<T>::push_awaiter : public detail::leaf_awaiter<push_awaiter> {
+public:
+    static constexpr const char* what = "bounded_queue::push";
+    push_awaiter(bounded_queue& owner, T&& item) : owner_(owner), item_(std::move(item)) {}
+    bool try_complete() noexcept {
+        accepted_ = owner_.try_push(std::move(item_));
+        return accepted_ || owner_.closed_;
+    }
+    void link() noexcept { owner_.pushers_.push_back(*this); }
+    static void withdraw(detail::waiter& self) noexcept {
+        static_cast<push_awaiter&>(self).owner_.pushers_.erase(self);
+        self.task().wake_interrupted();
+    }
+    void finish() const {
+        if (!accepted_) throw closed_error("bounded_queue::push: the queue is closed");
+    }
+
+private:
+    friend class bounded_queue;
+    bounded_queue& owner_;
+    T item_;
+    bool accepted_ = false;
+};
+
+template <class T>
+class [[nodiscard]] bounded_queue<T>::pop_awaiter : public detail::leaf_awaiter<pop_awaiter> {
+public:
+    static constexpr const char* what = "bounded_queue::pop";
+    explicit pop_awaiter(bounded_queue& owner) noexcept : owner_(owner) {}
+    bool try_complete() noexcept {
+        item_ = owner_.try_pop();
+        return item_.has_value() || owner_.closed_;
+    }
+    void link() noexcept { owner_.poppers_.push_back(*this); }
+    static void withdraw(detail::waiter& self) noexcept {
+        static_cast<pop_awaiter&>(self).owner_.poppers_.erase(self);
+        self.task().wake_interrupted();
+    }
+    T finish() {
+        if (!item_) throw closed_error("bounded_queue::pop: the queue is closed and empty");
+        return std::move(*item_);
+    }
+
+private:
+    friend class bounded_queue;
+    bounded_queue& owner_;
+    std::optional<T> item_;
+};
+
+template <class T>
+bool bounded_queue<T>::try_push(T&& item) {
+    if (closed_) return false;
+    if (detail::waiter* waiting = poppers_.pop_front()) {
+        static_cast<pop_awaiter*>(waiting)->item_.emplace(std::move(item));
+        waiting->task().wake();
+        return true;
+    }
+    if (items_.size() >= capacity_) return false;
+    items_.push_back(std::move(item));
+    return true;
+}
+
+template <class T>
+std::optional<T> bounded_queue<T>::try_pop() {
+    if (items_.empty()) return std::nullopt;
+    std::optional<T> item(std::move(items_.front()));
+    items_.pop_front();
+    refill();
+    return item;
+}
+
+/// Room for one more: the task that has waited longest to push goes on.
+template <class T>
+void bounded_queue<T>::refill() noexcept {
+    detail::waiter* const waiting = pushers_.pop_front();
+    if (waiting == nullptr) return;
+    push_awaiter& pusher = *static_cast<push_awaiter*>(waiting);
+    items_.push_back(std::move(pusher.item_));
+    pusher.accepted_ = true;
+    pusher.task().wake();
+}
+
+template <class T>
+void bounded_queue<T>::close() noexcept {
+    closed_ = true;
+    while (detail::waiter* waiting = pushers_.pop_front()) waiting->task().wake();
+    while (detail::waiter* waiting = poppers_.pop_front()) waiting->task().wake();
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/event.hpp - a flag that tasks can wait for
+
+namespace ferry::inline FERRY_ABI {
+/// A flag that starts unset, is set once, and then wakes every task waiting for it.
+///
+/// It is never unset again: a task that arrives late does not wait, so no wake-up is lost whether set() runs before or
+/// after wait().
+///
+/// Ownership      Owns nothing; the list of waiters runs through their coroutine frames.
+/// Thread-safety  None. Call every member on the loop's own thread.
+/// Errors         wait() throws cancelled. Destroying it while a task waits is a bug (asserted).
+/// Cost           wait() O(1), set() O(waiters); neither allocates.
+class event {
+public:
+    class awaiter;
+    explicit event(event_loop&) noexcept {}
+    ~event() { FERRY_ASSERT(waiters_.empty(), "event destroyed while a task waits for it"); }
+    event(const event&) = delete;
+    event& operator=(const event&) = delete;
+
+    [[nodiscard]] bool is_set() const noexcept { return set_; }
+    /// Suspends until set() is called; does not suspend if it already was. A checkpoint.
+    [[nodiscard]] awaiter wait() noexcept;
+
+    /// Sets the flag and schedules the waiting tasks in the order they began to wait.
+    /// They resume from the loop, never inside this call. Calling it again does nothing.
+    void set() noexcept;
+
+private:
+    detail::intrusive_list<detail::waiter> waiters_;  // oldest first; the nodes live in the waiting frames
+    bool set_ = false;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+class event::awaiter : public detail::leaf_awaiter<awaiter> {
+public:
+    static constexpr const char* what = "event";
+    explicit awaiter(event& owner) noexcept : owner_(owner) {}
+    bool try_complete() noexcept { return owner_.set_; }
+    void link() noexcept { owner_.waiters_.push_back(*this); }
+    static void withdraw(detail::waiter& self) noexcept {
+        static_cast<awaiter&>(self).owner_.waiters_.erase(self);
+        self.task().wake_interrupted();
+    }
+    void finish() noexcept {}
+
+private:
+    event& owner_;
+};
+
+inline event::awaiter event::wait() noexcept { return awaiter(*this); }
+
+inline void event::set() noexcept {
+    set_ = true;
+    // wake() only links the task into the ready queue, so its frame is still alive here.
+    while (detail::waiter* waiting = waiters_.pop_front()) waiting->task().wake();
 }
 }  // namespace ferry::inline FERRY_ABI
 
@@ -4870,11 +4075,9 @@ public:
     /// False when there was no result in time.
     template <class Rep, class Period>
     [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit) const {
-        const std::chrono::steady_clock::time_point now = std::chrono::steady_clock::now();
-        const bool endless = limit >= std::chrono::steady_clock::time_point::max() - now;
-        return state_->wait_until(endless ? std::chrono::steady_clock::time_point::max()
-                                          : now + std::chrono::ceil<std::chrono::nanoseconds>(limit),
-                                  "future::wait_for", state_->name());
+        return state_->wait_until(
+            detail::deadline_after(std::chrono::steady_clock::now(), detail::to_nanoseconds(limit)), "future::wait_for",
+            state_->name());
     }
 
     class awaiter;
@@ -5002,6 +4205,357 @@ promise<T>::~promise() {
 }
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/loop/signals.hpp - POSIX signals as something to await
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Who listens to signals in this process. The handler only reads atomics and writes one byte to each listener's pipe,
+/// both of which a signal handler may do; a pipe that is full already holds what its listener needs to wake up.
+class signal_listeners {
+public:
+    static constexpr std::size_t capacity = 64;
+    static constexpr int highest = 64;
+
+    /// Registers the pipe for the signal; the first listener of a signal installs the handler.
+    static void add(int number, int pipe);
+    /// The last one restores what was there before.
+    static void remove(int number, int pipe) noexcept;
+
+private:
+    struct slot {
+        std::atomic<int> signal{0};
+        std::atomic<int> pipe{-1};
+    };
+    struct table {
+        std::mutex mutex;  // guards everything but what the handler reads: the atomics in slots
+        std::array<slot, capacity> slots;
+        std::array<struct sigaction, highest + 1> before{};
+        std::array<int, highest + 1> listeners{};
+    };
+    static table& all() {
+        static table* const made = new table;  // never destroyed: a signal may come at any time
+        return *made;
+    }
+    static std::atomic<table*>& for_handler() noexcept {
+        static constinit std::atomic<table*> pointer{nullptr};
+        return pointer;
+    }
+    static void on_signal(int number) noexcept;
+};
+}  // namespace detail
+
+/// Delivers the named signals to a task instead of to a handler.
+///
+///     ferry::signals stop(loop, {SIGINT, SIGTERM});
+///     int number = co_await stop.wait();
+///
+/// From construction to destruction the signals do nothing else: a second SIGINT does not kill either. Several objects,
+/// on any loops, each get every signal. Equal signals that arrive before wait() may be delivered as one.
+///
+/// Ownership      Restores the former handling of a signal when the last object that names it is destroyed.
+/// Thread-safety  wait() on the loop's thread. The signal may be delivered to any thread.
+/// Errors         std::system_error when the kernel refuses the signal or a descriptor; std::length_error beyond 64
+///                registrations in the process. wait() throws cancelled.
+class signals {
+public:
+    signals(event_loop& loop, std::initializer_list<int> numbers);
+    ~signals();
+    signals(const signals&) = delete;
+    signals& operator=(const signals&) = delete;
+
+    class awaiter;
+    /// The number of the next signal. A checkpoint. One task waits at a time (asserted).
+    [[nodiscard]] awaiter wait() noexcept;
+
+private:
+    class pipe_watch final : public io_watch {
+    public:
+        pipe_watch(int descriptor, signals& owner) noexcept : io_watch(descriptor, &on_ready), owner_(owner) {}
+
+    private:
+        static void on_ready(io_watch& self, bool, bool) noexcept;
+        signals& owner_;
+    };
+    class pipe_pair {
+    public:
+        pipe_pair();
+        ~pipe_pair();
+        pipe_pair(const pipe_pair&) = delete;
+        pipe_pair& operator=(const pipe_pair&) = delete;
+        int ends[2];
+    };
+
+    void unregister() noexcept;
+
+    event_loop& loop_;
+    pipe_pair pipe_;
+    pipe_watch watch_;
+    std::array<int, detail::signal_listeners::capacity> numbers_{};
+    std::size_t count_ = 0;
+    awaiter* waiting_ = nullptr;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+class signals::awaiter : public detail::leaf_awaiter<awaiter> {
+public:
+    static constexpr const char* what = "signals";
+    explicit awaiter(signals& owner) noexcept : owner_(owner) {}
+    bool try_complete() noexcept {
+        std::uint8_t number = 0;
+        if (::read(owner_.pipe_.ends[0], &number, 1) != 1) return false;
+        number_ = number;
+        return true;
+    }
+    void link() noexcept {
+        FERRY_ASSERT(owner_.waiting_ == nullptr, "two tasks wait on one signals object");
+        owner_.waiting_ = this;
+    }
+    static void withdraw(detail::waiter& self) noexcept {
+        static_cast<awaiter&>(self).owner_.waiting_ = nullptr;
+        self.task().wake_interrupted();
+    }
+    int finish() const noexcept { return number_; }
+
+private:
+    signals& owner_;
+    int number_ = 0;
+};
+
+inline signals::pipe_pair::pipe_pair() {
+    if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
+        throw std::system_error(errno, std::system_category(), "ferry: signals: pipe2");
+    }
+}
+inline signals::pipe_pair::~pipe_pair() {
+    ::close(ends[0]);
+    ::close(ends[1]);
+}
+
+inline signals::signals(event_loop& loop, std::initializer_list<int> numbers)
+    : loop_(loop), watch_(pipe_.ends[0], *this) {
+    if (numbers.size() > numbers_.size()) throw std::length_error("ferry: signals: too many numbers");
+    loop_.watch(watch_);
+    try {
+        for (int number : numbers) {
+            detail::signal_listeners::add(number, pipe_.ends[1]);
+            numbers_[count_++] = number;
+        }
+    } catch (...) {
+        unregister();
+        throw;
+    }
+}
+
+inline signals::~signals() {
+    FERRY_ASSERT(waiting_ == nullptr, "signals destroyed while a task waits for one");
+    unregister();
+}
+
+inline void signals::unregister() noexcept {
+    while (count_ > 0) detail::signal_listeners::remove(numbers_[--count_], pipe_.ends[1]);
+    loop_.unwatch(watch_);
+}
+
+inline signals::awaiter signals::wait() noexcept { return awaiter(*this); }
+
+inline void signals::pipe_watch::on_ready(io_watch& self, bool, bool) noexcept {
+    signals& owner = static_cast<pipe_watch&>(self).owner_;
+    if (awaiter* waiting = std::exchange(owner.waiting_, nullptr)) waiting->retry();
+}
+
+namespace detail {
+inline void signal_listeners::add(int number, int pipe) {
+    if (number < 1 || number > highest) throw std::system_error(EINVAL, std::system_category(), "ferry: signals");
+    table& listeners = all();
+    const std::lock_guard lock(listeners.mutex);
+    for_handler().store(&listeners, std::memory_order_release);
+    for (slot& free : listeners.slots) {
+        if (free.signal.load(std::memory_order_relaxed) != 0) continue;
+        free.pipe.store(pipe, std::memory_order_relaxed);
+        free.signal.store(number, std::memory_order_release);  // the handler reads signal, then pipe
+        const std::size_t index = static_cast<std::size_t>(number);
+        if (listeners.listeners[index]++ > 0) return;
+        struct sigaction action {};
+        action.sa_handler = &on_signal;
+        action.sa_flags = SA_RESTART;
+        sigfillset(&action.sa_mask);
+        if (::sigaction(number, &action, &listeners.before[index]) == 0) return;
+        const int error = errno;
+        --listeners.listeners[index];
+        free.signal.store(0, std::memory_order_release);
+        throw std::system_error(error, std::system_category(), "ferry: signals: sigaction");
+    }
+    throw std::length_error("ferry: signals: more than 64 registrations in this process");
+}
+
+inline void signal_listeners::remove(int number, int pipe) noexcept {
+    table& listeners = all();
+    const std::lock_guard lock(listeners.mutex);
+    const std::size_t index = static_cast<std::size_t>(number);
+    if (--listeners.listeners[index] == 0) ::sigaction(number, &listeners.before[index], nullptr);
+    for (slot& used : listeners.slots) {
+        if (used.signal.load(std::memory_order_relaxed) != number ||
+            used.pipe.load(std::memory_order_relaxed) != pipe) {
+            continue;
+        }
+        used.signal.store(0, std::memory_order_release);
+        used.pipe.store(-1, std::memory_order_release);
+        return;
+    }
+}
+
+inline void signal_listeners::on_signal(int number) noexcept {
+    const int saved = errno;
+    if (table* const listeners = for_handler().load(std::memory_order_acquire)) {
+        for (const slot& entry : listeners->slots) {
+            if (entry.signal.load(std::memory_order_acquire) != number) continue;
+            const std::uint8_t byte = static_cast<std::uint8_t>(number);
+            [[maybe_unused]] const auto written = ::write(entry.pipe.load(std::memory_order_relaxed), &byte, 1);
+        }
+    }
+    errno = saved;
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/run.hpp - a loop on this thread until an awaitable ends
+
+namespace ferry::inline FERRY_ABI {
+/// Makes a loop, runs it on this thread until the awaitable has ended, closes it, and returns the result.
+///
+///     int main() { return ferry::run(serve_until_told()); }
+///
+/// Errors  Whatever the awaitable throws. Inside a loop's turn: blocking_error, since it would block that loop.
+template <awaitable Awaitable>
+detail::await_result<Awaitable> run(Awaitable what) {
+    event_loop loop;
+    return loop.run(std::move(what));
+}
+
+/// run(cancel_on_signals, awaitable): SIGINT and SIGTERM cancel it. If it then ends without a value, run throws
+/// `cancelled`.
+class cancel_on_signals_t {
+public:
+    constexpr explicit cancel_on_signals_t(int) noexcept {}
+};
+inline constexpr cancel_on_signals_t cancel_on_signals{0};
+
+namespace detail {
+template <class T, awaitable Awaitable>
+task<T> until_signal(event_loop& loop, Awaitable what) {
+    signals stop(loop, {SIGINT, SIGTERM});
+    auto ended = co_await when_any(std::move(what), stop.wait());
+    if (!ended.template get<0>().has_value()) throw cancelled();
+    if constexpr (!std::is_void_v<T>) co_return std::move(*ended.template get<0>());
+}
+}  // namespace detail
+
+template <awaitable Awaitable>
+detail::await_result<Awaitable> run(cancel_on_signals_t, Awaitable what) {
+    event_loop loop;
+    return loop.run(detail::until_signal<detail::await_result<Awaitable>>(loop, std::move(what)));
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/sleep.hpp - waiting for time, and giving way
+
+namespace ferry::inline FERRY_ABI {
+/// Awaited by sleep_for and sleep_until.
+class sleep_awaiter : public detail::leaf_awaiter<sleep_awaiter>, private detail::timer_node {
+public:
+    static constexpr const char* what = "sleep";
+    explicit sleep_awaiter(std::chrono::nanoseconds duration) noexcept
+        : timer_node(&fire), duration_(duration), from_now_(true) {}
+    explicit sleep_awaiter(event_loop::time_point until) noexcept : timer_node(&fire), until_(until) {}
+
+    bool try_complete() noexcept { return false; }
+    void link() noexcept {
+        event_loop& loop = event_loop::of(task());
+        loop.timers().arm(*this, from_now_ ? detail::deadline_after(loop.now(), duration_) : until_);
+    }
+    static void withdraw(detail::waiter& self) noexcept {
+        sleep_awaiter& sleeping = static_cast<sleep_awaiter&>(self);
+        event_loop::of(sleeping.task()).timers().disarm(sleeping);
+        sleeping.task().wake_interrupted();
+    }
+    void finish() noexcept {}
+
+private:
+    static void fire(timer_node& node) noexcept { static_cast<sleep_awaiter&>(node).task().wake(); }
+
+    std::chrono::nanoseconds duration_{0};
+    event_loop::time_point until_;
+    bool from_now_ = false;
+};
+
+/// Awaited by yield_now.
+class yield_awaiter : public detail::leaf_awaiter<yield_awaiter> {
+public:
+    static constexpr const char* what = "yield_now";
+    bool try_complete() noexcept { return std::exchange(yielded_, true); }
+    void link() noexcept { retry(); }
+    static void withdraw(detail::waiter&) noexcept {}  // it is ready already, and meets the cancellation there
+    void finish() noexcept {}
+
+private:
+    bool yielded_ = false;
+};
+
+/// Suspends for at least this long. A checkpoint; zero or less still lets everything run that is ready.
+/// Cost: one entry in the loop's timer heap; no allocation and no syscall of its own.
+template <class Rep, class Period>
+[[nodiscard]] sleep_awaiter sleep_for(std::chrono::duration<Rep, Period> duration) noexcept {
+    return sleep_awaiter(detail::to_nanoseconds(duration));
+}
+/// Suspends until that time of the loop's clock, event_loop::now().
+[[nodiscard]] inline sleep_awaiter sleep_until(event_loop::time_point until) noexcept { return sleep_awaiter(until); }
+
+/// Lets every other ready task run first. A checkpoint.
+[[nodiscard]] inline yield_awaiter yield_now() noexcept { return {}; }
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/core/invoke.hpp - std::invoke without <functional>, which costs every user half a second of compile time
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// The object that a member pointer is applied to: itself, what a reference_wrapper refers to, or what a pointer points to.
+template <class Class, class Object>
+constexpr decltype(auto) invocation_target(Object&& object) noexcept {
+    if constexpr (std::is_base_of_v<Class, std::remove_cvref_t<Object>>) {
+        return std::forward<Object>(object);
+    } else if constexpr (requires { static_cast<const Class&>(object.get()); }) {
+        return object.get();
+    } else {
+        return *std::forward<Object>(object);
+    }
+}
+
+template <class Fn>
+struct member_class;
+template <class Member, class Class>
+struct member_class<Member Class::*> {
+    using type = Class;
+};
+
+template <class Fn, class... Args>
+constexpr std::invoke_result_t<Fn, Args...> invoke(Fn&& fn, Args&&... args) {
+    using callable = std::remove_cvref_t<Fn>;
+    if constexpr (std::is_member_pointer_v<callable>) {
+        return [&]<class Object, class... Rest>(Object&& object, Rest&&... rest) -> std::invoke_result_t<Fn, Args...> {
+            auto&& target = invocation_target<typename member_class<callable>::type>(std::forward<Object>(object));
+            if constexpr (std::is_member_function_pointer_v<callable>) {
+                return (static_cast<decltype(target)>(target).*fn)(std::forward<Rest>(rest)...);
+            } else {
+                return static_cast<decltype(target)>(target).*fn;
+            }
+        }(std::forward<Args>(args)...);
+    } else {
+        return std::forward<Fn>(fn)(std::forward<Args>(args)...);
+    }
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/loop/spawn.hpp - starts a task that its loop owns
 
 namespace ferry::inline FERRY_ABI {
@@ -5122,6 +4676,282 @@ requires(!std::is_base_of_v<event_loop, std::remove_cvref_t<First>>) auto spawn(
     FERRY_ASSERT(event_loop::current() != nullptr, "spawn outside of a loop's turn: name the loop, spawn(loop, ...)");
     return spawn(*event_loop::current(), std::forward<First>(first), std::forward<Rest>(rest)...);
 }
+
+template <class... What>
+auto event_loop::spawn(What&&... what) {
+    return ferry::spawn(*this, std::forward<What>(what)...);
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/task_group.hpp - child tasks that end before their parent goes on
+
+namespace ferry::inline FERRY_ABI {
+/// Starts children inside with_task_group, which does not return before all of them have ended.
+///
+/// Ownership      Owns its children. It lives in the frame of with_task_group; children may keep a reference to it and
+///                start siblings.
+/// Thread-safety  None: its loop's thread.
+/// Errors         The first child that throws cancels the body and the other children; with_task_group throws what it
+///                threw. Failures after that go to the suppressed-exception handler.
+class task_group {
+public:
+    explicit task_group(detail::logical_task& parent) noexcept
+        : join_(parent), scope_(parent, &parent.scope()), parent_(parent) {
+        parent.enter(scope_);
+    }
+    ~task_group() { parent_.leave(scope_); }
+    task_group(const task_group&) = delete;
+    task_group& operator=(const task_group&) = delete;
+
+    /// Schedules a child: it starts on a later turn, never inside this call. Its value is dropped.
+    template <awaitable Awaitable>
+    void start(Awaitable child);
+    /// The same for a function and its arguments, which are kept until the child has ended.
+    template <class Fn, class... Args>
+    requires(!awaitable<Fn>) void start(Fn&& fn, Args&&... args);
+
+    /// Cancels the body and all children. If nothing else goes wrong, with_task_group then returns normally where its
+    /// body returns void, and throws `cancelled` where it owes a value.
+    void cancel() noexcept { scope_.cancel(); }
+
+    /// Children that have not ended.
+    [[nodiscard]] std::size_t size() const noexcept { return running_; }
+
+private:
+    template <class T>
+    class child;
+    template <class Fn, class... Args>
+    friend auto with_task_group(Fn&& fn, Args&&... args);
+    template <class T, class Fn, class... Args>
+    friend task<T> run_task_group(Fn fn, Args... args);
+
+    /// The parent's wait for the children. It is no checkpoint, and a cancellation does not end it: the children are
+    /// below scope_, so the cancellation has reached them.
+    class join_wait : public detail::waiter {
+    public:
+        explicit join_wait(detail::logical_task& parent) noexcept : waiter([](waiter&) noexcept {}) { bind(parent); }
+    };
+    class join_awaiter {
+    public:
+        using native_awaitable = void;
+        explicit join_awaiter(task_group& group) noexcept : group_(group) {}
+        [[nodiscard]] bool await_ready() const noexcept { return group_.running_ == 0; }
+        template <class Promise>
+        void await_suspend(std::coroutine_handle<Promise> frame) const noexcept {
+            group_.parent_.suspend_at(frame);
+            group_.parent_.wait_in(group_.join_, "with_task_group");
+        }
+        void await_resume() const noexcept {}
+
+    private:
+        task_group& group_;
+    };
+
+    join_awaiter join() noexcept { return join_awaiter(*this); }
+    void child_ended(const std::exception_ptr& error, const char* name) noexcept;
+    void fail(const std::exception_ptr& error, const char* name) noexcept;
+    void rethrow_failure() const {
+        if (failure_ != nullptr) std::rethrow_exception(failure_);
+    }
+    /// Was the body's `cancelled` caused by this group?
+    [[nodiscard]] bool cancelled_itself() const noexcept {
+        return scope_.requested() && !scope_.cancelled_from_outside();
+    }
+
+    join_wait join_;
+    detail::cancel_scope scope_;
+    detail::logical_task& parent_;
+    std::size_t running_ = 0;
+    std::exception_ptr failure_;
+};
+
+/// Calls fn(group, args...), a coroutine, and awaits it and every child it started in the group.
+///
+///     co_await ferry::with_task_group([&](ferry::task_group& group) -> ferry::task<> {
+///         for (auto& peer : peers) group.start(poll(peer));
+///         co_await until_enough();
+///         group.cancel();
+///     });
+///
+/// fn and args are kept for the whole time, so a lambda that captures is safe here.
+template <class Fn, class... Args>
+auto with_task_group(Fn&& fn, Args&&... args);
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+template <class T>
+class task_group::child final : public detail::rooted_task<T> {
+public:
+    child(task_group& group, task<T> body)
+        : detail::rooted_task<T>(group.parent_.owner(), &group.scope_, &finished, std::move(body)), group_(group) {}
+    static void* operator new(std::size_t size) { return detail::frame_allocator::allocate(size); }
+    static void operator delete(void* block, std::size_t size) noexcept {
+        detail::frame_allocator::deallocate(block, size);
+    }
+
+private:
+    static void finished(detail::logical_task& base) noexcept {
+        child& self = static_cast<child&>(base);
+        task_group& group = self.group_;
+        const std::exception_ptr error = self.outcome().has_exception() ? self.outcome().exception() : nullptr;
+        const char* const name = self.name();
+        delete &self;
+        group.child_ended(error, name);
+    }
+    task_group& group_;
+};
+
+template <awaitable Awaitable>
+void task_group::start(Awaitable what) {
+    using T = detail::await_result<Awaitable>;
+    auto* const made = new child<T>(*this, detail::to_task(std::move(what)));
+    ++running_;
+    parent_.owner().schedule(*made);
+}
+
+template <class Fn, class... Args>
+requires(!awaitable<Fn>) void task_group::start(Fn&& fn, Args&&... args) {
+    detail::refuse_unsafe_temporaries<Fn&&, Args&&...>();
+    start(detail::call_stored<detail::stored_type<Fn>, detail::stored_type<Args>...>(std::forward<Fn>(fn),
+                                                                                     std::forward<Args>(args)...));
+}
+
+inline void task_group::child_ended(const std::exception_ptr& error, const char* name) noexcept {
+    if (error != nullptr) fail(error, name);
+    if (--running_ != 0 || parent_.wait() != &join_) return;
+    parent_.end_wait();
+    parent_.owner().run_next(parent_);
+}
+
+inline void task_group::fail(const std::exception_ptr& error, const char* name) noexcept {
+    try {
+        std::rethrow_exception(error);
+    } catch (const cancelled&) {
+        if (scope_.cancelled()) return;  // what it was told to end in
+        if (failure_ == nullptr) failure_ = error;
+    } catch (...) {
+        if (failure_ == nullptr) {
+            failure_ = error;
+        } else {
+            detail::report_suppressed(error, name);
+        }
+    }
+    scope_.cancel();
+}
+
+template <class T, class Fn, class... Args>
+task<T> run_task_group(Fn fn, Args... args) {
+    detail::logical_task& self = co_await detail::current_task();
+    task_group group(self);
+    detail::result<T> body;
+    try {
+        if constexpr (std::is_void_v<T>) {
+            co_await detail::invoke(fn, group, args...);
+            body.set_value();
+        } else {
+            body.set_value(co_await detail::invoke(fn, group, args...));
+        }
+    } catch (...) {
+        body.set_exception(std::current_exception());
+        group.fail(body.exception(), self.name());
+    }
+    co_await group.join();
+    group.rethrow_failure();
+    if constexpr (std::is_void_v<T>) {
+        if (body.has_exception() && group.cancelled_itself()) co_return;
+    }
+    co_return body.take();
+}
+
+template <class Fn, class... Args>
+auto with_task_group(Fn&& fn, Args&&... args) {
+    detail::refuse_unsafe_temporaries<Fn&&, Args&&...>();
+    using body = std::invoke_result_t<detail::stored_type<Fn>&, task_group&, detail::stored_type<Args>&...>;
+    return run_task_group<detail::await_result<body>, detail::stored_type<Fn>, detail::stored_type<Args>...>(
+        std::forward<Fn>(fn), std::forward<Args>(args)...);
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/timeout.hpp - a limit on how long an awaitable may take
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// A cancel scope with a deadline, inside a logical task.
+class deadline_scope : public cancel_scope, private timer_node {
+public:
+    deadline_scope(logical_task& task, std::chrono::nanoseconds limit)
+        : cancel_scope(task, &task.scope()), timer_node(&fire), task_(task) {
+        event_loop& loop = event_loop::of(task);
+        loop.timers().arm(*this, deadline_after(loop.now(), limit));
+        task.enter(*this);
+    }
+    ~deadline_scope() {
+        task_.leave(*this);
+        event_loop::of(task_).timers().disarm(*this);
+    }
+    /// Is it this deadline, and nothing around it, that ended what is inside?
+    [[nodiscard]] bool expired() const noexcept { return requested() && !cancelled_from_outside(); }
+
+private:
+    static void fire(timer_node& node) noexcept { static_cast<deadline_scope&>(node).cancel(); }
+    logical_task& task_;
+};
+}  // namespace detail
+
+/// Awaits `what` inside a cancel scope that is cancelled after `limit`.
+///
+/// If it yields a value, even late, the value is delivered. If it ends in `cancelled` and the deadline was the reason,
+/// timeout_error is thrown; if the task around it was cancelled too, `cancelled` goes on.
+/// The awaitable stays in the same logical task: context and borrowed results pass through.
+template <class Rep, class Period, awaitable Awaitable>
+task<detail::await_result<Awaitable>> timeout(std::chrono::duration<Rep, Period> limit, Awaitable what) {
+    detail::logical_task& self = co_await detail::current_task();
+    detail::deadline_scope scope(self, detail::to_nanoseconds(limit));
+    try {
+        co_return co_await std::move(what);
+    } catch (const cancelled&) {
+        if (!scope.expired()) throw;
+    }
+    const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(detail::to_nanoseconds(limit)).count();
+    throw timeout_error("timeout: task " + detail::short_name(self.name()) + " did not get its result within " +
+                        std::to_string(milliseconds) + " ms");
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/virtual_clock.hpp - time that moves only when a loop has nothing else to do, for tests
+
+namespace ferry::inline FERRY_ABI {
+/// A poller whose clock jumps to the next deadline instead of waiting for it: a test of an hour takes no time.
+///
+///     ferry::virtual_clock clock;
+///     ferry::event_loop loop(clock);
+///     loop.run(an_hour_of_retries());      // returns at once, clock.elapsed() == 1h
+///
+/// Descriptors work as ever: what is ready is reported before time moves. Time stands still while a job of this loop is
+/// queued or runs on a pool.
+class virtual_clock final : public poller {
+public:
+    [[nodiscard]] time_point now() const noexcept override { return time_point() + elapsed_; }
+    [[nodiscard]] std::chrono::nanoseconds elapsed() const noexcept { return elapsed_; }
+    /// Moves time on; what became due fires on the loop's next turn.
+    void advance(std::chrono::nanoseconds by) noexcept { elapsed_ += by; }
+
+    std::size_t wait(time_point deadline, bool work_outside) override {
+        if (deadline == time_point::min()) return descriptors_.wait(deadline, work_outside);
+        if (!work_outside && deadline != time_point::max()) {
+            const std::size_t ready = descriptors_.wait(time_point::min(), false);
+            if (ready == 0 && deadline > now()) elapsed_ = deadline - time_point();
+            return ready;
+        }
+        return descriptors_.wait(time_point::max(), work_outside);
+    }
+    void add(io_watch& watch) override { descriptors_.add(watch); }
+    void remove(io_watch& watch) noexcept override { descriptors_.remove(watch); }
+    [[nodiscard]] int native_handle() override { return descriptors_.native_handle(); }
+
+private:
+    epoll_poller descriptors_;
+    std::chrono::nanoseconds elapsed_{0};
+};
 }  // namespace ferry::inline FERRY_ABI
 
 // ferry/bridge/async_to_sync.hpp - awaitables for blocking code
@@ -5450,16 +5280,34 @@ public:
     void make_default() { detail::default_loop::install(detail::loop_reference(loop_->control())); }
 
 private:
+    /// The destructor's word to the thread, on whose stack it lies. Anyone may stop() the loop; only this ends the thread.
+    class ending final : public detail::ready_node {
+    public:
+        explicit ending(event_loop& loop) noexcept : loop_(loop) {
+            run = [](ready_node& node) noexcept {
+                ending& self = static_cast<ending&>(node);
+                self.asked_ = true;
+                self.loop_.stop();
+            };
+        }
+        [[nodiscard]] bool asked() const noexcept { return asked_; }
+
+    private:
+        event_loop& loop_;
+        bool asked_ = false;
+    };
     /// Shared with the thread during its start only; the loop itself lives on the thread's stack.
     class start {
     public:
         const char* name = nullptr;
         detail::thread_parker* starter = nullptr;
+        ending* end = nullptr;
         std::atomic<event_loop*> loop{nullptr};
     };
     static void work(void* argument) noexcept;
 
     event_loop* loop_;
+    ending* ending_;
     pthread_t thread_;
 };
 
@@ -5470,6 +5318,7 @@ inline loop_thread::loop_thread(const char* name) {
     begin.starter = &detail::thread_parker::of_this_thread();
     thread_ = detail::start_thread(&work, &begin, name);
     while ((loop_ = begin.loop.load(std::memory_order_acquire)) == nullptr) begin.starter->park();
+    ending_ = begin.end;
 }
 
 /// The loop is published by the last touch of the starter's block; the parker is never freed.
@@ -5477,17 +5326,20 @@ inline void loop_thread::work(void* argument) noexcept {
     start& begin = *static_cast<start*>(argument);
     detail::this_thread().thread_name = begin.name;
     event_loop loop;
+    ending end(loop);
+    begin.end = &end;
     detail::thread_parker* const starter = begin.starter;
     begin.loop.store(&loop, std::memory_order_release);
     starter->unpark();
-    loop.run();
+    while (!end.asked()) loop.run();
     loop.close();
 }
 
 inline loop_thread::~loop_thread() {
     static constinit std::atomic<bool> reported{false};
-    detail::default_loop::remove(loop_->control());
-    loop_->stop();
+    const detail::loop_reference inbox(loop_->control());  // the loop may be gone as soon as the node is pushed
+    detail::default_loop::remove(*inbox.get());
+    [[maybe_unused]] const bool taken = inbox->push(*ending_);
     detail::join_or_hand_over(thread_, reported, "loop_thread");
 }
 }  // namespace ferry::inline FERRY_ABI
@@ -5554,9 +5406,7 @@ public:
 
     // For ferry's awaiters.
     enum class submission : unsigned char { accepted, closed, full };
-    [[nodiscard]] submission submit(detail::pool_job& job) noexcept { return shared_->submit(job); }
-    /// True when the job was still queued: it will not run, and is the caller's again.
-    [[nodiscard]] bool withdraw(detail::pool_job& job) noexcept { return shared_->withdraw(job); }
+    class ticket;
 
 private:
     class shared;
@@ -5607,6 +5457,29 @@ private:
     };
 
     shared* shared_;
+};
+
+/// A call's hold on the pool it was submitted to: a call that runs, or was refused, outlives a pool whose destructor does
+/// not wait, and may be cancelled then.
+class thread_pool::ticket {
+public:
+    ticket() noexcept = default;
+    ~ticket() {
+        if (pool_ != nullptr) pool_->release();
+    }
+    ticket(const ticket&) = delete;
+    ticket& operator=(const ticket&) = delete;
+
+    [[nodiscard]] submission submit(thread_pool& pool, detail::pool_job& job) noexcept {
+        pool_ = pool.shared_;
+        pool_->references.fetch_add(1, std::memory_order_relaxed);
+        return pool_->submit(job);
+    }
+    /// True when the job was still queued: it will not run, and is the caller's again.
+    [[nodiscard]] bool withdraw(detail::pool_job& job) noexcept { return pool_->withdraw(job); }
+
+private:
+    shared* pool_ = nullptr;
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
@@ -5754,7 +5627,7 @@ namespace detail {
 template <class Fn, class... Args>
 class [[nodiscard]] thread_call : public leaf_awaiter<thread_call<Fn, Args...>>, private pool_job {
 public:
-    using result_type = std::invoke_result_t<Fn, Args...>;
+    using result_type = std::remove_cv_t<std::invoke_result_t<Fn, Args...>>;
     static_assert(!awaitable<result_type>, "this function is a coroutine: co_await it, it needs no thread");
     static constexpr const char* what = "to_thread";
 
@@ -5775,14 +5648,14 @@ public:
         home_ = loop_reference(loop.control());
         node_ = &this->task();
         loop.begin_outside_work();
-        const thread_pool::submission answer = pool_.submit(*this);
+        const thread_pool::submission answer = ticket_.submit(pool_, *this);
         if (answer == thread_pool::submission::accepted) return;
         outcome_.set_exception(refusal(answer));
         this->task().wake();
     }
     static void withdraw(waiter& self) noexcept {
         thread_call& call = static_cast<thread_call&>(self);
-        if (!call.pool_.withdraw(call)) return;  // it runs: its value is waited for and delivered
+        if (!call.ticket_.withdraw(call)) return;  // it runs: its value is waited for and delivered
         event_loop::of(call.task()).end_outside_work();
         call.task().wake_interrupted();
     }
@@ -5819,6 +5692,7 @@ private:
     }
 
     thread_pool& pool_;
+    thread_pool::ticket ticket_;
     Fn fn_;
     std::tuple<Args...> args_;
     loop_reference home_;
@@ -5906,2270 +5780,1163 @@ async_function<detail::stored_type<Fn>> sync_to_async(Fn&& fn) {
 }
 }  // namespace ferry::inline FERRY_ABI
 
-// ferry/core/combine.hpp - when_all and when_any: several awaitables, one wait
+// ferry/bridge.hpp - core to bridge: coroutines, plain values, loops, and the way to blocking code and back
 
-namespace ferry::inline FERRY_ABI {
-/// What when_any yields: which awaitable ended first, and the values of all that ended with one.
-template <class... T>
-class any_result {
+// ferry/net/address.hpp - an IPv4 or IPv6 address and a port
+
+namespace ferry::inline FERRY_ABI::net {
+/// Where a listener listens or a peer is: a value of 28 bytes.
+///
+///     net::address("127.0.0.1", 8000) == net::address::parse("127.0.0.1:8000")
+///
+/// Text is numeric here, and nothing is looked up: resolver.hpp turns names into addresses.
+///
+/// Errors  std::invalid_argument, which quotes the text and shows how to write it.
+class address {
 public:
-    any_result(std::size_t index, std::optional<T>... values) : index_(index), values_(std::move(values)...) {}
+    /// 0.0.0.0:0, every IPv4 interface and a port that the kernel chooses.
+    address() noexcept { bytes_.v4.sin_family = AF_INET; }
+    /// "127.0.0.1" or "::1".
+    address(std::string_view host, std::uint16_t port);
+    /// "127.0.0.1:8000" or "[::1]:8000".
+    [[nodiscard]] static address parse(std::string_view text);
+    /// What accept, getsockname or getaddrinfo filled in; `size` is the length that they report.
+    [[nodiscard]] static address from_native(const ::sockaddr* native, ::socklen_t size);
 
-    /// The position of the first that ended.
-    [[nodiscard]] std::size_t index() const noexcept { return index_; }
-    /// The value of the I-th; empty if it was cancelled before it had one.
-    template <std::size_t I>
-    [[nodiscard]] auto& get() noexcept {
-        return std::get<I>(values_);
+    [[nodiscard]] bool is_ipv6() const noexcept { return bytes_.any.sa_family == AF_INET6; }
+    /// "127.0.0.1" or "::1".
+    [[nodiscard]] std::string host() const;
+    [[nodiscard]] std::uint16_t port() const noexcept {
+        return ntohs(is_ipv6() ? bytes_.v6.sin6_port : bytes_.v4.sin_port);
     }
-    template <std::size_t I>
-    [[nodiscard]] const auto& get() const noexcept {
-        return std::get<I>(values_);
+    /// "127.0.0.1:8000" or "[::1]:8000".
+    [[nodiscard]] std::string to_string() const;
+
+    // For bind, connect and sendto.
+    [[nodiscard]] const ::sockaddr* data() const noexcept { return &bytes_.any; }
+    [[nodiscard]] ::socklen_t size() const noexcept { return is_ipv6() ? sizeof bytes_.v6 : sizeof bytes_.v4; }
+
+    [[nodiscard]] friend bool operator==(const address& left, const address& right) noexcept {
+        return left.port() == right.port() && left.same_host(right);
     }
 
 private:
-    std::size_t index_;
-    std::tuple<std::optional<T>...> values_;
-};
-
-namespace detail {
-/// The children of one when_all or when_any: started in place, cancelled together, awaited together.
-class family : public waiter {
-public:
-    enum class ends_with : bool { first_failure, first_end };
-
-    class member_base;
-
-    family(logical_task& parent, ends_with rule, const char* what) noexcept
-        : waiter(&go_on_waiting), rule_(rule), what_(what) {
-        bind(parent);
-    }
-
-    /// Awaits the members: starts each in place, then waits until all have ended.
-    class join_awaiter;
-    template <class... Member>
-    join_awaiter join(Member&... members) noexcept;
-
-    [[nodiscard]] std::size_t first() const noexcept { return first_; }
-    /// Throws what the members' outcome demands; the failures beside it go to the suppressed-exception handler.
-    void rethrow();
-
-private:
-    friend class member_base;
-    // The members are below the parent's scope, so a cancellation has reached them already.
-    static void go_on_waiting(waiter&) noexcept {}
-    bool start() noexcept;
-    void ended(member_base& member) noexcept;
-
-    ends_with rule_;
-    bool decided_ = false;  // the rule is met: no member starts any more, those that run are cancelled
-    const char* what_;
-    std::size_t first_ = 0;
-    std::size_t running_ = 0;
-    member_base* members_ = nullptr;
-    member_base* failed_ = nullptr;  // the first that failed
-};
-
-class family::member_base {
-public:
-    member_base(family& owner, std::size_t index, logical_task& task) noexcept
-        : owner_(owner), task_(task), index_(index) {}
-    virtual std::exception_ptr error() noexcept = 0;
-
-protected:
-    ~member_base() = default;
-    void on_ended() noexcept { owner_.ended(*this); }
-
-private:
-    friend class family;
-    family& owner_;
-    logical_task& task_;
-    member_base* next_ = nullptr;
-    std::size_t index_;
-    bool running_ = false;
-};
-
-class family::join_awaiter {
-public:
-    using native_awaitable = void;
-    explicit join_awaiter(family& owner) noexcept : owner_(owner) {}
-    [[nodiscard]] bool await_ready() const noexcept { return false; }
-    template <ferry_promise Promise>
-    bool await_suspend(std::coroutine_handle<Promise> frame) const noexcept {
-        const bool waits = owner_.start();
-        if (waits) owner_.task().suspend_at(frame);
-        return waits;
-    }
-    void await_resume() const noexcept {}
-
-private:
-    family& owner_;
-};
-
-template <class T>
-class family_member final : public family::member_base, public rooted_task<T> {
-public:
-    class init {
-    public:
-        init(family& owner, std::size_t index, task<T> body) noexcept
-            : owner_(owner), index_(index), body_(std::move(body)) {}
-
-    private:
-        friend class family_member;
-        family& owner_;
-        std::size_t index_;
-        task<T> body_;
+    union native_bytes {
+        ::sockaddr_in6 v6{};  // first: its initialiser clears the whole union
+        ::sockaddr_in v4;
+        ::sockaddr any;
     };
 
-    // From one argument, so that a tuple can construct it in place.
-    explicit family_member(init&& from)
-        : member_base(from.owner_, from.index_, static_cast<logical_task&>(*this)),
-          rooted_task<T>(from.owner_.task().owner(), &from.owner_.task().scope(), &finished, std::move(from.body_)) {}
+    [[nodiscard]] bool same_host(const address& other) const noexcept;
+    [[nodiscard]] bool read_host(std::string_view text) noexcept;
 
-    std::exception_ptr error() noexcept override {
-        return this->outcome().has_exception() ? this->outcome().exception() : nullptr;
-    }
-    object_or_nothing<T> take() {
-        if constexpr (std::is_void_v<T>) {
-            this->outcome().take();
-            return nothing();
-        } else {
-            return this->outcome().take();
-        }
-    }
-    std::optional<object_or_nothing<T>> take_if_any() {
-        if (!this->outcome().has_value()) return std::nullopt;
-        return std::optional<object_or_nothing<T>>(take());
-    }
-
-private:
-    static void finished(logical_task& self) noexcept { static_cast<family_member&>(self).on_ended(); }
+    native_bytes bytes_;
 };
-}  // namespace detail
-
-/// Awaits all: yields a tuple of their values (`detail::nothing` for void) in the order of the arguments.
-///
-/// They start in place, one after another, each as a logical task of its own. When one throws, the others are cancelled
-/// and awaited, and that exception is thrown; later failures go to the suppressed-exception handler.
-template <awaitable... Awaitable>
-task<std::tuple<detail::object_or_nothing<detail::await_result<Awaitable>>...>> when_all(Awaitable... awaitables);
-
-/// Awaits until the first has ended, by value or exception; the others are cancelled and awaited before it returns.
-///
-/// Yields an any_result: the index of the first, and every value there is. Throws if the first one threw.
-template <awaitable... Awaitable>
-task<any_result<detail::object_or_nothing<detail::await_result<Awaitable>>...>> when_any(Awaitable... awaitables);
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 namespace detail {
-template <class... Member>
-family::join_awaiter family::join(Member&... members) noexcept {
-    [[maybe_unused]] member_base** link = &members_;  // of nobody, in when_all()
-    ((*link = &members, link = &static_cast<member_base&>(members).next_), ...);
-    return join_awaiter(*this);
-}
-
-/// True when there is something to wait for.
-inline bool family::start() noexcept {
-    ++running_;  // the parent's own share, so that members that end at once do not wake it
-    for (member_base* member = members_; member != nullptr && !decided_; member = member->next_) {
-        ++running_;
-        member->running_ = true;
-        executor& owner = task().owner();
-        if (owner.too_deep()) {
-            owner.run_next(member->task_);
-        } else {
-            logical_task::resume(member->task_);
-        }
-    }
-    if (--running_ == 0) return false;
-    task().wait_in(*this, what_);
-    return true;
-}
-
-inline void family::ended(member_base& member) noexcept {
-    member.running_ = false;
-    const bool failed = member.error() != nullptr;
-    if (failed && failed_ == nullptr) failed_ = &member;
-    if (!decided_ && (failed || rule_ == ends_with::first_end)) {
-        decided_ = true;
-        first_ = member.index_;
-        for (member_base* other = members_; other != nullptr; other = other->next_) {
-            if (other->running_) other->task_.root_scope().cancel();
-        }
-    }
-    if (--running_ != 0) return;
-    task().end_wait();
-    task().owner().run_next(task());
-}
-
-inline void family::rethrow() {
-    const member_base* const thrown =
-        rule_ == ends_with::first_failure || failed_ == nullptr || failed_->index_ == first_ ? failed_ : nullptr;
-    for (member_base* member = members_; member != nullptr; member = member->next_) {
-        if (member == thrown) continue;
-        const std::exception_ptr error = member->error();
-        if (error == nullptr) continue;
-        try {
-            std::rethrow_exception(error);
-        } catch (const cancelled&) {  // what it was told to end in
-        } catch (...) {
-            report_suppressed(error, member->task_.name());
-        }
-    }
-    if (thrown != nullptr) std::rethrow_exception(failed_->error());
-}
-
-template <std::size_t... I, class... Awaitable>
-task<std::tuple<object_or_nothing<await_result<Awaitable>>...>> all_of(std::index_sequence<I...>,
-                                                                       Awaitable... awaitables) {
-    family children(co_await current_task(), family::ends_with::first_failure, "when_all");
-    [[maybe_unused]] std::tuple<family_member<await_result<Awaitable>>...> members(
-        typename family_member<await_result<Awaitable>>::init(children, I, to_task(std::move(awaitables)))...);
-    co_await children.join(std::get<I>(members)...);
-    children.rethrow();
-    co_return std::tuple<object_or_nothing<await_result<Awaitable>>...>(std::get<I>(members).take()...);
-}
-
-template <std::size_t... I, class... Awaitable>
-task<any_result<object_or_nothing<await_result<Awaitable>>...>> any_of(std::index_sequence<I...>,
-                                                                       Awaitable... awaitables) {
-    family children(co_await current_task(), family::ends_with::first_end, "when_any");
-    std::tuple<family_member<await_result<Awaitable>>...> members(
-        typename family_member<await_result<Awaitable>>::init(children, I, to_task(std::move(awaitables)))...);
-    co_await children.join(std::get<I>(members)...);
-    children.rethrow();
-    co_return any_result<object_or_nothing<await_result<Awaitable>>...>(children.first(),
-                                                                        std::get<I>(members).take_if_any()...);
+[[noreturn]] inline void refuse_address(std::string_view text, const char* why) {
+    throw std::invalid_argument("ferry: \"" + std::string(text) + "\" " + why);
 }
 }  // namespace detail
 
-template <awaitable... Awaitable>
-task<std::tuple<detail::object_or_nothing<detail::await_result<Awaitable>>...>> when_all(Awaitable... awaitables) {
-    return detail::all_of(std::index_sequence_for<Awaitable...>(), std::move(awaitables)...);
-}
-
-template <awaitable... Awaitable>
-task<any_result<detail::object_or_nothing<detail::await_result<Awaitable>>...>> when_any(Awaitable... awaitables) {
-    static_assert(sizeof...(Awaitable) > 0, "when_any of nothing would wait for ever");
-    return detail::any_of(std::index_sequence_for<Awaitable...>(), std::move(awaitables)...);
-}
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/loop/bounded_queue.hpp - first in, first out, between the tasks of one loop
-
-namespace ferry::inline FERRY_ABI {
-/// A queue of at most `capacity` items. push() waits while it is full, pop() while it is empty; both in order.
-///
-/// An item goes straight to the task that has waited longest. It is that task's from then on: a cancellation that comes
-/// before the task resumes does not lose it, pop() returns it and the next checkpoint throws.
-///
-/// Ownership      Owns its items; waiters live in their frames.
-/// Thread-safety  None. Call every member on the loop's own thread.
-/// Errors         push() throws closed_error after close(); pop() yields what is left, then closed_error; both throw
-///                cancelled. Destroying it while a task waits is a bug (asserted).
-/// Cost           O(1). An awaited push keeps its item in its own frame while it waits.
-template <class T>
-class bounded_queue {
-    static_assert(std::is_nothrow_move_constructible_v<T>, "an item must move without throwing, so that none is lost");
-
-public:
-    class push_awaiter;
-    class pop_awaiter;
-
-    bounded_queue(event_loop&, std::size_t capacity) : capacity_(capacity) {
-        FERRY_ASSERT(capacity > 0, "a bounded_queue needs room for one item");
-    }
-    ~bounded_queue() {
-        FERRY_ASSERT(pushers_.empty() && poppers_.empty(), "bounded_queue destroyed while a task waits for it");
-    }
-    bounded_queue(const bounded_queue&) = delete;
-    bounded_queue& operator=(const bounded_queue&) = delete;
-
-    [[nodiscard]] std::size_t size() const noexcept { return items_.size(); }
-    [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
-    [[nodiscard]] bool empty() const noexcept { return items_.empty(); }
-    [[nodiscard]] bool closed() const noexcept { return closed_; }
-
-    /// Waits for room, then appends. A checkpoint; an item whose push is cancelled was not appended.
-    [[nodiscard]] push_awaiter push(T item) { return push_awaiter(*this, std::move(item)); }
-    /// Appends if there is room; the item stays the caller's when there is none, or the queue is closed.
-    [[nodiscard]] bool try_push(T&& item);
-    /// Waits for the oldest item. A checkpoint.
-    [[nodiscard]] pop_awaiter pop() noexcept { return pop_awaiter(*this); }
-    [[nodiscard]] std::optional<T> try_pop();
-
-    /// Refuses new items and wakes every task that waits. What is queued can still be popped.
-    void close() noexcept;
-
-private:
-    void refill() noexcept;
-
-    std::size_t capacity_;
-    std::deque<T> items_;
-    detail::intrusive_list<detail::waiter> pushers_;  // waiting only while the queue is full
-    detail::intrusive_list<detail::waiter> poppers_;  // waiting only while it is empty
-    bool closed_ = false;
-};
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-template <class T>
-class [[nodiscard]] bounded_queue<T>::push_awaiter : public detail::leaf_awaiter<push_awaiter> {
-public:
-    static constexpr const char* what = "bounded_queue::push";
-    push_awaiter(bounded_queue& owner, T&& item) : owner_(owner), item_(std::move(item)) {}
-    bool try_complete() noexcept {
-        accepted_ = owner_.try_push(std::move(item_));
-        return accepted_ || owner_.closed_;
-    }
-    void link() noexcept { owner_.pushers_.push_back(*this); }
-    static void withdraw(detail::waiter& self) noexcept {
-        static_cast<push_awaiter&>(self).owner_.pushers_.erase(self);
-        self.task().wake_interrupted();
-    }
-    void finish() const {
-        if (!accepted_) throw closed_error("bounded_queue::push: the queue is closed");
-    }
-
-private:
-    friend class bounded_queue;
-    bounded_queue& owner_;
-    T item_;
-    bool accepted_ = false;
-};
-
-template <class T>
-class [[nodiscard]] bounded_queue<T>::pop_awaiter : public detail::leaf_awaiter<pop_awaiter> {
-public:
-    static constexpr const char* what = "bounded_queue::pop";
-    explicit pop_awaiter(bounded_queue& owner) noexcept : owner_(owner) {}
-    bool try_complete() noexcept {
-        item_ = owner_.try_pop();
-        return item_.has_value() || owner_.closed_;
-    }
-    void link() noexcept { owner_.poppers_.push_back(*this); }
-    static void withdraw(detail::waiter& self) noexcept {
-        static_cast<pop_awaiter&>(self).owner_.poppers_.erase(self);
-        self.task().wake_interrupted();
-    }
-    T finish() {
-        if (!item_) throw closed_error("bounded_queue::pop: the queue is closed and empty");
-        return std::move(*item_);
-    }
-
-private:
-    friend class bounded_queue;
-    bounded_queue& owner_;
-    std::optional<T> item_;
-};
-
-template <class T>
-bool bounded_queue<T>::try_push(T&& item) {
-    if (closed_) return false;
-    if (detail::waiter* waiting = poppers_.pop_front()) {
-        static_cast<pop_awaiter*>(waiting)->item_.emplace(std::move(item));
-        waiting->task().wake();
-        return true;
-    }
-    if (items_.size() >= capacity_) return false;
-    items_.push_back(std::move(item));
-    return true;
-}
-
-template <class T>
-std::optional<T> bounded_queue<T>::try_pop() {
-    if (items_.empty()) return std::nullopt;
-    std::optional<T> item(std::move(items_.front()));
-    items_.pop_front();
-    refill();
-    return item;
-}
-
-/// Room for one more: the task that has waited longest to push goes on.
-template <class T>
-void bounded_queue<T>::refill() noexcept {
-    detail::waiter* const waiting = pushers_.pop_front();
-    if (waiting == nullptr) return;
-    push_awaiter& pusher = *static_cast<push_awaiter*>(waiting);
-    items_.push_back(std::move(pusher.item_));
-    pusher.accepted_ = true;
-    pusher.task().wake();
-}
-
-template <class T>
-void bounded_queue<T>::close() noexcept {
-    closed_ = true;
-    while (detail::waiter* waiting = pushers_.pop_front()) waiting->task().wake();
-    while (detail::waiter* waiting = poppers_.pop_front()) waiting->task().wake();
-}
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/loop/event.hpp - a flag that tasks can wait for
-
-namespace ferry::inline FERRY_ABI {
-/// A flag that starts unset, is set once, and then wakes every task waiting for it.
-///
-/// It is never unset again: a task that arrives late does not wait, so no wake-up is lost whether set() runs before or
-/// after wait().
-///
-/// Ownership      Owns nothing; the list of waiters runs through their coroutine frames.
-/// Thread-safety  None. Call every member on the loop's own thread.
-/// Errors         wait() throws cancelled. Destroying it while a task waits is a bug (asserted).
-/// Cost           wait() O(1), set() O(waiters); neither allocates.
-class event {
-public:
-    class awaiter;
-    explicit event(event_loop&) noexcept {}
-    ~event() { FERRY_ASSERT(waiters_.empty(), "event destroyed while a task waits for it"); }
-    event(const event&) = delete;
-    event& operator=(const event&) = delete;
-
-    [[nodiscard]] bool is_set() const noexcept { return set_; }
-    /// Suspends until set() is called; does not suspend if it already was. A checkpoint.
-    [[nodiscard]] awaiter wait() noexcept;
-
-    /// Sets the flag and schedules the waiting tasks in the order they began to wait.
-    /// They resume from the loop, never inside this call. Calling it again does nothing.
-    void set() noexcept;
-
-private:
-    detail::intrusive_list<detail::waiter> waiters_;  // oldest first; the nodes live in the waiting frames
-    bool set_ = false;
-};
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-class event::awaiter : public detail::leaf_awaiter<awaiter> {
-public:
-    static constexpr const char* what = "event";
-    explicit awaiter(event& owner) noexcept : owner_(owner) {}
-    bool try_complete() noexcept { return owner_.set_; }
-    void link() noexcept { owner_.waiters_.push_back(*this); }
-    static void withdraw(detail::waiter& self) noexcept {
-        static_cast<awaiter&>(self).owner_.waiters_.erase(self);
-        self.task().wake_interrupted();
-    }
-    void finish() noexcept {}
-
-private:
-    event& owner_;
-};
-
-inline event::awaiter event::wait() noexcept { return awaiter(*this); }
-
-inline void event::set() noexcept {
-    set_ = true;
-    // wake() only links the task into the ready queue, so its frame is still alive here.
-    while (detail::waiter* waiting = waiters_.pop_front()) waiting->task().wake();
-}
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/loop/signals.hpp - POSIX signals as something to await
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// Who listens to signals in this process. The handler only reads atomics and writes one byte to each listener's pipe,
-/// both of which a signal handler may do; a pipe that is full already holds what its listener needs to wake up.
-class signal_listeners {
-public:
-    static constexpr std::size_t capacity = 64;
-    static constexpr int highest = 64;
-
-    /// Registers the pipe for the signal; the first listener of a signal installs the handler.
-    static void add(int number, int pipe);
-    /// The last one restores what was there before.
-    static void remove(int number, int pipe) noexcept;
-
-private:
-    struct slot {
-        std::atomic<int> signal{0};
-        std::atomic<int> pipe{-1};
-    };
-    struct table {
-        std::mutex mutex;  // guards everything but what the handler reads: the atomics in slots
-        std::array<slot, capacity> slots;
-        std::array<struct sigaction, highest + 1> before{};
-        std::array<int, highest + 1> listeners{};
-    };
-    static table& all() {
-        static table* const made = new table;  // never destroyed: a signal may come at any time
-        return *made;
-    }
-    static std::atomic<table*>& for_handler() noexcept {
-        static constinit std::atomic<table*> pointer{nullptr};
-        return pointer;
-    }
-    static void on_signal(int number) noexcept;
-};
-}  // namespace detail
-
-/// Delivers the named signals to a task instead of to a handler.
-///
-///     ferry::signals stop(loop, {SIGINT, SIGTERM});
-///     int number = co_await stop.wait();
-///
-/// From construction to destruction the signals do nothing else: a second SIGINT does not kill either. Several objects,
-/// on any loops, each get every signal. Equal signals that arrive before wait() may be delivered as one.
-///
-/// Ownership      Restores the former handling of a signal when the last object that names it is destroyed.
-/// Thread-safety  wait() on the loop's thread. The signal may be delivered to any thread.
-/// Errors         std::system_error when the kernel refuses the signal or a descriptor; std::length_error beyond 64
-///                registrations in the process. wait() throws cancelled.
-class signals {
-public:
-    signals(event_loop& loop, std::initializer_list<int> numbers);
-    ~signals();
-    signals(const signals&) = delete;
-    signals& operator=(const signals&) = delete;
-
-    class awaiter;
-    /// The number of the next signal. A checkpoint. One task waits at a time (asserted).
-    [[nodiscard]] awaiter wait() noexcept;
-
-private:
-    class pipe_watch final : public io_watch {
-    public:
-        pipe_watch(int descriptor, signals& owner) noexcept : io_watch(descriptor, &on_ready), owner_(owner) {}
-
-    private:
-        static void on_ready(io_watch& self, bool, bool) noexcept;
-        signals& owner_;
-    };
-    class pipe_pair {
-    public:
-        pipe_pair();
-        ~pipe_pair();
-        pipe_pair(const pipe_pair&) = delete;
-        pipe_pair& operator=(const pipe_pair&) = delete;
-        int ends[2];
-    };
-
-    void unregister() noexcept;
-
-    event_loop& loop_;
-    pipe_pair pipe_;
-    pipe_watch watch_;
-    std::array<int, detail::signal_listeners::capacity> numbers_{};
-    std::size_t count_ = 0;
-    awaiter* waiting_ = nullptr;
-};
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-class signals::awaiter : public detail::leaf_awaiter<awaiter> {
-public:
-    static constexpr const char* what = "signals";
-    explicit awaiter(signals& owner) noexcept : owner_(owner) {}
-    bool try_complete() noexcept {
-        std::uint8_t number = 0;
-        if (::read(owner_.pipe_.ends[0], &number, 1) != 1) return false;
-        number_ = number;
-        return true;
-    }
-    void link() noexcept {
-        FERRY_ASSERT(owner_.waiting_ == nullptr, "two tasks wait on one signals object");
-        owner_.waiting_ = this;
-    }
-    static void withdraw(detail::waiter& self) noexcept {
-        static_cast<awaiter&>(self).owner_.waiting_ = nullptr;
-        self.task().wake_interrupted();
-    }
-    int finish() const noexcept { return number_; }
-
-private:
-    signals& owner_;
-    int number_ = 0;
-};
-
-inline signals::pipe_pair::pipe_pair() {
-    if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
-        throw std::system_error(errno, std::system_category(), "ferry: signals: pipe2");
-    }
-}
-inline signals::pipe_pair::~pipe_pair() {
-    ::close(ends[0]);
-    ::close(ends[1]);
-}
-
-inline signals::signals(event_loop& loop, std::initializer_list<int> numbers)
-    : loop_(loop), watch_(pipe_.ends[0], *this) {
-    if (numbers.size() > numbers_.size()) throw std::length_error("ferry: signals: too many numbers");
-    loop_.watch(watch_);
-    try {
-        for (int number : numbers) {
-            detail::signal_listeners::add(number, pipe_.ends[1]);
-            numbers_[count_++] = number;
-        }
-    } catch (...) {
-        unregister();
-        throw;
-    }
-}
-
-inline signals::~signals() {
-    FERRY_ASSERT(waiting_ == nullptr, "signals destroyed while a task waits for one");
-    unregister();
-}
-
-inline void signals::unregister() noexcept {
-    while (count_ > 0) detail::signal_listeners::remove(numbers_[--count_], pipe_.ends[1]);
-    loop_.unwatch(watch_);
-}
-
-inline signals::awaiter signals::wait() noexcept { return awaiter(*this); }
-
-inline void signals::pipe_watch::on_ready(io_watch& self, bool, bool) noexcept {
-    signals& owner = static_cast<pipe_watch&>(self).owner_;
-    if (awaiter* waiting = std::exchange(owner.waiting_, nullptr)) waiting->retry();
-}
-
-namespace detail {
-inline void signal_listeners::add(int number, int pipe) {
-    if (number < 1 || number > highest) throw std::system_error(EINVAL, std::system_category(), "ferry: signals");
-    table& listeners = all();
-    const std::lock_guard lock(listeners.mutex);
-    for_handler().store(&listeners, std::memory_order_release);
-    for (slot& free : listeners.slots) {
-        if (free.signal.load(std::memory_order_relaxed) != 0) continue;
-        free.pipe.store(pipe, std::memory_order_relaxed);
-        free.signal.store(number, std::memory_order_release);  // the handler reads signal, then pipe
-        const std::size_t index = static_cast<std::size_t>(number);
-        if (listeners.listeners[index]++ > 0) return;
-        struct sigaction action {};
-        action.sa_handler = &on_signal;
-        action.sa_flags = SA_RESTART;
-        sigfillset(&action.sa_mask);
-        if (::sigaction(number, &action, &listeners.before[index]) == 0) return;
-        const int error = errno;
-        --listeners.listeners[index];
-        free.signal.store(0, std::memory_order_release);
-        throw std::system_error(error, std::system_category(), "ferry: signals: sigaction");
-    }
-    throw std::length_error("ferry: signals: more than 64 registrations in this process");
-}
-
-inline void signal_listeners::remove(int number, int pipe) noexcept {
-    table& listeners = all();
-    const std::lock_guard lock(listeners.mutex);
-    const std::size_t index = static_cast<std::size_t>(number);
-    if (--listeners.listeners[index] == 0) ::sigaction(number, &listeners.before[index], nullptr);
-    for (slot& used : listeners.slots) {
-        if (used.signal.load(std::memory_order_relaxed) != number ||
-            used.pipe.load(std::memory_order_relaxed) != pipe) {
-            continue;
-        }
-        used.signal.store(0, std::memory_order_release);
-        used.pipe.store(-1, std::memory_order_release);
-        return;
-    }
-}
-
-inline void signal_listeners::on_signal(int number) noexcept {
-    const int saved = errno;
-    if (table* const listeners = for_handler().load(std::memory_order_acquire)) {
-        for (const slot& entry : listeners->slots) {
-            if (entry.signal.load(std::memory_order_acquire) != number) continue;
-            const std::uint8_t byte = static_cast<std::uint8_t>(number);
-            [[maybe_unused]] const auto written = ::write(entry.pipe.load(std::memory_order_relaxed), &byte, 1);
-        }
-    }
-    errno = saved;
-}
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/loop/run.hpp - a loop on this thread until an awaitable ends
-
-namespace ferry::inline FERRY_ABI {
-/// Makes a loop, runs it on this thread until the awaitable has ended, closes it, and returns the result.
-///
-///     int main() { return ferry::run(serve_until_told()); }
-///
-/// Errors  Whatever the awaitable throws. Inside a loop's turn: blocking_error, since it would block that loop.
-template <awaitable Awaitable>
-detail::await_result<Awaitable> run(Awaitable what) {
-    event_loop loop;
-    return loop.run(std::move(what));
-}
-
-/// run(cancel_on_signals, awaitable): SIGINT and SIGTERM cancel it. If it then ends without a value, run throws
-/// `cancelled`.
-class cancel_on_signals_t {
-public:
-    constexpr explicit cancel_on_signals_t(int) noexcept {}
-};
-inline constexpr cancel_on_signals_t cancel_on_signals{0};
-
-namespace detail {
-template <class T, awaitable Awaitable>
-task<T> until_signal(event_loop& loop, Awaitable what) {
-    signals stop(loop, {SIGINT, SIGTERM});
-    auto ended = co_await when_any(std::move(what), stop.wait());
-    if (!ended.template get<0>().has_value()) throw cancelled();
-    if constexpr (!std::is_void_v<T>) co_return std::move(*ended.template get<0>());
-}
-}  // namespace detail
-
-template <awaitable Awaitable>
-detail::await_result<Awaitable> run(cancel_on_signals_t, Awaitable what) {
-    event_loop loop;
-    return loop.run(detail::until_signal<detail::await_result<Awaitable>>(loop, std::move(what)));
-}
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/loop/sleep.hpp - waiting for time, and giving way
-
-namespace ferry::inline FERRY_ABI {
-/// Awaited by sleep_for and sleep_until.
-class sleep_awaiter : public detail::leaf_awaiter<sleep_awaiter>, private detail::timer_node {
-public:
-    static constexpr const char* what = "sleep";
-    explicit sleep_awaiter(std::chrono::nanoseconds duration) noexcept
-        : timer_node(&fire), duration_(duration), from_now_(true) {}
-    explicit sleep_awaiter(event_loop::time_point until) noexcept : timer_node(&fire), until_(until) {}
-
-    bool try_complete() noexcept { return false; }
-    void link() noexcept {
-        event_loop& loop = event_loop::of(task());
-        loop.timers().arm(*this, from_now_ ? loop.deadline_after(duration_) : until_);
-    }
-    static void withdraw(detail::waiter& self) noexcept {
-        sleep_awaiter& sleeping = static_cast<sleep_awaiter&>(self);
-        event_loop::of(sleeping.task()).timers().disarm(sleeping);
-        sleeping.task().wake_interrupted();
-    }
-    void finish() noexcept {}
-
-private:
-    static void fire(timer_node& node) noexcept { static_cast<sleep_awaiter&>(node).task().wake(); }
-
-    std::chrono::nanoseconds duration_{0};
-    event_loop::time_point until_;
-    bool from_now_ = false;
-};
-
-/// Awaited by yield_now.
-class yield_awaiter : public detail::leaf_awaiter<yield_awaiter> {
-public:
-    static constexpr const char* what = "yield_now";
-    bool try_complete() noexcept { return std::exchange(yielded_, true); }
-    void link() noexcept { retry(); }
-    static void withdraw(detail::waiter&) noexcept {}  // it is ready already, and meets the cancellation there
-    void finish() noexcept {}
-
-private:
-    bool yielded_ = false;
-};
-
-/// Suspends for at least this long. A checkpoint; zero or less still lets everything run that is ready.
-/// Cost: one entry in the loop's timer heap; no allocation and no syscall of its own.
-template <class Rep, class Period>
-[[nodiscard]] sleep_awaiter sleep_for(std::chrono::duration<Rep, Period> duration) noexcept {
-    return sleep_awaiter(std::chrono::ceil<std::chrono::nanoseconds>(duration));
-}
-/// Suspends until that time of the loop's clock, event_loop::now().
-[[nodiscard]] inline sleep_awaiter sleep_until(event_loop::time_point until) noexcept { return sleep_awaiter(until); }
-
-/// Lets every other ready task run first. A checkpoint.
-[[nodiscard]] inline yield_awaiter yield_now() noexcept { return {}; }
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/loop/task_group.hpp - child tasks that end before their parent goes on
-
-namespace ferry::inline FERRY_ABI {
-/// Starts children inside with_task_group, which does not return before all of them have ended.
-///
-/// Ownership      Owns its children. It lives in the frame of with_task_group; children may keep a reference to it and
-///                start siblings.
-/// Thread-safety  None: its loop's thread.
-/// Errors         The first child that throws cancels the body and the other children; with_task_group throws what it
-///                threw. Failures after that go to the suppressed-exception handler.
-class task_group {
-public:
-    explicit task_group(detail::logical_task& parent) noexcept
-        : join_(parent), scope_(parent, &parent.scope()), parent_(parent) {
-        parent.enter(scope_);
-    }
-    ~task_group() { parent_.leave(scope_); }
-    task_group(const task_group&) = delete;
-    task_group& operator=(const task_group&) = delete;
-
-    /// Schedules a child: it starts on a later turn, never inside this call. Its value is dropped.
-    template <awaitable Awaitable>
-    void start(Awaitable child);
-    /// The same for a function and its arguments, which are kept until the child has ended.
-    template <class Fn, class... Args>
-    requires(!awaitable<Fn>) void start(Fn&& fn, Args&&... args);
-
-    /// Cancels the body and all children. If nothing else goes wrong, with_task_group then returns normally where its
-    /// body returns void, and throws `cancelled` where it owes a value.
-    void cancel() noexcept { scope_.cancel(); }
-
-    /// Children that have not ended.
-    [[nodiscard]] std::size_t size() const noexcept { return running_; }
-
-private:
-    template <class T>
-    class child;
-    template <class Fn, class... Args>
-    friend auto with_task_group(Fn&& fn, Args&&... args);
-    template <class T, class Fn, class... Args>
-    friend task<T> run_task_group(Fn fn, Args... args);
-
-    /// The parent's wait for the children. It is no checkpoint, and a cancellation does not end it: the children are
-    /// below scope_, so the cancellation has reached them.
-    class join_wait : public detail::waiter {
-    public:
-        explicit join_wait(detail::logical_task& parent) noexcept : waiter([](waiter&) noexcept {}) { bind(parent); }
-    };
-    class join_awaiter {
-    public:
-        using native_awaitable = void;
-        explicit join_awaiter(task_group& group) noexcept : group_(group) {}
-        [[nodiscard]] bool await_ready() const noexcept { return group_.running_ == 0; }
-        template <class Promise>
-        void await_suspend(std::coroutine_handle<Promise> frame) const noexcept {
-            group_.parent_.suspend_at(frame);
-            group_.parent_.wait_in(group_.join_, "with_task_group");
-        }
-        void await_resume() const noexcept {}
-
-    private:
-        task_group& group_;
-    };
-
-    join_awaiter join() noexcept { return join_awaiter(*this); }
-    void child_ended(const std::exception_ptr& error, const char* name) noexcept;
-    void fail(const std::exception_ptr& error, const char* name) noexcept;
-    void rethrow_failure() const {
-        if (failure_ != nullptr) std::rethrow_exception(failure_);
-    }
-    /// Was the body's `cancelled` caused by this group?
-    [[nodiscard]] bool cancelled_itself() const noexcept {
-        return scope_.requested() && !scope_.cancelled_from_outside();
-    }
-
-    join_wait join_;
-    detail::cancel_scope scope_;
-    detail::logical_task& parent_;
-    std::size_t running_ = 0;
-    std::exception_ptr failure_;
-};
-
-/// Calls fn(group, args...), a coroutine, and awaits it and every child it started in the group.
-///
-///     co_await ferry::with_task_group([&](ferry::task_group& group) -> ferry::task<> {
-///         for (auto& peer : peers) group.start(poll(peer));
-///         co_await until_enough();
-///         group.cancel();
-///     });
-///
-/// fn and args are kept for the whole time, so a lambda that captures is safe here.
-template <class Fn, class... Args>
-auto with_task_group(Fn&& fn, Args&&... args);
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-template <class T>
-class task_group::child final : public detail::rooted_task<T> {
-public:
-    child(task_group& group, task<T> body)
-        : detail::rooted_task<T>(group.parent_.owner(), &group.scope_, &finished, std::move(body)), group_(group) {}
-    static void* operator new(std::size_t size) { return detail::frame_allocator::allocate(size); }
-    static void operator delete(void* block, std::size_t size) noexcept {
-        detail::frame_allocator::deallocate(block, size);
-    }
-
-private:
-    static void finished(detail::logical_task& base) noexcept {
-        child& self = static_cast<child&>(base);
-        task_group& group = self.group_;
-        const std::exception_ptr error = self.outcome().has_exception() ? self.outcome().exception() : nullptr;
-        const char* const name = self.name();
-        delete &self;
-        group.child_ended(error, name);
-    }
-    task_group& group_;
-};
-
-template <awaitable Awaitable>
-void task_group::start(Awaitable what) {
-    using T = detail::await_result<Awaitable>;
-    auto* const made = new child<T>(*this, detail::to_task(std::move(what)));
-    ++running_;
-    parent_.owner().schedule(*made);
-}
-
-template <class Fn, class... Args>
-requires(!awaitable<Fn>) void task_group::start(Fn&& fn, Args&&... args) {
-    detail::refuse_unsafe_temporaries<Fn&&, Args&&...>();
-    start(detail::call_stored<detail::stored_type<Fn>, detail::stored_type<Args>...>(std::forward<Fn>(fn),
-                                                                                     std::forward<Args>(args)...));
-}
-
-inline void task_group::child_ended(const std::exception_ptr& error, const char* name) noexcept {
-    if (error != nullptr) fail(error, name);
-    if (--running_ != 0 || parent_.wait() != &join_) return;
-    parent_.end_wait();
-    parent_.owner().run_next(parent_);
-}
-
-inline void task_group::fail(const std::exception_ptr& error, const char* name) noexcept {
-    try {
-        std::rethrow_exception(error);
-    } catch (const cancelled&) {
-        if (scope_.cancelled()) return;  // what it was told to end in
-        if (failure_ == nullptr) failure_ = error;
-    } catch (...) {
-        if (failure_ == nullptr) {
-            failure_ = error;
-        } else {
-            detail::report_suppressed(error, name);
-        }
-    }
-    scope_.cancel();
-}
-
-template <class T, class Fn, class... Args>
-task<T> run_task_group(Fn fn, Args... args) {
-    detail::logical_task& self = co_await detail::current_task();
-    task_group group(self);
-    detail::result<T> body;
-    try {
-        if constexpr (std::is_void_v<T>) {
-            co_await detail::invoke(fn, group, args...);
-            body.set_value();
-        } else {
-            body.set_value(co_await detail::invoke(fn, group, args...));
-        }
-    } catch (...) {
-        body.set_exception(std::current_exception());
-        group.fail(body.exception(), self.name());
-    }
-    co_await group.join();
-    group.rethrow_failure();
-    if constexpr (std::is_void_v<T>) {
-        if (body.has_exception() && group.cancelled_itself()) co_return;
-    }
-    co_return body.take();
-}
-
-template <class Fn, class... Args>
-auto with_task_group(Fn&& fn, Args&&... args) {
-    detail::refuse_unsafe_temporaries<Fn&&, Args&&...>();
-    using body = std::invoke_result_t<detail::stored_type<Fn>&, task_group&, detail::stored_type<Args>&...>;
-    return run_task_group<detail::await_result<body>, detail::stored_type<Fn>, detail::stored_type<Args>...>(
-        std::forward<Fn>(fn), std::forward<Args>(args)...);
-}
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/loop/timeout.hpp - a limit on how long an awaitable may take
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// A cancel scope with a deadline, inside a logical task.
-class deadline_scope : public cancel_scope, private timer_node {
-public:
-    deadline_scope(logical_task& task, std::chrono::nanoseconds limit)
-        : cancel_scope(task, &task.scope()), timer_node(&fire), task_(task) {
-        event_loop& loop = event_loop::of(task);
-        loop.timers().arm(*this, loop.deadline_after(limit));
-        task.enter(*this);
-    }
-    ~deadline_scope() {
-        task_.leave(*this);
-        event_loop::of(task_).timers().disarm(*this);
-    }
-    /// Is it this deadline, and nothing around it, that ended what is inside?
-    [[nodiscard]] bool expired() const noexcept { return requested() && !cancelled_from_outside(); }
-
-private:
-    static void fire(timer_node& node) noexcept { static_cast<deadline_scope&>(node).cancel(); }
-    logical_task& task_;
-};
-}  // namespace detail
-
-/// Awaits `what` inside a cancel scope that is cancelled after `limit`.
-///
-/// If it yields a value, even late, the value is delivered. If it ends in `cancelled` and the deadline was the reason,
-/// timeout_error is thrown; if the task around it was cancelled too, `cancelled` goes on.
-/// The awaitable stays in the same logical task: context and borrowed results pass through.
-template <class Rep, class Period, awaitable Awaitable>
-task<detail::await_result<Awaitable>> timeout(std::chrono::duration<Rep, Period> limit, Awaitable what) {
-    detail::logical_task& self = co_await detail::current_task();
-    detail::deadline_scope scope(self, std::chrono::ceil<std::chrono::nanoseconds>(limit));
-    try {
-        co_return co_await std::move(what);
-    } catch (const cancelled&) {
-        if (!scope.expired()) throw;
-    }
-    const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(limit).count();
-    throw timeout_error("timeout: task " + detail::short_name(self.name()) + " did not get its result within " +
-                        std::to_string(milliseconds) + " ms");
-}
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/loop/virtual_clock.hpp - time that moves only when a loop has nothing else to do, for tests
-
-namespace ferry::inline FERRY_ABI {
-/// A poller whose clock jumps to the next deadline instead of waiting for it: a test of an hour takes no time.
-///
-///     ferry::virtual_clock clock;
-///     ferry::event_loop loop(clock);
-///     loop.run(an_hour_of_retries());      // returns at once, clock.elapsed() == 1h
-///
-/// Descriptors work as ever: what is ready is reported before time moves. Time stands still while a job of this loop is
-/// queued or runs on a pool.
-class virtual_clock final : public poller {
-public:
-    [[nodiscard]] time_point now() const noexcept override { return time_point() + elapsed_; }
-    [[nodiscard]] std::chrono::nanoseconds elapsed() const noexcept { return elapsed_; }
-    /// Moves time on; what became due fires on the loop's next turn.
-    void advance(std::chrono::nanoseconds by) noexcept { elapsed_ += by; }
-
-    std::size_t wait(time_point deadline, bool work_outside) override {
-        if (deadline == time_point::min()) return descriptors_.wait(deadline, work_outside);
-        if (!work_outside && deadline != time_point::max()) {
-            const std::size_t ready = descriptors_.wait(time_point::min(), false);
-            if (ready == 0 && deadline > now()) elapsed_ = deadline - time_point();
-            return ready;
-        }
-        return descriptors_.wait(time_point::max(), work_outside);
-    }
-    void add(io_watch& watch) override { descriptors_.add(watch); }
-    void remove(io_watch& watch) noexcept override { descriptors_.remove(watch); }
-    [[nodiscard]] int native_handle() override { return descriptors_.native_handle(); }
-
-private:
-    epoll_poller descriptors_;
-    std::chrono::nanoseconds elapsed_{0};
-};
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/bridge.hpp - coroutines, loops, and the bridge to blocking code; nothing of sockets or protocols
-
-// ferry/channels/channel_layer.hpp - messages to named channels and groups of them, wherever their readers run
-
-namespace ferry::inline FERRY_ABI {
-/// The channel of a send() holds as many unread messages as it may. The message was not sent.
-class channel_full : public std::runtime_error {
-public:
-    using std::runtime_error::runtime_error;
-};
-
-/// What a layer keeps, and for how long.
-class channel_layer_options {
-public:
-    constexpr channel_layer_options() noexcept = default;
-
-    /// Unread messages of one channel. Default 100. With 0 only a receiver that waits already gets a message.
-    constexpr channel_layer_options& capacity(std::size_t messages) noexcept {
-        capacity_ = messages;
-        return *this;
-    }
-    /// How long a message may stay unread. Default 60 s; after that it is dropped.
-    constexpr channel_layer_options& expiry(std::chrono::nanoseconds lifetime) noexcept {
-        expiry_ = lifetime;
-        return *this;
-    }
-    /// How long a membership lasts after the last group_add(). Default one day.
-    constexpr channel_layer_options& group_expiry(std::chrono::nanoseconds lifetime) noexcept {
-        group_expiry_ = lifetime;
-        return *this;
-    }
-
-    [[nodiscard]] constexpr std::size_t capacity() const noexcept { return capacity_; }
-    [[nodiscard]] constexpr std::chrono::nanoseconds expiry() const noexcept { return expiry_; }
-    [[nodiscard]] constexpr std::chrono::nanoseconds group_expiry() const noexcept { return group_expiry_; }
-
-private:
-    std::size_t capacity_ = 100;
-    std::chrono::nanoseconds expiry_ = std::chrono::seconds(60);
-    std::chrono::nanoseconds group_expiry_ = std::chrono::hours(24);
-};
-
-/// What became of this layer object's messages since it was made. A group_send() counts once for each member.
-struct layer_counters {
-    std::uint64_t sent = 0;             // accepted: by a channel's store or by a receiver
-    std::uint64_t delivered = 0;        // handed to a receiver
-    std::uint64_t dropped_full = 0;     // not accepted: send() threw channel_full, group_send() passed the member over
-    std::uint64_t dropped_expired = 0;  // accepted, but nobody read it in time; counted when the layer comes across it
-
-    friend bool operator==(const layer_counters&, const layer_counters&) = default;
-};
-
-/// Carries messages between tasks that know each other only by name: consumers, workers, other processes.
-///
-///     std::string mine = layer.new_channel("chat");
-///     co_await layer.group_add("room", mine);
-///     co_await layer.group_send("room", value::object().set("type", "say").set("text", "hello"));
-///     value message = co_await layer.receive(mine);
-///
-/// Delivery is at most once: a message goes to one receiver of its channel, or to none. Per channel, messages of one
-/// sender arrive in order. No sender ever waits for a reader: what is too much for a channel is refused or dropped, and
-/// counted.
-///
-/// Ownership      Outlives every task that uses it.
-/// Thread-safety  Every member: any thread; a task, once it runs, stays on its loop.
-/// Errors         From the task when it is awaited: std::invalid_argument for a name that names.hpp does not allow and
-///                for a message that check_message() does not; closed_error after close().
-class channel_layer {
-public:
-    channel_layer() = default;
-    virtual ~channel_layer() = default;
-    channel_layer(const channel_layer&) = delete;
-    channel_layer& operator=(const channel_layer&) = delete;
-
-    /// Puts a message, a map, on one channel. Throws channel_full when too many are unread there.
-    virtual task<> send(std::string channel, value message) = 0;
-    /// The channel's oldest message, when there is one. Of several receivers one gets it. A checkpoint; a receive that
-    /// is cancelled has not taken a message.
-    virtual task<value> receive(std::string channel) = 0;
-    /// A channel name that nobody else has: the prefix, then what makes it unique. Nothing is stored for it. Throws
-    /// std::invalid_argument when no channel name can begin with that prefix.
-    [[nodiscard]] virtual std::string new_channel(std::string_view prefix) = 0;
-
-    /// Makes the channel a member, or renews its membership.
-    virtual task<> group_add(std::string group, std::string channel) = 0;
-    /// Does nothing when the channel is no member.
-    virtual task<> group_discard(std::string group, std::string channel) = 0;
-    /// Sends to every member. Members whose channel is full do not get it.
-    virtual task<> group_send(std::string group, value message) = 0;
-    virtual task<std::vector<std::string>> group_members(std::string group) = 0;
-    virtual task<std::size_t> group_size(std::string group) = 0;
-
-    /// Drops all messages and all groups. Receivers go on waiting.
-    virtual task<> flush() = 0;
-    /// Ends the use of this layer object: receivers that wait get closed_error, and so does every later call but
-    /// close() and new_channel().
-    virtual task<> close() = 0;
-
-    [[nodiscard]] virtual layer_counters counters() const = 0;
-};
-
-/// The key by which layers that share a connection tell its channels apart; not for messages.
-inline constexpr std::string_view reserved_message_key = "__asgi_channel__";
-
-/// A message is a map without reserved_message_key. Throws std::invalid_argument.
-void check_message(const value& message);
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-inline void check_message(const value& message) {
-    if (message.kind() != value_kind::map) {
-        throw std::invalid_argument(std::string("channel layer: a message is a map, not ") + to_string(message.kind()));
-    }
-    if (message.find(reserved_message_key) != nullptr) {
-        throw std::invalid_argument("channel layer: the key \"" + std::string(reserved_message_key) +
-                                    "\" of a message is reserved for layers");
-    }
-}
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/channels/detail/mailboxes.hpp - unread messages and waiting receivers, by channel
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-struct mailbox;
-
-/// A task that receives. While it is in a mailbox it belongs to whoever holds the layer's mutex; taken out, to the
-/// thread that took it out, until that thread wakes it.
-class receiver : public list_hook<receiver>, private future_waiter {
-public:
-    /// Nothing of this object is touched afterwards.
-    void wake() noexcept {
-        if (event_loop::current() == &event_loop::of(*task_)) return task_->wake();
-        future_waiter::wake();
-    }
-
-protected:
-    explicit receiver(const std::string& channel) noexcept : channel_(channel) {}
-    void wait_as(logical_task& task) noexcept {
-        task_ = &task;
-        wake_on(event_loop::of(task), task);
-    }
-
-    const std::string& channel_;  // in the frame of receive()
-    value message_;               // null, which no message is, until there is one
-
-private:
-    friend class mailboxes;
-    mailbox* home_ = nullptr;  // where it waits
-    logical_task* task_ = nullptr;
-};
-
-struct unread_message : list_hook<unread_message> {
-    unread_message(value content, std::chrono::steady_clock::time_point until) noexcept
-        : message(std::move(content)), expires(until) {}
-
-    value message;
-    std::chrono::steady_clock::time_point expires;
-    mailbox* home = nullptr;
-};
-
-/// Messages wait for receivers or receivers for messages, never both; with neither, the mailbox is erased.
-struct mailbox {
-    const std::string* name = nullptr;  // the key in the map
-    std::list<unread_message> messages;
-    intrusive_list<receiver> receivers;
-};
-
-/// One operation on the layer: its time, and what it leaves to do when the mutex is free again. Waking may enter the
-/// kernel, and destroying a message may take long.
-struct layer_step {
-    using time_point = std::chrono::steady_clock::time_point;
-
-    layer_step() = default;
-    ~layer_step() {
-        // The list is ahead of the wake-ups: a receiver that is woken may be gone before the next one is.
-        while (receiver* next = woken.pop_front()) next->wake();
-    }
-    layer_step(const layer_step&) = delete;
-    layer_step& operator=(const layer_step&) = delete;
-
-    [[nodiscard]] time_point after(std::chrono::nanoseconds lifetime) const noexcept {
-        return now +
-               std::min(lifetime, std::chrono::nanoseconds(time_point::max() - now));  // for ever must not overflow
-    }
-
-    time_point now{};
-    intrusive_list<receiver> woken;
-    std::list<unread_message> dropped;
-};
-
-/// The channels of an in-memory layer.
-///
-/// Expiry needs no sweep. Messages live equally long, so the order in which they came is the order in which they
-/// expire: in each mailbox, and in the one list through all of them. An operation on a channel drops what has expired
-/// there; each put also drops up to two of the oldest messages of all channels, so what was sent to channels that
-/// nobody reads any more goes away faster than it came.
-///
-/// Thread-safety  None: the layer's mutex is held for every call.
-/// Cost           O(1) amortised, but for clear() and refuse_receivers().
-class mailboxes {
-public:
-    explicit mailboxes(const channel_layer_options& options) noexcept
-        : capacity_(options.capacity()), expiry_(options.expiry()) {}
-    ~mailboxes() {
-        for (const auto& [name, box] : boxes_) {
-            FERRY_ASSERT(box.receivers.empty(), "a channel layer was destroyed while a task waits in receive()");
-        }
-    }
-    mailboxes(const mailboxes&) = delete;
-    mailboxes& operator=(const mailboxes&) = delete;
-
-    /// Gives the message to the receiver that has waited longest, or stores it. False when the channel is full.
-    bool put(const std::string& channel, value message, layer_step& step);
-    /// Gives the receiver its channel's oldest message. False when there is none.
-    bool take(receiver& into, layer_step& step) noexcept;
-    /// The receiver waits from now on; take() has just found nothing.
-    void wait(receiver& waiting);
-    /// The receiver does not wait any more. False when it was taken out before and is being woken.
-    bool withdraw(receiver& waiting) noexcept;
-    /// Drops all messages.
-    void clear(layer_step& step) noexcept;
-    /// Wakes every receiver without a message.
-    void refuse_receivers(layer_step& step) noexcept;
-
-    [[nodiscard]] const layer_counters& counters() const noexcept { return counters_; }
-
-private:
-    [[nodiscard]] mailbox* find(const std::string& channel) noexcept {
-        const auto found = boxes_.find(channel);
-        return found == boxes_.end() ? nullptr : &found->second;
-    }
-    [[nodiscard]] mailbox& make(const std::string& channel);
-    void erase_if_idle(const mailbox& box) noexcept {
-        if (box.messages.empty() && box.receivers.empty()) boxes_.erase(boxes_.find(*box.name));
-    }
-    void drop_oldest(mailbox& box, layer_step& step) noexcept;
-    void drop_expired(mailbox& box, layer_step& step) noexcept;
-    void drop_expired_anywhere(layer_step& step) noexcept;
-
-    std::size_t capacity_;
-    std::chrono::nanoseconds expiry_;
-    std::unordered_map<std::string, mailbox> boxes_;  // its elements do not move
-    intrusive_list<unread_message> by_age_;           // of all mailboxes, oldest first
-    layer_counters counters_;
-};
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-inline bool mailboxes::put(const std::string& channel, value message, layer_step& step) {
-    drop_expired_anywhere(step);
-    mailbox* box = find(channel);
-    if (box != nullptr) {
-        if (receiver* const first = box->receivers.pop_front()) {
-            first->message_ = std::move(message);
-            first->home_ = nullptr;
-            step.woken.push_back(*first);
-            erase_if_idle(*box);
-            ++counters_.sent;
-            ++counters_.delivered;
-            return true;
-        }
-        drop_expired(*box, step);
-    }
-    if ((box == nullptr ? 0 : box->messages.size()) >= capacity_) {
-        ++counters_.dropped_full;
-        return false;
-    }
-    std::list<unread_message> one;
-    one.emplace_back(std::move(message), step.after(expiry_));
-    if (box == nullptr) box = &make(channel);
-    one.front().home = box;
-    by_age_.push_back(one.front());
-    box->messages.splice(box->messages.end(), one);
-    ++counters_.sent;
-    return true;
-}
-
-inline bool mailboxes::take(receiver& into, layer_step& step) noexcept {
-    mailbox* const box = find(into.channel_);
-    if (box == nullptr) return false;
-    drop_expired(*box, step);
-    const bool found = !box->messages.empty();
-    if (found) {
-        into.message_ = std::move(box->messages.front().message);
-        drop_oldest(*box, step);
-        ++counters_.delivered;
-    }
-    erase_if_idle(*box);
-    return found;
-}
-
-inline void mailboxes::wait(receiver& waiting) {
-    mailbox* box = find(waiting.channel_);
-    if (box == nullptr) box = &make(waiting.channel_);
-    waiting.home_ = box;
-    box->receivers.push_back(waiting);
-}
-
-inline bool mailboxes::withdraw(receiver& waiting) noexcept {
-    mailbox* const box = std::exchange(waiting.home_, nullptr);
-    if (box == nullptr) return false;
-    box->receivers.erase(waiting);
-    erase_if_idle(*box);
-    return true;
-}
-
-inline void mailboxes::clear(layer_step& step) noexcept {
-    while (unread_message* const oldest = by_age_.front()) {
-        mailbox& box = *oldest->home;
-        drop_oldest(box, step);
-        erase_if_idle(box);
-    }
-}
-
-inline void mailboxes::refuse_receivers(layer_step& step) noexcept {
-    for (auto box = boxes_.begin(); box != boxes_.end();) {
-        while (receiver* const waiting = box->second.receivers.pop_front()) {
-            waiting->home_ = nullptr;
-            step.woken.push_back(*waiting);
-        }
-        box = box->second.messages.empty() ? boxes_.erase(box) : std::next(box);
-    }
-}
-
-inline mailbox& mailboxes::make(const std::string& channel) {
-    const auto made = boxes_.try_emplace(channel).first;
-    made->second.name = &made->first;
-    return made->second;
-}
-
-inline void mailboxes::drop_oldest(mailbox& box, layer_step& step) noexcept {
-    by_age_.erase(box.messages.front());
-    step.dropped.splice(step.dropped.end(), box.messages, box.messages.begin());
-}
-
-inline void mailboxes::drop_expired(mailbox& box, layer_step& step) noexcept {
-    while (!box.messages.empty() && box.messages.front().expires <= step.now) {
-        drop_oldest(box, step);
-        ++counters_.dropped_expired;
-    }
-}
-
-inline void mailboxes::drop_expired_anywhere(layer_step& step) noexcept {
-    for (int budget = 2; budget > 0; --budget) {
-        unread_message* const oldest = by_age_.front();
-        if (oldest == nullptr || oldest->expires > step.now) return;
-        mailbox& box = *oldest->home;
-        drop_oldest(box, step);
-        ++counters_.dropped_expired;
-        erase_if_idle(box);
-    }
-}
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/channels/detail/memberships.hpp - which channels are in which groups, and until when
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-struct member_group;
-
-struct membership : list_hook<membership> {
-    membership(std::string of, member_group& in) noexcept : channel(std::move(of)), home(in) {}
-
-    const std::string channel;
-    member_group& home;
-    std::chrono::steady_clock::time_point expires{};
-};
-
-/// Erased with its last member.
-struct member_group {
-    using member_list = std::list<membership>;
-
-    const std::string* name = nullptr;                                       // the key in the map
-    member_list members;                                                     // in the order in which they expire
-    std::unordered_map<std::string_view, member_list::iterator> by_channel;  // the keys are the members' own
-};
-
-/// The groups of an in-memory layer. They expire as messages do (see mailboxes): joining or renewing moves a membership
-/// to the end of its group's list and of the one list through all groups.
-///
-/// Thread-safety  None: the layer's mutex is held for every call.
-/// Cost           O(1) amortised, but for clear().
-class memberships {
-public:
-    using time_point = std::chrono::steady_clock::time_point;
-
-    memberships() = default;
-    memberships(const memberships&) = delete;
-    memberships& operator=(const memberships&) = delete;
-
-    /// Joins or renews. Drops up to two of the oldest memberships of all groups if they have expired.
-    void add(const std::string& group, const std::string& channel, time_point now, time_point expires);
-    void discard(const std::string& group, std::string_view channel) noexcept;
-    /// Valid until the next call.
-    [[nodiscard]] const member_group::member_list& members(const std::string& group, time_point now) noexcept;
-    void clear() noexcept;
-
-private:
-    void drop(membership& member) noexcept;
-    void erase_if_empty(const member_group& group) noexcept {
-        if (group.members.empty()) groups_.erase(groups_.find(*group.name));
-    }
-
-    std::unordered_map<std::string, member_group> groups_;  // its elements do not move
-    intrusive_list<membership> by_age_;                     // of all groups, oldest first
-    const member_group::member_list nobody_;
-};
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-inline void memberships::add(const std::string& group, const std::string& channel, time_point now, time_point expires) {
-    for (int budget = 2; budget > 0; --budget) {
-        membership* const oldest = by_age_.front();
-        if (oldest == nullptr || oldest->expires > now) break;
-        member_group& home = oldest->home;
-        drop(*oldest);
-        erase_if_empty(home);
-    }
-    const auto place = groups_.try_emplace(group).first;
-    member_group& into = place->second;
-    into.name = &place->first;
-    const auto known = into.by_channel.find(channel);
-    member_group::member_list moving;
-    if (known != into.by_channel.end()) {
-        moving.splice(moving.end(), into.members, known->second);
-        by_age_.erase(moving.front());
-    } else {
-        moving.emplace_back(channel, into);
-        into.by_channel.emplace(moving.front().channel, moving.begin());
-    }
-    moving.front().expires = expires;
-    by_age_.push_back(moving.front());
-    into.members.splice(into.members.end(), moving);
-}
-
-inline void memberships::discard(const std::string& group, std::string_view channel) noexcept {
-    const auto place = groups_.find(group);
-    if (place == groups_.end()) return;
-    const auto known = place->second.by_channel.find(channel);
-    if (known == place->second.by_channel.end()) return;
-    drop(*known->second);
-    erase_if_empty(place->second);
-}
-
-inline const member_group::member_list& memberships::members(const std::string& group, time_point now) noexcept {
-    const auto place = groups_.find(group);
-    if (place == groups_.end()) return nobody_;
-    const member_group::member_list& found = place->second.members;
-    while (!found.empty() && found.front().expires <= now) drop(place->second.members.front());
-    if (!found.empty()) return found;
-    groups_.erase(place);
-    return nobody_;
-}
-
-inline void memberships::clear() noexcept {
-    while (by_age_.pop_front() != nullptr) {}
-    groups_.clear();
-}
-
-inline void memberships::drop(membership& member) noexcept {
-    member_group& home = member.home;
-    by_age_.erase(member);
-    const auto known = home.by_channel.find(member.channel);
-    const auto place = known->second;
-    home.by_channel.erase(known);  // before the member, whose name is the key
-    home.members.erase(place);
-}
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/channels/names.hpp - which names channels and groups may have
-
-namespace ferry::inline FERRY_ABI {
-/// In characters, of channel and group names alike; every part and '!' count.
-inline constexpr std::size_t max_name_length = 99;
-
-/// A group name is 1 to 99 of A-Z a-z 0-9 - _ . and nothing else. Throws std::invalid_argument, which names the limit.
-void check_group_name(std::string_view name);
-
-/// A channel name is the same, and may go on with one '!' and a local part: "chat.3f2a!17". The local part may be empty
-/// and, beside the characters above, may hold everything UTF-8 has beyond ASCII. Throws std::invalid_argument, which
-/// names the limit.
-void check_channel_name(std::string_view name);
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-namespace detail {
-/// `name` may be anything: the message shows its beginning, in printable ASCII.
-[[noreturn]] inline void throw_bad_name(const char* kind, std::string_view name, const std::string& problem) {
-    std::string message = std::string(kind) + " name \"";
-    for (const char letter : name.substr(0, max_name_length)) message += letter < ' ' || letter > '~' ? '?' : letter;
-    message += name.size() > max_name_length ? "...\" " : "\" ";
-    throw std::invalid_argument(message + problem);
-}
-
-[[nodiscard]] constexpr bool is_name_character(char c) noexcept {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
-           c == '.';
-}
-
-/// What group names and the part of a channel name before its '!' have in common.
-inline void check_name(const char* kind, std::string_view name, std::string_view plain_part) {
-    std::size_t length = 0;
-    for (const char octet : name) length += (static_cast<unsigned char>(octet) & 0xC0) != 0x80;  // starts a character
-    if (length == 0 || length > max_name_length) {
-        throw_bad_name(
-            kind, name,
-            "has " + std::to_string(length) + " characters: 1 to " + std::to_string(max_name_length) + " are allowed");
-    }
-    if (plain_part.empty()) throw_bad_name(kind, name, "has nothing before its '!'");
-    for (const char c : plain_part) {
-        if (!is_name_character(c)) throw_bad_name(kind, name, "may hold only A-Z a-z 0-9 - _ .");
-    }
-}
-}  // namespace detail
-
-inline void check_group_name(std::string_view name) { detail::check_name("group", name, name); }
-
-inline void check_channel_name(std::string_view name) {
-    const std::string_view plain = name.substr(0, name.find('!'));
-    detail::check_name("channel", name, plain);
-    if (plain.size() == name.size()) return;
-    const std::string_view local = name.substr(plain.size() + 1);
-    for (const char c : local) {
-        if (c == '!') detail::throw_bad_name("channel", name, "may hold at most one '!'");
-        const bool beyond_ascii = (static_cast<unsigned char>(c) & 0x80) != 0;
-        if (!beyond_ascii && !detail::is_name_character(c)) {
-            detail::throw_bad_name("channel", name, "may hold after its '!' only A-Z a-z 0-9 - _ . and non-ASCII");
-        }
-    }
-    if (!is_utf8(local)) detail::throw_bad_name("channel", name, "must be UTF-8 after its '!'");
-}
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/channels/in_memory_layer.hpp - the channel layer of one process
-
-namespace ferry::inline FERRY_ABI {
-/// Channels and groups between all loops and threads of this process. What is not received before the process ends is
-/// lost.
-///
-///     ferry::in_memory_layer layer(ferry::channel_layer_options().capacity(1000));
-///
-/// Everything but receive() completes without suspending. Messages are not copied: those of one group_send() share
-/// their content. Each channel counts its own capacity, also one with a '!' in its name. Time is that of the loop that
-/// makes the call, event_loop::now(), so virtual time works; loops that share a layer share a clock.
-///
-/// Why it is right. One mutex guards every map, list and counter, and is never held across a suspension or a wake-up.
-/// A message is in one place at a time, and moves under the mutex: into a mailbox, from there into a receiver, or from
-/// a sender straight into the receiver that has waited longest; so nobody gets it twice, and those of one channel come
-/// out as they went in.
-/// A waiting receiver is its awaiter, in the frame of receive(), linked into its mailbox. Whoever unlinks it, under the
-/// mutex, decides how its wait ends, and is the only one who wakes it:
-/// - A sender, or close(), on any thread: it stores the message, unlocks, and pushes the task's node into the inbox of
-///   the receiver's loop; on that very loop, it schedules the task. Until the push nobody else resumes the task, so the
-///   frame is still there; after it the frame belongs to the loop, and the sender touches neither the frame nor the
-///   receiver's list hook again. The push (release) and the loop's taking of its inbox (acquire) make the message
-///   visible.
-/// - A cancellation, on the receiver's own thread: if it finds the receiver linked, no message has gone to it, and the
-///   next one goes to the next receiver or stays in the mailbox. If it finds it unlinked, the message is on its way:
-///   the cancellation does nothing, receive() returns the message, and the next checkpoint throws.
-///
-/// Ownership      Owns its messages. Outlives every task that uses it; destroying it while one waits in receive() is a
-///                bug (asserted).
-/// Thread-safety  Every member: any thread.
-/// Cost           O(1) amortised; group_send() O(members) under the mutex. A message to a receiver that waits is not
-///                stored, one that has to wait costs an allocation.
-class in_memory_layer final : public channel_layer {
-public:
-    explicit in_memory_layer(const channel_layer_options& options = {});
-
-    task<> send(std::string channel, value message) override;
-    task<value> receive(std::string channel) override;
-    /// prefix ".inmemory!" tag "." number: the tag is random, so names from before a restart do not come back.
-    [[nodiscard]] std::string new_channel(std::string_view prefix) override;
-
-    task<> group_add(std::string group, std::string channel) override;
-    task<> group_discard(std::string group, std::string channel) override;
-    task<> group_send(std::string group, value message) override;
-    /// In the order in which they were added last.
-    task<std::vector<std::string>> group_members(std::string group) override;
-    task<std::size_t> group_size(std::string group) override;
-
-    task<> flush() override;
-    task<> close() override;
-
-    [[nodiscard]] layer_counters counters() const override;
-
-private:
-    class locked_step;
-    class receive_awaiter;
-
-    const channel_layer_options options_;
-    std::string tag_;
-    std::atomic<std::uint64_t> next_number_{1};  // orders nothing
-    mutable std::mutex mutex_;                   // guards what follows
-    detail::mailboxes mailboxes_;
-    detail::memberships groups_;
-    bool closed_ = false;
-};
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-/// Holds the mutex; its end unlocks first, then wakes and destroys.
-class in_memory_layer::locked_step : public detail::layer_step {
-public:
-    explicit locked_step(in_memory_layer& layer) : lock_(layer.mutex_) {
-        const event_loop* const loop = event_loop::current();
-        now = loop == nullptr ? event_loop::clock::now() : loop->now();
-    }
-    /// As above; throws closed_error when the layer is closed.
-    locked_step(in_memory_layer& layer, const char* operation) : locked_step(layer) {
-        if (layer.closed_) throw closed_error(std::string(operation) + ": the channel layer is closed");
-    }
-
-private:
-    std::unique_lock<std::mutex> lock_;
-};
-
-class in_memory_layer::receive_awaiter : public detail::leaf_awaiter<receive_awaiter>, private detail::receiver {
-public:
-    static constexpr const char* what = "channel_layer::receive";
-    receive_awaiter(in_memory_layer& layer, const std::string& channel) noexcept : receiver(channel), layer_(layer) {}
-
-    bool try_complete() noexcept {
-        locked_step step(layer_);
-        return layer_.mailboxes_.take(*this, step);
-    }
-    void link() noexcept {
-        this->wait_as(this->task());
-        try {
-            locked_step step(layer_);
-            // Another thread may have sent since try_complete(), and a closed layer is empty.
-            if (!layer_.closed_ && !layer_.mailboxes_.take(*this, step)) return layer_.mailboxes_.wait(*this);
-        } catch (...) {  // no memory for the mailbox
-            failure_ = std::current_exception();
-        }
-        this->task().wake();
-    }
-    static void withdraw(detail::waiter& self) noexcept {
-        receive_awaiter& waiting = static_cast<receive_awaiter&>(self);
-        {
-            const std::lock_guard lock(waiting.layer_.mutex_);
-            if (!waiting.layer_.mailboxes_.withdraw(waiting)) return;
-        }
-        waiting.task().wake_interrupted();
-    }
-    value finish() {
-        if (failure_ != nullptr) std::rethrow_exception(failure_);
-        if (message_.is_null()) throw closed_error("receive(" + channel_ + "): the channel layer is closed");
-        return std::move(message_);
-    }
-
-private:
-    in_memory_layer& layer_;
-    std::exception_ptr failure_;
-};
-
-inline in_memory_layer::in_memory_layer(const channel_layer_options& options) : options_(options), mailboxes_(options) {
-    unsigned char random[8];
-    // So few octets come whole, but a process that starts with its machine may have to wait for them.
-    while (::getrandom(random, sizeof random, 0) != std::ptrdiff_t{sizeof random}) {
-        if (errno != EINTR) throw std::system_error(errno, std::system_category(), "ferry: getrandom");
-    }
-    for (const unsigned char octet : random) {
-        tag_ += "0123456789abcdef"[octet >> 4];
-        tag_ += "0123456789abcdef"[octet & 15];
-    }
-}
-
-inline task<> in_memory_layer::send(std::string channel, value message) {
-    check_channel_name(channel);
-    check_message(message);
-    bool accepted = false;
-    {
-        locked_step step(*this, "send");
-        accepted = mailboxes_.put(channel, std::move(message), step);
-    }
-    if (accepted) co_return;
-    throw channel_full("send(" + channel + "): the channel is full, " + std::to_string(options_.capacity()) +
-                       " messages wait in it; read it faster, or give the layer a larger capacity()");
-}
-
-inline task<value> in_memory_layer::receive(std::string channel) {
-    check_channel_name(channel);
-    co_return co_await receive_awaiter(*this, channel);
-}
-
-inline std::string in_memory_layer::new_channel(std::string_view prefix) {
-    const std::uint64_t number = next_number_.fetch_add(1, std::memory_order_relaxed);
-    std::string name = std::string(prefix) + ".inmemory!" + tag_ + "." + std::to_string(number);
-    check_channel_name(name);
-    return name;
-}
-
-inline task<> in_memory_layer::group_add(std::string group, std::string channel) {
-    check_group_name(group);
-    check_channel_name(channel);
-    locked_step step(*this, "group_add");
-    groups_.add(group, channel, step.now, step.after(options_.group_expiry()));
-    co_return;
-}
-
-inline task<> in_memory_layer::group_discard(std::string group, std::string channel) {
-    check_group_name(group);
-    check_channel_name(channel);
-    locked_step step(*this, "group_discard");
-    groups_.discard(group, channel);
-    co_return;
-}
-
-inline task<> in_memory_layer::group_send(std::string group, value message) {
-    check_group_name(group);
-    check_message(message);
-    locked_step step(*this, "group_send");
-    for (const detail::membership& member : groups_.members(group, step.now)) {
-        // A member that is full loses it: put() has counted that.
-        [[maybe_unused]] const bool accepted = mailboxes_.put(member.channel, message, step);
-    }
-    co_return;
-}
-
-inline task<std::vector<std::string>> in_memory_layer::group_members(std::string group) {
-    check_group_name(group);
-    locked_step step(*this, "group_members");
-    std::vector<std::string> names;
-    for (const detail::membership& member : groups_.members(group, step.now)) names.push_back(member.channel);
-    co_return names;
-}
-
-inline task<std::size_t> in_memory_layer::group_size(std::string group) {
-    check_group_name(group);
-    locked_step step(*this, "group_size");
-    co_return groups_.members(group, step.now).size();
-}
-
-inline task<> in_memory_layer::flush() {
-    locked_step step(*this, "flush");
-    mailboxes_.clear(step);
-    groups_.clear();
-    co_return;
-}
-
-inline task<> in_memory_layer::close() {
-    locked_step step(*this);
-    closed_ = true;
-    mailboxes_.clear(step);
-    mailboxes_.refuse_receivers(step);
-    groups_.clear();
-    co_return;
-}
-
-inline layer_counters in_memory_layer::counters() const {
-    const std::lock_guard lock(mutex_);
-    return mailboxes_.counters();
-}
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/data/base64.hpp - octets as text: RFC 4648 section 4
-
-namespace ferry::inline FERRY_ABI::base64 {
-/// With padding, without line breaks.
-[[nodiscard]] std::string encode(std::string_view octets);
-
-/// Accepts exactly what encode() gives: the padding is there, nothing else is, and the bits it leaves over are zero.
-/// So two different texts never mean the same octets.
-[[nodiscard]] std::optional<std::string> decode(std::string_view text);
-
-// ---- implementation ---------------------------------------------------------------
-namespace detail {
-inline constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-inline constexpr std::uint8_t not_a_digit = 64;
-
-inline constexpr std::array<std::uint8_t, 256> digit_of = [] {
-    std::array<std::uint8_t, 256> digits{};
-    for (std::uint8_t& digit : digits) digit = not_a_digit;
-    for (std::size_t i = 0; i < alphabet.size(); ++i) {
-        digits[static_cast<unsigned char>(alphabet[i])] = static_cast<std::uint8_t>(i);
-    }
-    return digits;
-}();
-}  // namespace detail
-
-inline std::string encode(std::string_view octets) {
-    std::string out;
-    out.reserve((octets.size() + 2) / 3 * 4);
-    for (; !octets.empty(); octets.remove_prefix(octets.size() < 3 ? octets.size() : 3)) {
-        std::uint32_t bits = 0;
-        for (std::size_t i = 0; i < 3; ++i) {
-            bits = bits << 8 | (i < octets.size() ? static_cast<unsigned char>(octets[i]) : 0U);
-        }
-        for (std::size_t i = 0; i < 4; ++i) {
-            out += i <= octets.size() ? detail::alphabet[bits >> (18 - 6 * i) & 63] : '=';
-        }
-    }
-    return out;
-}
-
-inline std::optional<std::string> decode(std::string_view text) {
-    if (text.size() % 4 != 0) return std::nullopt;
-    std::size_t padding = 0;
-    while (padding < 2 && !text.empty() && text.back() == '=') {
-        text.remove_suffix(1);
-        ++padding;
-    }
-    std::string out;
-    out.reserve(text.size() * 3 / 4);
-    std::uint32_t bits = 0;
-    std::uint32_t held = 0;  // how many of the low bits are not written yet
-    for (const char c : text) {
-        const std::uint8_t digit = detail::digit_of[static_cast<unsigned char>(c)];
-        if (digit == detail::not_a_digit) return std::nullopt;
-        bits = bits << 6 | digit;
-        held += 6;
-        if (held < 8) continue;
-        held -= 8;
-        out += static_cast<char>(static_cast<unsigned char>(bits >> held & 0xFF));
-    }
-    if ((bits & ((1U << held) - 1)) != 0) return std::nullopt;
-    return out;
-}
-}  // namespace ferry::inline FERRY_ABI::base64
-
-// ferry/data/digest.hpp - message digests
-
-namespace ferry::inline FERRY_ABI {
-/// SHA-1 (FIPS 180-4), which the WebSocket handshake prescribes. It is no protection against anyone: collisions are
-/// cheap to make.
-///
-/// Every digest has these members and constants, so that code over digests takes any of them.
-///
-/// Thread-safety  As int.
-/// Cost           100 octets of state, no allocation but for the result.
-class sha1 {
-public:
-    static constexpr std::size_t digest_bytes = 20;
-    static constexpr std::size_t block_bytes = 64;
-
-    /// The digest of `octets` in one go.
-    [[nodiscard]] static std::string of(std::string_view octets);
-
-    sha1& update(std::string_view octets) noexcept;
-    /// The digest, as digest_bytes octets, of all that was given to update(). The object then begins anew.
-    [[nodiscard]] std::string finish();
-
-private:
-    void compress(const unsigned char* block) noexcept;
-
-    std::array<std::uint32_t, 5> state_ = {0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476, 0xC3D2E1F0};
-    std::uint64_t bytes_ = 0;                         // in all
-    std::array<unsigned char, block_bytes> block_{};  // the first bytes_ % block_bytes are waiting
-};
-
-// ---- implementation ---------------------------------------------------------------
-inline std::string sha1::of(std::string_view octets) { return sha1().update(octets).finish(); }
-
-inline sha1& sha1::update(std::string_view octets) noexcept {
-    while (!octets.empty()) {
-        const std::size_t waiting = bytes_ % block_bytes;
-        const std::size_t taken = std::min(octets.size(), block_bytes - waiting);
-        std::memcpy(block_.data() + waiting, octets.data(), taken);
-        bytes_ += taken;
-        octets.remove_prefix(taken);
-        if (waiting + taken == block_bytes) compress(block_.data());
-    }
-    return *this;
-}
-
-inline std::string sha1::finish() {
-    const std::uint64_t bits = bytes_ * 8;
-    // One bit, zeros up to eight octets before the end of a block, and the length in these eight.
-    char padding[block_bytes + 8] = {static_cast<char>(0x80)};
-    const std::size_t size = 1 + (block_bytes + 55 - bytes_ % block_bytes) % block_bytes;
-    for (std::size_t i = 0; i < 8; ++i) {
-        padding[size + i] = static_cast<char>(static_cast<unsigned char>(bits >> (56 - 8 * i)));
-    }
-    update(std::string_view(padding, size + 8));
-    std::string digest;
-    for (const std::uint32_t word : state_) {
-        for (int shift = 24; shift >= 0; shift -= 8) {
-            digest += static_cast<char>(static_cast<unsigned char>(word >> shift));
-        }
-    }
-    *this = sha1();
-    return digest;
-}
-
-inline void sha1::compress(const unsigned char* block) noexcept {
-    std::array<std::uint32_t, 80> w;
-    for (std::size_t i = 0; i < 16; ++i) {
-        w[i] = std::uint32_t{block[4 * i]} << 24 | std::uint32_t{block[4 * i + 1]} << 16 |
-               std::uint32_t{block[4 * i + 2]} << 8 | std::uint32_t{block[4 * i + 3]};
-    }
-    for (std::size_t i = 16; i < 80; ++i) w[i] = std::rotl(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
-
-    auto [a, b, c, d, e] = state_;
-    const auto round = [&](std::uint32_t f, std::uint32_t constant, std::uint32_t word) {
-        const std::uint32_t next = std::rotl(a, 5) + f + e + constant + word;
-        e = d;
-        d = c;
-        c = std::rotl(b, 30);
-        b = a;
-        a = next;
-    };
-    for (std::size_t i = 0; i < 20; ++i) round((b & c) | (~b & d), 0x5A827999, w[i]);
-    for (std::size_t i = 20; i < 40; ++i) round(b ^ c ^ d, 0x6ED9EBA1, w[i]);
-    for (std::size_t i = 40; i < 60; ++i) round((b & c) | (b & d) | (c & d), 0x8F1BBCDC, w[i]);
-    for (std::size_t i = 60; i < 80; ++i) round(b ^ c ^ d, 0xCA62C1D6, w[i]);
-    state_ = {state_[0] + a, state_[1] + b, state_[2] + c, state_[3] + d, state_[4] + e};
-}
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/data/json.hpp - values from and to JSON text (RFC 8259)
-
-namespace ferry::inline FERRY_ABI {
-/// Text that is not JSON, or holds what a value cannot.
-class json_error : public std::runtime_error {
-public:
-    json_error(const std::string& what, std::size_t offset)
-        : std::runtime_error("json: " + what + " at offset " + std::to_string(offset)), offset_(offset) {}
-    /// Of the octet where the text went wrong, counted from 0.
-    [[nodiscard]] std::size_t offset() const noexcept { return offset_; }
-
-private:
-    std::size_t offset_;
-};
-
-namespace json {
-/// How deep lists and maps may be nested; the parser's stack grows with the depth of its input.
-inline constexpr std::size_t default_max_depth = 64;
-
-/// Reads exactly one value, with whitespace around it. A number without fraction and exponent that fits is an integer,
-/// every other one a real. Of a repeated key the last value counts.
-///
-/// Errors  json_error: any departure from RFC 8259, invalid UTF-8, half of a surrogate pair, a number beyond double,
-///         too deep a nesting.
-[[nodiscard]] value parse(std::string_view text, std::size_t max_depth = default_max_depth);
-
-/// Writes compact JSON: keys in the order of the map, UTF-8 as it is, control characters escaped, reals so that they
-/// come back the same and come back as reals.
-///
-/// Errors  value_error for what JSON cannot say: bytes, infinities and NaN, text that is not UTF-8.
-[[nodiscard]] std::string dump(const value& from);
-}  // namespace json
-
-// ---- implementation ---------------------------------------------------------------
-namespace json::detail {
-class reader {
-public:
-    reader(std::string_view text, std::size_t max_depth) noexcept : text_(text), depth_left_(max_depth) {}
-
-    value document() {
-        value result = item();
-        skip_space();
-        if (at_ != text_.size()) fail("text after the value");
-        return result;
-    }
-
-private:
-    [[noreturn]] void fail(const char* what) const { throw json_error(what, at_); }
-    /// The next octet, or NUL at the end: no JSON token begins with it.
-    [[nodiscard]] char peek() const noexcept { return at_ < text_.size() ? text_[at_] : '\0'; }
-    [[nodiscard]] bool skip(char wanted) noexcept {
-        if (peek() != wanted || at_ == text_.size()) return false;
-        ++at_;
-        return true;
-    }
-    void skip_space() noexcept {
-        while (peek() == ' ' || peek() == '\n' || peek() == '\r' || peek() == '\t') ++at_;
-    }
-    [[nodiscard]] bool skip_digits() noexcept {
-        const std::size_t begin = at_;
-        while (peek() >= '0' && peek() <= '9') ++at_;
-        return at_ != begin;
-    }
-    value word(std::string_view wanted, value meaning) {
-        if (text_.substr(at_, wanted.size()) != wanted) fail("expected a value");
-        at_ += wanted.size();
-        return meaning;
-    }
-    void enter() {
-        if (depth_left_ == 0) fail("lists and maps nested too deep");
-        --depth_left_;
-        ++at_;
-        skip_space();
-    }
-    void leave() noexcept { ++depth_left_; }
-
-    value item();
-    value list();
-    value map();
-    value number();
-    double real(std::string_view digits) const;
-    std::string string();
-    void escape(std::string& out);
-    std::uint32_t four_hex_digits();
-
-    std::string_view text_;
-    std::size_t at_ = 0;
-    std::size_t depth_left_;
-};
-
-inline value reader::item() {
-    skip_space();
-    switch (peek()) {
-        case '{':
-            return map();
-        case '[':
-            return list();
-        case '"':
-            return string();
-        case 't':
-            return word("true", true);
-        case 'f':
-            return word("false", false);
-        case 'n':
-            return word("null", nullptr);
-        default:
-            return number();
-    }
-}
-
-inline value reader::list() {
-    enter();
-    std::vector<value> items;
-    if (!skip(']')) {
-        do {
-            items.push_back(item());
-            skip_space();
-        } while (skip(','));
-        if (!skip(']')) fail("expected ',' or ']'");
-    }
-    leave();
-    return value::list(std::move(items));
-}
-
-inline value reader::map() {
-    enter();
-    std::vector<value::entry> entries;
-    if (!skip('}')) {
-        do {
-            skip_space();
-            if (peek() != '"') fail("expected a key");
-            std::string key = string();
-            skip_space();
-            if (!skip(':')) fail("expected ':'");
-            entries.emplace_back(std::move(key), item());
-            skip_space();
-        } while (skip(','));
-        if (!skip('}')) fail("expected ',' or '}'");
-    }
-    leave();
-    return value::map(std::move(entries));
-}
-
-inline value reader::number() {
-    const std::size_t begin = at_;
-    bool whole = true;
-    const bool negative = skip('-');
-    if (!skip('0') && !skip_digits()) fail(negative ? "expected a digit" : "expected a value");
-    if (skip('.')) {
-        whole = false;
-        if (!skip_digits()) fail("expected a digit");
-    }
-    if (skip('e') || skip('E')) {
-        whole = false;
-        if (!skip('+')) static_cast<void>(skip('-'));
-        if (!skip_digits()) fail("expected a digit");
-    }
-    const std::string_view digits = text_.substr(begin, at_ - begin);
-    if (whole) {
-        std::int64_t integer = 0;
-        if (std::from_chars(digits.data(), digits.data() + digits.size(), integer).ec == std::errc()) return integer;
-    }
-    const double result = real(digits);
-    if (!std::isfinite(result)) throw json_error("a number beyond double", begin);
+inline address::address(std::string_view host, std::uint16_t port) {
+    if (!read_host(host)) {
+        detail::refuse_address(host, "is no numeric address; write one such as 127.0.0.1 or ::1, or resolve the name");
+    }
+    (is_ipv6() ? bytes_.v6.sin6_port : bytes_.v4.sin_port) = htons(port);
+}
+
+inline address address::parse(std::string_view text) {
+    const std::size_t colon = text.rfind(':');
+    if (colon == std::string_view::npos || colon + 1 == text.size()) {
+        detail::refuse_address(text, "has no port; write 127.0.0.1:8000 or [::1]:8000");
+    }
+    std::uint16_t port = 0;
+    const char* const end = text.data() + text.size();
+    const auto [parsed, error] = std::from_chars(text.data() + colon + 1, end, port);
+    if (error != std::errc() || parsed != end) {
+        detail::refuse_address(text, "does not end in a port from 0 to 65535; write 127.0.0.1:8000 or [::1]:8000");
+    }
+    std::string_view host = text.substr(0, colon);
+    const bool in_brackets = host.size() > 2 && host.front() == '[' && host.back() == ']';
+    if (in_brackets) host = host.substr(1, host.size() - 2);
+    if (in_brackets != (host.find(':') != std::string_view::npos)) {
+        detail::refuse_address(text, "is ambiguous; IPv6 goes in brackets, and nothing else does: [::1]:8000");
+    }
+    return address(host, port);
+}
+
+inline address address::from_native(const ::sockaddr* native, ::socklen_t size) {
+    address result;
+    const bool v4 = size == sizeof result.bytes_.v4 && native->sa_family == AF_INET;
+    const bool v6 = size == sizeof result.bytes_.v6 && native->sa_family == AF_INET6;
+    if (!v4 && !v6) throw std::invalid_argument("ferry: this socket address is neither IPv4 nor IPv6");
+    std::memcpy(static_cast<void*>(&result.bytes_), native, size);
     return result;
 }
 
-inline double reader::real(std::string_view digits) const {
-    // std::strtod would read the decimal point of the program's locale; libc++ 19 has no std::from_chars for double.
-    static const locale_t c_locale = ::newlocale(LC_ALL_MASK, "C", nullptr);
-    return ::strtod_l(std::string(digits).c_str(), nullptr, c_locale);
+inline std::string address::host() const {
+    char text[INET6_ADDRSTRLEN];
+    const void* const number = is_ipv6() ? static_cast<const void*>(&bytes_.v6.sin6_addr) : &bytes_.v4.sin_addr;
+    return ::inet_ntop(bytes_.any.sa_family, number, text, sizeof text);
 }
 
-inline std::string reader::string() {
-    ++at_;
-    std::string out;
+inline std::string address::to_string() const {
+    const std::string port_text = std::to_string(port());
+    return is_ipv6() ? "[" + host() + "]:" + port_text : host() + ":" + port_text;
+}
+
+inline bool address::same_host(const address& other) const noexcept {
+    if (is_ipv6() != other.is_ipv6()) return false;
+    if (!is_ipv6()) return bytes_.v4.sin_addr.s_addr == other.bytes_.v4.sin_addr.s_addr;
+    return bytes_.v6.sin6_scope_id == other.bytes_.v6.sin6_scope_id &&
+           std::memcmp(&bytes_.v6.sin6_addr, &other.bytes_.v6.sin6_addr, sizeof bytes_.v6.sin6_addr) == 0;
+}
+
+inline bool address::read_host(std::string_view text) noexcept {
+    char terminated[INET6_ADDRSTRLEN] = {};
+    if (text.size() >= sizeof terminated || text.find('\0') != std::string_view::npos) return false;
+    text.copy(terminated, text.size());
+    const bool v6 = text.find(':') != std::string_view::npos;
+    bytes_.any.sa_family = v6 ? AF_INET6 : AF_INET;
+    void* const number = v6 ? static_cast<void*>(&bytes_.v6.sin6_addr) : &bytes_.v4.sin_addr;
+    return ::inet_pton(bytes_.any.sa_family, terminated, number) == 1;
+}
+}  // namespace ferry::inline FERRY_ABI::net
+
+// ferry/net/detail/descriptor.hpp - a descriptor that a loop watches, and the tasks that wait for it
+
+namespace ferry::inline FERRY_ABI::net::detail {
+/// Owns a descriptor; -1 is none.
+class unique_descriptor {
+public:
+    explicit unique_descriptor(int descriptor = -1) noexcept : descriptor_(descriptor) {}
+    ~unique_descriptor() { reset(); }
+    unique_descriptor(const unique_descriptor&) = delete;
+    unique_descriptor& operator=(const unique_descriptor&) = delete;
+
+    [[nodiscard]] int get() const noexcept { return descriptor_; }
+    [[nodiscard]] int release() noexcept { return std::exchange(descriptor_, -1); }
+    void reset(int descriptor = -1) noexcept {
+        if (descriptor_ >= 0) ::close(descriptor_);
+        descriptor_ = descriptor;
+    }
+
+private:
+    int descriptor_;
+};
+
+/// The task that waits for one direction of a descriptor, if any.
+class wait_slot {
+public:
+    [[nodiscard]] bool empty() const noexcept { return waiting_ == nullptr; }
+    template <class Awaiter>
+    void enter(Awaiter& leaf) noexcept {
+        FERRY_ASSERT(waiting_ == nullptr, "two tasks wait for the same direction of one descriptor");
+        waiting_ = &leaf;
+        retry_ = [](ferry::detail::waiter& self) noexcept { static_cast<Awaiter&>(self).retry(); };
+    }
+    void leave() noexcept { waiting_ = nullptr; }
+    void wake() noexcept {
+        if (ferry::detail::waiter* const leaf = std::exchange(waiting_, nullptr)) retry_(*leaf);
+    }
+
+private:
+    ferry::detail::waiter* waiting_ = nullptr;
+    void (*retry_)(ferry::detail::waiter& self) noexcept = nullptr;
+};
+
+/// A non-blocking descriptor, registered with its loop from construction to close().
+///
+/// The registration is edge-triggered, so an awaiter tries its syscall first and waits only after EAGAIN; a wake-up
+/// makes it try again.
+///
+/// Ownership      Owns the descriptor, also when the constructor throws. The loop outlives it.
+/// Thread-safety  None: its loop's thread.
+/// Errors         std::system_error when the loop's poller refuses it. Closing it while a task waits is asserted.
+class watched_descriptor : private io_watch {
+public:
+    watched_descriptor(event_loop& loop, int descriptor)
+        : io_watch(descriptor, &on_ready), loop_(loop), descriptor_(descriptor) {
+        loop_.watch(*this);
+    }
+    ~watched_descriptor() { close(); }
+    watched_descriptor(const watched_descriptor&) = delete;
+    watched_descriptor& operator=(const watched_descriptor&) = delete;
+
+    [[nodiscard]] event_loop& loop() const noexcept { return loop_; }
+    /// -1 once closed.
+    [[nodiscard]] int get() const noexcept { return descriptor_.get(); }
+    [[nodiscard]] wait_slot& reader() noexcept { return reader_; }
+    [[nodiscard]] wait_slot& writer() noexcept { return writer_; }
+
+    void close() noexcept {
+        FERRY_ASSERT(reader_.empty() && writer_.empty(), "a descriptor was closed while a task waits for it");
+        if (get() < 0) return;
+        loop_.unwatch(*this);
+        descriptor_.reset();
+    }
+
+private:
+    static void on_ready(io_watch& self, bool readable, bool writable) noexcept {
+        watched_descriptor& ready = static_cast<watched_descriptor&>(self);
+        if (readable) ready.reader_.wake();
+        if (writable) ready.writer_.wake();
+    }
+
+    event_loop& loop_;
+    unique_descriptor descriptor_;
+    wait_slot reader_;
+    wait_slot writer_;
+};
+
+/// Base of the awaiters that wait in a slot; Derived adds try_complete(), finish() and `what`.
+template <class Derived>
+class slot_awaiter : public ferry::detail::leaf_awaiter<Derived> {
+public:
+    explicit slot_awaiter(wait_slot& slot) noexcept : slot_(slot) {}
+    void link() noexcept { slot_.enter(static_cast<Derived&>(*this)); }
+    static void withdraw(ferry::detail::waiter& self) noexcept {
+        static_cast<Derived&>(self).slot_.leave();
+        self.task().wake_interrupted();
+    }
+
+private:
+    wait_slot& slot_;
+};
+
+[[nodiscard]] inline address local_address(int descriptor) {
+    ::sockaddr_storage storage;
+    ::socklen_t size = sizeof storage;
+    ::sockaddr* const native = reinterpret_cast<::sockaddr*>(&storage);
+    if (::getsockname(descriptor, native, &size) != 0) {
+        throw std::system_error(errno, std::system_category(), "ferry: getsockname");
+    }
+    return address::from_native(native, size);
+}
+}  // namespace ferry::inline FERRY_ABI::net::detail
+
+// ferry/net/borrowed_bytes.hpp - received bytes in the one buffer that all sockets of a loop share
+
+namespace ferry::inline FERRY_ABI::net {
+namespace detail {
+/// A loop's read buffer. In FERRY_DEBUG builds its last bytes count how often it was lent.
+class shared_buffer {
+public:
+    explicit shared_buffer(event_loop& loop) : data_(loop.read_buffer()) {}
+    [[nodiscard]] char* data() const noexcept { return data_; }
+
+#if defined(FERRY_DEBUG)
+    static constexpr std::size_t size = event_loop::read_buffer_size - sizeof(std::uint64_t);
+    [[nodiscard]] std::uint64_t generation() const noexcept {
+        std::uint64_t count = 0;
+        std::memcpy(&count, data_ + size, sizeof count);
+        return count;
+    }
+    void begin_generation() const noexcept {
+        const std::uint64_t count = generation() + 1;
+        std::memcpy(data_ + size, &count, sizeof count);
+    }
+#else
+    static constexpr std::size_t size = event_loop::read_buffer_size;
+    void begin_generation() const noexcept {}
+#endif
+
+private:
+    char* data_;
+};
+}  // namespace detail
+
+/// What socket::receive() yields: bytes that stay valid until the next co_await. Empty at the end of the stream.
+///
+/// They may be changed in place (unmasking), and passed up through `co_await task` and timeout. Copy what has to stay.
+///
+/// Ownership      Owns nothing: the bytes are in the loop's read buffer.
+/// Thread-safety  None: its loop's thread.
+/// Errors         Bytes that are used after another receive() had the buffer: asserted in FERRY_DEBUG builds.
+class borrowed_bytes {
+public:
+    using borrowed_until_next_await = void;
+
+    borrowed_bytes(detail::shared_buffer buffer, std::size_t size) noexcept : buffer_(buffer), size_(size) {}
+    borrowed_bytes(borrowed_bytes&& other) noexcept = default;
+    borrowed_bytes& operator=(borrowed_bytes&& other) noexcept = default;
+
+    [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+    [[nodiscard]] char* data() const noexcept {
+#if defined(FERRY_DEBUG)
+        FERRY_ASSERT(generation_ == buffer_.generation(), "borrowed bytes are valid until the next co_await only");
+#endif
+        return buffer_.data();
+    }
+    [[nodiscard]] std::string_view view() const noexcept { return std::string_view(data(), size_); }
+
+private:
+    detail::shared_buffer buffer_;
+    std::size_t size_;
+#if defined(FERRY_DEBUG)
+    std::uint64_t generation_ = buffer_.generation();
+#endif
+};
+}  // namespace ferry::inline FERRY_ABI::net
+
+// ferry/net/socket.hpp - one connection's bytes, in and out
+
+namespace ferry::inline FERRY_ABI::net {
+/// A connected stream: what listener::accept() and connect() yield.
+///
+///     for (;;) {
+///         const ferry::net::borrowed_bytes bytes = co_await peer.receive();
+///         if (bytes.empty()) break;                       // the peer has sent everything
+///         parser.feed(bytes.view());
+///     }
+///
+/// Every syscall is tried at once, and the task waits only if it would block. A wait that is cancelled has taken
+/// nothing: the next receive() yields the bytes. At most one task receives and one sends (asserted).
+///
+/// Ownership      Owns its descriptor; destroying it closes it. Move-only, also while a task waits for it. The loop
+///                outlives it; closing or destroying it while a task waits is a bug (asserted).
+/// Thread-safety  None. Call every member on the loop's own thread.
+/// Errors         The end of the stream is a value. disconnected when the peer has reset the connection, or when bytes
+///                are sent to one that has closed it; std::system_error with the peer's address for anything else;
+///                awaiting throws cancelled.
+/// Cost           One recycled block and one epoll registration each; an idle socket holds no buffer.
+class socket {
+public:
+    class receive_awaiter;
+    class receive_into_awaiter;
+    class readable_awaiter;
+    class writable_awaiter;
+    class send_all_awaiter;
+
+    /// Takes over a connected, non-blocking stream descriptor, also when it throws. `peer` is what reports call it.
+    socket(event_loop& loop, int descriptor, const address& peer);
+
+    /// Waits for bytes and receives them into the loop's shared buffer right before the task goes on. A checkpoint.
+    [[nodiscard]] receive_awaiter receive();
+    /// The same into a buffer of the caller's, of at least one byte; yields how many, 0 at the end of the stream.
+    [[nodiscard]] receive_into_awaiter receive(char* buffer, std::size_t size) noexcept;
+    /// Waits until receive() has something to tell: bytes, the end of the stream or an error. A checkpoint.
+    [[nodiscard]] readable_awaiter readable() noexcept;
+
+    /// Hands the kernel what it takes at once, and returns how much; 0 when it takes nothing before writable().
+    [[nodiscard]] std::size_t send_some(std::string_view bytes);
+    /// Waits until send_some() has something to tell: room or an error. A checkpoint.
+    [[nodiscard]] writable_awaiter writable() noexcept;
+    /// Hands all of it to the kernel; the bytes are the caller's until then. A checkpoint. If it is cancelled, part of
+    /// it may have been sent: count with send_some() where the connection is to be used further.
+    [[nodiscard]] send_all_awaiter send_all(std::string_view bytes) noexcept;
+
+    /// Tells the peer that nothing more will be sent; receiving goes on. Does nothing if the connection is gone.
+    void shutdown_send() noexcept;
+    /// Closes. The kernel still delivers what was sent, but if bytes came that were not received it resets the
+    /// connection. Calling it again does nothing.
+    void close() noexcept;
+    /// Closes at once and drops what was not delivered: the peer sees a reset.
+    void abort() noexcept;
+
+    [[nodiscard]] const address& peer() const noexcept;
+    [[nodiscard]] address local() const;
+    /// -1 once closed.
+    [[nodiscard]] int descriptor() const noexcept;
+
+private:
+    class connection;
+
+    struct deleter {
+        void operator()(connection* dead) const noexcept;
+    };
+    [[nodiscard]] connection& open() const noexcept;
+
+    std::unique_ptr<connection, deleter> connection_;  // does not move, since the loop and awaiters refer to it
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+class socket::connection : public detail::watched_descriptor {
+public:
+    /// What one syscall came to.
+    class outcome {
+    public:
+        explicit outcome(::ssize_t returned = 0) noexcept
+            : count_(returned < 0 ? 0 : static_cast<std::size_t>(returned)), error_(returned < 0 ? errno : 0) {}
+        [[nodiscard]] bool would_block() const noexcept { return error_ == EAGAIN || error_ == EWOULDBLOCK; }
+        [[nodiscard]] std::size_t count() const noexcept { return count_; }
+        [[nodiscard]] int error() const noexcept { return error_; }
+
+    private:
+        std::size_t count_;
+        int error_;
+    };
+
+    connection(event_loop& loop, int descriptor, const address& peer)
+        : watched_descriptor(loop, descriptor), peer_(peer) {}
+    static void* operator new(std::size_t size) { return ferry::detail::frame_allocator::allocate(size); }
+    static void operator delete(void* block, std::size_t size) noexcept {
+        ferry::detail::frame_allocator::deallocate(block, size);
+    }
+
+    [[nodiscard]] const address& peer() const noexcept { return peer_; }
+
+    outcome receive(char* buffer, std::size_t size) const noexcept {
+        outcome result;
+        do result = outcome(::recv(get(), buffer, size, 0));
+        while (result.error() == EINTR);
+        return result;
+    }
+    outcome send(std::string_view bytes) const noexcept {
+        outcome result;
+        do result = outcome(::send(get(), bytes.data(), bytes.size(), MSG_NOSIGNAL));
+        while (result.error() == EINTR);
+        return result;
+    }
+    /// Unlike a peeking recv, poll leaves a pending error where it is.
+    [[nodiscard]] bool is_ready(short events) const noexcept {
+        ::pollfd question{};
+        question.fd = get();
+        question.events = events;
+        return ::poll(&question, 1, 0) > 0;
+    }
+
+    void check(outcome result, const char* doing) const {
+        if (result.error() != 0) fail(result.error(), doing);
+    }
+
+private:
+    [[noreturn]] void fail(int error, const char* doing) const {
+        const std::string what = std::string("ferry: ") + doing + " " + peer_.to_string();
+        if (error == EPIPE || error == ECONNRESET) throw disconnected(what + ": the peer has closed the connection");
+        throw std::system_error(error, std::system_category(), what);
+    }
+
+    address peer_;
+};
+
+class socket::receive_awaiter : public detail::slot_awaiter<receive_awaiter> {
+public:
+    static constexpr const char* what = "socket::receive";
+    explicit receive_awaiter(connection& owner)
+        : slot_awaiter(owner.reader()), connection_(owner), buffer_(owner.loop()) {}
+    bool try_complete() noexcept {
+        buffer_.begin_generation();
+        result_ = connection_.receive(buffer_.data(), buffer_.size);
+        return !result_.would_block();
+    }
+    borrowed_bytes finish() const {
+        connection_.check(result_, "receive from");
+        return borrowed_bytes(buffer_, result_.count());
+    }
+
+private:
+    connection& connection_;
+    detail::shared_buffer buffer_;
+    connection::outcome result_;
+};
+
+class socket::receive_into_awaiter : public detail::slot_awaiter<receive_into_awaiter> {
+public:
+    static constexpr const char* what = "socket::receive";
+    receive_into_awaiter(connection& owner, char* buffer, std::size_t size) noexcept
+        : slot_awaiter(owner.reader()), connection_(owner), buffer_(buffer), size_(size) {}
+    bool try_complete() noexcept {
+        result_ = connection_.receive(buffer_, size_);
+        return !result_.would_block();
+    }
+    std::size_t finish() const {
+        connection_.check(result_, "receive from");
+        return result_.count();
+    }
+
+private:
+    connection& connection_;
+    char* buffer_;
+    std::size_t size_;
+    connection::outcome result_;
+};
+
+class socket::readable_awaiter : public detail::slot_awaiter<readable_awaiter> {
+public:
+    static constexpr const char* what = "socket::readable";
+    explicit readable_awaiter(connection& owner) noexcept : slot_awaiter(owner.reader()), connection_(owner) {}
+    bool try_complete() noexcept { return connection_.is_ready(POLLIN); }
+    void finish() const noexcept {}
+
+private:
+    connection& connection_;
+};
+
+class socket::writable_awaiter : public detail::slot_awaiter<writable_awaiter> {
+public:
+    static constexpr const char* what = "socket::writable";
+    explicit writable_awaiter(connection& owner) noexcept : slot_awaiter(owner.writer()), connection_(owner) {}
+    bool try_complete() noexcept { return connection_.is_ready(POLLOUT); }
+    void finish() const noexcept {}
+
+private:
+    connection& connection_;
+};
+
+class socket::send_all_awaiter : public detail::slot_awaiter<send_all_awaiter> {
+public:
+    static constexpr const char* what = "socket::send_all";
+    send_all_awaiter(connection& owner, std::string_view bytes) noexcept
+        : slot_awaiter(owner.writer()), connection_(owner), left_(bytes) {}
+    bool try_complete() noexcept {
+        while (!left_.empty()) {
+            result_ = connection_.send(left_);
+            if (result_.error() != 0) return !result_.would_block();
+            left_.remove_prefix(result_.count());
+        }
+        return true;
+    }
+    void finish() const { connection_.check(result_, "send to"); }
+
+private:
+    connection& connection_;
+    std::string_view left_;
+    connection::outcome result_;
+};
+
+inline void socket::deleter::operator()(connection* dead) const noexcept { delete dead; }
+
+inline socket::socket(event_loop& loop, int descriptor, const address& peer) {
+    detail::unique_descriptor owner(descriptor);
+    // The block is allocated before the descriptor is released, and the connection owns it before it can throw.
+    connection_.reset(new connection(loop, owner.release(), peer));
+}
+
+inline socket::connection& socket::open() const noexcept {
+    FERRY_ASSERT(connection_ != nullptr, "use of a socket that was moved from");
+    FERRY_ASSERT(connection_->get() >= 0, "use of a socket that was closed");
+    return *connection_;
+}
+
+inline socket::receive_awaiter socket::receive() { return receive_awaiter(open()); }
+inline socket::receive_into_awaiter socket::receive(char* buffer, std::size_t size) noexcept {
+    FERRY_ASSERT(size > 0, "receive into an empty buffer would look like the end of the stream");
+    return receive_into_awaiter(open(), buffer, size);
+}
+inline socket::readable_awaiter socket::readable() noexcept { return readable_awaiter(open()); }
+
+inline std::size_t socket::send_some(std::string_view bytes) {
+    const connection& to = open();
+    const connection::outcome result = to.send(bytes);
+    if (!result.would_block()) to.check(result, "send to");
+    return result.count();
+}
+inline socket::writable_awaiter socket::writable() noexcept { return writable_awaiter(open()); }
+inline socket::send_all_awaiter socket::send_all(std::string_view bytes) noexcept {
+    return send_all_awaiter(open(), bytes);
+}
+
+inline void socket::shutdown_send() noexcept { ::shutdown(open().get(), SHUT_WR); }
+inline void socket::close() noexcept {
+    if (connection_ != nullptr) connection_->close();
+}
+inline void socket::abort() noexcept {
+    if (descriptor() < 0) return;
+    ::linger at_once{};
+    at_once.l_onoff = 1;
+    ::setsockopt(descriptor(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close();
+}
+
+inline const address& socket::peer() const noexcept {
+    FERRY_ASSERT(connection_ != nullptr, "use of a socket that was moved from");
+    return connection_->peer();
+}
+inline address socket::local() const { return detail::local_address(open().get()); }
+inline int socket::descriptor() const noexcept { return connection_ == nullptr ? -1 : connection_->get(); }
+}  // namespace ferry::inline FERRY_ABI::net
+
+// ferry/net/connect.hpp - opens a connection
+
+namespace ferry::inline FERRY_ABI::net {
+/// Connects over TCP, on the loop of the task that awaits it. Small writes are sent at once (TCP_NODELAY).
+///
+/// A checkpoint; a cancelled attempt is given up at once. The kernel tries for minutes: wrap it in timeout().
+///
+/// Errors  std::system_error that names the address.
+[[nodiscard]] task<socket> connect(address to);
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+namespace detail {
+[[noreturn]] inline void fail_to_connect(int error, const address& to) {
+    const char* const way_out = error == ECONNREFUSED ? "; start the program that should listen there" : "";
+    throw std::system_error(error, std::system_category(), "ferry: cannot connect to " + to.to_string() + way_out);
+}
+
+/// A descriptor that is connected or about to be.
+[[nodiscard]] inline int begin_connect(const address& to) {
+    const int domain = to.is_ipv6() ? AF_INET6 : AF_INET;
+    unique_descriptor made(::socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (made.get() < 0) fail_to_connect(errno, to);
+    const int on = 1;
+    ::setsockopt(made.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (::connect(made.get(), to.data(), to.size()) != 0 && errno != EINPROGRESS) fail_to_connect(errno, to);
+    return made.release();
+}
+}  // namespace detail
+
+inline task<socket> connect(address to) {
+    ferry::detail::logical_task& self = co_await ferry::detail::current_task();
+    socket made(event_loop::of(self), detail::begin_connect(to), to);
+    co_await made.writable();
+    int error = 0;
+    ::socklen_t size = sizeof error;
+    if (::getsockopt(made.descriptor(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+    if (error != 0) detail::fail_to_connect(error, to);
+    co_return std::move(made);
+}
+}  // namespace ferry::inline FERRY_ABI::net
+
+// ferry/net/listener.hpp - accepts the connections that come to an address
+
+namespace ferry::inline FERRY_ABI::net {
+class listener_options {
+public:
+    constexpr listener_options() noexcept = default;
+
+    /// Default false. True: several listeners, each on its own loop, share the port (SO_REUSEPORT), and the kernel
+    /// spreads connections over them.
+    constexpr listener_options& reuse_port(bool shared) noexcept {
+        reuse_port_ = shared;
+        return *this;
+    }
+    /// Connections that the kernel keeps ready for accept(). Default 4096; the kernel has a limit too,
+    /// net.core.somaxconn.
+    constexpr listener_options& backlog(int connections) noexcept {
+        backlog_ = connections;
+        return *this;
+    }
+
+    [[nodiscard]] constexpr bool reuse_port() const noexcept { return reuse_port_; }
+    [[nodiscard]] constexpr int backlog() const noexcept { return backlog_; }
+
+private:
+    bool reuse_port_ = false;
+    int backlog_ = 4096;
+};
+
+/// A listening TCP socket. Port 0 lets the kernel choose one, which local() tells.
+///
+///     ferry::net::listener door(loop, ferry::net::address("127.0.0.1", 8000));
+///     for (;;) group.start(greet(co_await door.accept()));
+///
+/// What it accepts sends small writes at once (TCP_NODELAY).
+///
+/// When the process has no descriptor left, accept() does not fail: it closes the connection that waits longest, so
+/// that its peer is not left hanging, tries again every 100 ms, and reports once, until it succeeds. Whatever else the
+/// kernel refuses is met in the same way.
+///
+/// Ownership      Owns its descriptor and one in reserve. The loop outlives it; destroying it while accept() waits is a
+///                bug (asserted).
+/// Thread-safety  None. Call every member on the loop's own thread.
+/// Errors         The constructor throws std::system_error with the address and a way out; accept() throws cancelled.
+class listener {
+public:
+    listener(event_loop& loop, const address& at, listener_options options = listener_options());
+    listener(const listener&) = delete;
+    listener& operator=(const listener&) = delete;
+
+    /// Waits for a connection; one task at a time (asserted). A checkpoint: a wait that is cancelled has taken none.
+    [[nodiscard]] task<socket> accept();
+
+    [[nodiscard]] const address& local() const noexcept { return local_; }
+
+private:
+    class accept_awaiter;
+
+    static constexpr std::chrono::milliseconds pause{100};
+
+    [[nodiscard]] static int open(const address& at, const listener_options& options);
+    void fill_reserve() noexcept;
+    [[nodiscard]] bool turn_one_away() noexcept;
+    void begin_refusal(int error);
+
+    detail::watched_descriptor descriptor_;
+    address local_;
+    detail::unique_descriptor reserve_;  // given up for a moment when there is no other descriptor
+    bool refused_ = false;               // it cannot accept, and has said so
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+/// Yields a connection, or nothing when the kernel refuses one for a reason that may last.
+class listener::accept_awaiter : public detail::slot_awaiter<accept_awaiter> {
+public:
+    static constexpr const char* what = "listener::accept";
+    explicit accept_awaiter(listener& owner) noexcept : slot_awaiter(owner.descriptor_.reader()), owner_(owner) {}
+    bool try_complete() noexcept;
+    std::optional<socket> finish();
+
+private:
+    listener& owner_;
+    address peer_;
+    int accepted_ = -1;
+    int error_ = 0;
+};
+
+inline bool listener::accept_awaiter::try_complete() noexcept {
     for (;;) {
-        const std::size_t begin = at_;
-        while (at_ < text_.size() && text_[at_] != '"' && text_[at_] != '\\' &&
-               static_cast<unsigned char>(text_[at_]) >= 0x20) {
-            ++at_;
+        ::sockaddr_storage storage;
+        ::socklen_t size = sizeof storage;
+        ::sockaddr* const native = reinterpret_cast<::sockaddr*>(&storage);
+        accepted_ = ::accept4(owner_.descriptor_.get(), native, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (accepted_ >= 0) {
+            peer_ = address::from_native(native, size);  // cannot throw: it is of the listener's family
+            return true;
         }
-        const std::string_view plain = text_.substr(begin, at_ - begin);
-        if (!is_utf8(plain)) throw json_error("text that is not UTF-8", begin);
-        out += plain;
-        if (skip('"')) return out;
-        if (at_ == text_.size()) fail("text without its closing quote");
-        if (!skip('\\')) fail("a control character in text");
-        escape(out);
+        switch (error_ = errno) {
+            case EAGAIN:
+                return false;
+            case EMFILE:
+            case ENFILE:
+                return owner_.turn_one_away();
+            case EINTR:
+            case ECONNABORTED:
+            case EPROTO:
+            case ENOPROTOOPT:
+            case ENETDOWN:
+            case ENETUNREACH:
+            case ENONET:
+            case EHOSTDOWN:
+            case EHOSTUNREACH:
+                break;  // accept(2): it went wrong before it was accepted, and is gone; there may be another
+            default:
+                return true;
+        }
     }
 }
 
-inline void reader::escape(std::string& out) {
-    const char kind = peek();
-    constexpr std::string_view names = "\"\\/bfnrt";
-    const std::size_t which = names.find(kind);
-    if (which != std::string_view::npos) {
-        ++at_;
-        out += std::string_view("\"\\/\b\f\n\r\t")[which];
-        return;
+inline std::optional<socket> listener::accept_awaiter::finish() {
+    if (accepted_ >= 0) {
+        try {
+            return socket(owner_.descriptor_.loop(), accepted_, peer_);
+        } catch (const std::system_error& refused) {  // by the poller; the descriptor is closed
+            error_ = refused.code().value();
+        }
     }
-    if (!skip('u')) fail("an unknown escape");
-    std::uint32_t code = four_hex_digits();
-    if (code >= 0xD800 && code <= 0xDFFF) {
-        const bool high = code < 0xDC00;
-        const std::uint32_t low = high && skip('\\') && skip('u') ? four_hex_digits() : 0;
-        if (low < 0xDC00 || low > 0xDFFF) fail("half of a surrogate pair");
-        code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+    owner_.begin_refusal(error_);
+    return std::nullopt;
+}
+
+inline listener::listener(event_loop& loop, const address& at, listener_options options)
+    : descriptor_(loop, open(at, options)), local_(detail::local_address(descriptor_.get())) {
+    fill_reserve();
+}
+
+inline int listener::open(const address& at, const listener_options& options) {
+    const auto fail = [&at](const char* way_out) {
+        const int error = errno;
+        throw std::system_error(error, std::system_category(), "ferry: cannot listen on " + at.to_string() + way_out);
+    };
+    const int domain = at.is_ipv6() ? AF_INET6 : AF_INET;
+    detail::unique_descriptor made(::socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (made.get() < 0) fail("");
+    const int on = 1;
+    ::setsockopt(made.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    ::setsockopt(made.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // on Linux, what it accepts inherits it
+    if (options.reuse_port() && ::setsockopt(made.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) {
+        fail(" with SO_REUSEPORT");
     }
-    const auto append = [&out](std::uint32_t octet) { out += static_cast<char>(static_cast<unsigned char>(octet)); };
-    if (code < 0x80) return append(code);
-    if (code < 0x800) {
-        append(0xC0 | code >> 6);
+    if (::bind(made.get(), at.data(), at.size()) != 0 || ::listen(made.get(), options.backlog()) != 0) {
+        switch (errno) {
+            case EADDRINUSE:
+                fail("; stop the other program there or choose another port");
+                break;
+            case EACCES:
+                fail("; choose a port from 1024, or grant the program CAP_NET_BIND_SERVICE");
+                break;
+            case EADDRNOTAVAIL:
+                fail("; choose an address of this machine, or 0.0.0.0 or :: for all of them");
+                break;
+            default:
+                fail("");
+        }
+    }
+    return made.release();
+}
+
+inline task<socket> listener::accept() {
+    for (;;) {
+        std::optional<socket> accepted = co_await accept_awaiter(*this);
+        if (accepted) {
+            refused_ = false;
+            fill_reserve();
+            co_return std::move(*accepted);
+        }
+        co_await sleep_for(pause);
+    }
+}
+
+inline void listener::fill_reserve() noexcept {
+    if (reserve_.get() < 0) reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+}
+
+/// Accepts and closes one connection by means of the reserve. False when there was none: accept4 wants a descriptor
+/// before it looks.
+inline bool listener::turn_one_away() noexcept {
+    reserve_.reset();
+    detail::unique_descriptor refused(::accept4(descriptor_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    const bool nobody = refused.get() < 0 && errno == EAGAIN;
+    refused.reset();
+    fill_reserve();
+    return !nobody;
+}
+
+inline void listener::begin_refusal(int error) {
+    if (std::exchange(refused_, true)) return;
+    std::string text = "ferry: listener " + local_.to_string() +
+                       " cannot accept: " + std::system_category().message(error) + "\n  it tries again every 100 ms";
+    if (error == EMFILE || error == ENFILE) {
+        text += ", and closes a connection each time\n  raise the limit (ulimit -n), or limit the open connections";
+    }
+    ferry::detail::report(text);
+}
+}  // namespace ferry::inline FERRY_ABI::net
+
+// ferry/net/resolver.hpp - the addresses behind a host's name
+
+namespace ferry::inline FERRY_ABI::net {
+/// The category of the codes that getaddrinfo returns, such as EAI_NONAME.
+[[nodiscard]] const std::error_category& resolver_category() noexcept;
+
+/// Looks a name or numeric text up, best address first; never empty. It blocks, for seconds if the name servers do not
+/// answer: call it before a loop runs, or on a pool's thread.
+///
+/// Thread-safety  Any thread.
+/// Errors         std::system_error that names the host; blocking_error inside a loop's turn.
+[[nodiscard]] std::vector<address> resolve_blocking(const std::string& host, std::uint16_t port);
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline const std::error_category& resolver_category() noexcept {
+    class category final : public std::error_category {
+    public:
+        [[nodiscard]] const char* name() const noexcept override { return "getaddrinfo"; }
+        [[nodiscard]] std::string message(int code) const override { return ::gai_strerror(code); }
+    };
+    static const category instance;
+    return instance;
+}
+
+inline std::vector<address> resolve_blocking(const std::string& host, std::uint16_t port) {
+    ferry::detail::check_own_wait("resolve_blocking", host.c_str(), nullptr);
+    ::addrinfo hints{};
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = AI_NUMERICSERV;
+    ::addrinfo* list = nullptr;
+    const int code = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &list);
+    if (code != 0) {
+        const std::error_code reason = code == EAI_SYSTEM ? std::error_code(errno, std::system_category())
+                                                          : std::error_code(code, resolver_category());
+        throw std::system_error(reason, "ferry: cannot resolve \"" + host +
+                                            "\"; check the name, or give a numeric address such as 127.0.0.1");
+    }
+    const std::unique_ptr<::addrinfo, decltype(&::freeaddrinfo)> owner(list, &::freeaddrinfo);
+    std::vector<address> found;
+    for (const ::addrinfo* entry = list; entry != nullptr; entry = entry->ai_next) {
+        const address next = address::from_native(entry->ai_addr, entry->ai_addrlen);
+        // A hosts file may well say the same twice.
+        if (std::find(found.begin(), found.end(), next) == found.end()) found.push_back(next);
+    }
+    return found;
+}
+}  // namespace ferry::inline FERRY_ABI::net
+
+// ferry/http/detail/grammar.hpp - the octet classes of RFC 9110, RFC 9112 and RFC 3986
+
+namespace ferry::inline FERRY_ABI::http::detail {
+// Each is a bit, so that one table answers for all of them.
+inline constexpr std::uint8_t token_octet = 1;   // RFC 9110 5.6.2: tchar
+inline constexpr std::uint8_t value_octet = 2;   // RFC 9110 5.5: field-vchar, SP and HTAB
+inline constexpr std::uint8_t target_octet = 4;  // visible ASCII without "#"; browsers send | { } ^ unescaped
+inline constexpr std::uint8_t host_octet = 8;    // RFC 3986 3.2.2: reg-name without its percent escapes
+
+constexpr std::array<std::uint8_t, 256> make_octet_table() noexcept {
+    constexpr std::string_view token_marks = "!#$%&'*+-.^_`|~";
+    constexpr std::string_view host_marks = "-._~!$&'()*+,;=";
+    std::array<std::uint8_t, 256> table{};
+    for (unsigned octet = 0; octet < 256; ++octet) {
+        const char c = static_cast<char>(octet);
+        const bool alphanumeric = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        unsigned classes = 0;
+        if (alphanumeric || token_marks.find(c) != std::string_view::npos) classes |= token_octet;
+        if (alphanumeric || host_marks.find(c) != std::string_view::npos) classes |= host_octet;
+        if (c == '\t' || (octet >= 0x20 && octet != 0x7F)) classes |= value_octet;
+        if (octet > 0x20 && octet < 0x7F && c != '#') classes |= target_octet;
+        table[octet] = static_cast<std::uint8_t>(classes);
+    }
+    return table;
+}
+inline constexpr std::array<std::uint8_t, 256> octet_table = make_octet_table();
+
+[[nodiscard]] constexpr bool is(char c, std::uint8_t wanted) noexcept {
+    return (octet_table[static_cast<unsigned char>(c)] & wanted) != 0;
+}
+
+/// The first octet in [at, end) that is not of the wanted class.
+[[nodiscard]] constexpr const char* skip(const char* at, const char* end, std::uint8_t wanted) noexcept {
+    while (at != end && is(*at, wanted)) ++at;
+    return at;
+}
+
+[[nodiscard]] constexpr bool all(std::string_view text, std::uint8_t wanted) noexcept {
+    const char* const end = text.data() + text.size();
+    return skip(text.data(), end, wanted) == end;
+}
+
+[[nodiscard]] constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
+
+/// RFC 9110 5.6.3: only SP and HTAB are optional whitespace.
+[[nodiscard]] constexpr bool is_whitespace(char c) noexcept { return c == ' ' || c == '\t'; }
+
+/// 0 to 15, or -1 if `c` is no hexadecimal digit.
+[[nodiscard]] constexpr int hex_value(char c) noexcept {
+    if (is_digit(c)) return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+}
+
+[[nodiscard]] constexpr char lower(char c) noexcept {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
+[[nodiscard]] constexpr bool equal_ignoring_case(std::string_view a, std::string_view b) noexcept {
+    if (a.size() != b.size()) return false;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        if (lower(a[i]) != lower(b[i])) return false;
+    }
+    return true;
+}
+
+[[nodiscard]] constexpr std::string_view trim(std::string_view text) noexcept {
+    while (!text.empty() && is_whitespace(text.front())) text.remove_prefix(1);
+    while (!text.empty() && is_whitespace(text.back())) text.remove_suffix(1);
+    return text;
+}
+
+/// Cuts the text before the first `separator`, which is dropped, off the front of `rest`.
+[[nodiscard]] constexpr std::string_view cut(std::string_view& rest, char separator) noexcept {
+    const std::size_t at = rest.find(separator);
+    const std::string_view front = rest.substr(0, at);
+    rest.remove_prefix(at == std::string_view::npos ? rest.size() : at + 1);
+    return front;
+}
+
+/// Whether a comma-separated list (RFC 9110 5.6.1) has the member `token`, in any case.
+[[nodiscard]] constexpr bool list_contains(std::string_view list, std::string_view token) noexcept {
+    while (!list.empty()) {
+        if (equal_ignoring_case(trim(cut(list, ',')), token)) return true;
+    }
+    return false;
+}
+}  // namespace ferry::inline FERRY_ABI::http::detail
+
+// ferry/http/headers.hpp - the fields of a message, in order
+
+namespace ferry::inline FERRY_ABI::http {
+namespace detail {
+class field_parser;
+}
+
+/// RFC 9110 5.1: a field name is one or more token octets.
+[[nodiscard]] constexpr bool valid_header_name(std::string_view name) noexcept {
+    return !name.empty() && detail::all(name, detail::token_octet);
+}
+
+/// RFC 9110 5.5: no control octets, no whitespace at either end.
+[[nodiscard]] constexpr bool valid_header_value(std::string_view value) noexcept {
+    return detail::all(value, detail::value_octet) && detail::trim(value).size() == value.size();
+}
+
+/// One field, as views into the headers it came from.
+struct header {
+    constexpr header(std::string_view field_name, std::string_view field_value) noexcept
+        : name(field_name), value(field_value) {}
+
+    std::string_view name;
+    std::string_view value;
+};
+
+/// The fields of a message in the order they were added or received; lines with the same name stay apart.
+///
+/// Every field in it is valid: add() and set() refuse what would break out of its line, so header injection ends
+/// there and not on the wire. Names keep their spelling and are compared without case.
+///
+/// Ownership  Owns all text in one buffer. A view into it is valid until the next change.
+/// Errors     add() and set() throw std::invalid_argument for an invalid name or value, and change nothing then.
+/// Cost       Look-ups are linear in the number of fields. Two allocations in all; clear() keeps both.
+class headers {
+public:
+    class iterator;
+
+    headers() = default;
+
+    [[nodiscard]] std::size_t size() const noexcept { return fields_.size(); }
+    [[nodiscard]] bool empty() const noexcept { return fields_.empty(); }
+    [[nodiscard]] header operator[](std::size_t index) const noexcept;
+    [[nodiscard]] iterator begin() const noexcept;
+    [[nodiscard]] iterator end() const noexcept;
+
+    /// The value of the first field of that name.
+    [[nodiscard]] std::optional<std::string_view> find(std::string_view name) const noexcept;
+    [[nodiscard]] bool contains(std::string_view name) const noexcept { return find(name).has_value(); }
+    [[nodiscard]] std::size_t count(std::string_view name) const noexcept;
+    /// Whether one of the comma-separated lists of that name has the member `token`, in any case.
+    [[nodiscard]] bool contains_token(std::string_view name, std::string_view token) const noexcept;
+
+    headers& add(std::string_view name, std::string_view value) &;
+    headers&& add(std::string_view name, std::string_view value) && { return std::move(add(name, value)); }
+    /// Leaves one field of that name: in place of the first one if there are any, else at the end.
+    headers& set(std::string_view name, std::string_view value) &;
+    /// Returns how many fields were removed.
+    std::size_t remove(std::string_view name);
+    void clear() noexcept;
+
+private:
+    friend class detail::field_parser;  // builds a field in place, octet by octet
+
+    struct field {
+        std::size_t begin;  // where its name starts in text_; its value follows at once
+        std::size_t name_size;
+        std::size_t value_size;
+    };
+
+    static void validate(std::string_view name, std::string_view value);
+    [[nodiscard]] std::size_t index_of(std::string_view name, std::size_t from) const noexcept;
+    void erase(std::size_t index);
+
+    std::string text_;
+    std::vector<field> fields_;  // in the order of text_, without gaps
+};
+
+class headers::iterator {
+public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = header;
+    using difference_type = std::ptrdiff_t;
+    using pointer = void;
+    using reference = header;
+
+    iterator() = default;
+
+    [[nodiscard]] header operator*() const noexcept { return (*owner_)[index_]; }
+    iterator& operator++() noexcept {
+        ++index_;
+        return *this;
+    }
+    iterator operator++(int) noexcept {
+        iterator before = *this;
+        ++index_;
+        return before;
+    }
+    [[nodiscard]] friend bool operator==(const iterator& a, const iterator& b) noexcept { return a.index_ == b.index_; }
+
+private:
+    friend class headers;
+    iterator(const headers* owner, std::size_t index) noexcept : owner_(owner), index_(index) {}
+
+    const headers* owner_ = nullptr;
+    std::size_t index_ = 0;
+};
+
+// ---- implementation ---------------------------------------------------------------
+inline header headers::operator[](std::size_t index) const noexcept {
+    const field& f = fields_[index];
+    const std::string_view text = text_;
+    return header(text.substr(f.begin, f.name_size), text.substr(f.begin + f.name_size, f.value_size));
+}
+
+inline headers::iterator headers::begin() const noexcept { return iterator(this, 0); }
+inline headers::iterator headers::end() const noexcept { return iterator(this, fields_.size()); }
+
+inline std::size_t headers::index_of(std::string_view name, std::size_t from) const noexcept {
+    while (from < fields_.size() && !detail::equal_ignoring_case((*this)[from].name, name)) ++from;
+    return from;
+}
+
+inline std::optional<std::string_view> headers::find(std::string_view name) const noexcept {
+    const std::size_t index = index_of(name, 0);
+    if (index == fields_.size()) return std::nullopt;
+    return (*this)[index].value;
+}
+
+inline std::size_t headers::count(std::string_view name) const noexcept {
+    std::size_t found = 0;
+    for (std::size_t i = index_of(name, 0); i < fields_.size(); i = index_of(name, i + 1)) ++found;
+    return found;
+}
+
+inline bool headers::contains_token(std::string_view name, std::string_view token) const noexcept {
+    for (std::size_t i = index_of(name, 0); i < fields_.size(); i = index_of(name, i + 1)) {
+        if (detail::list_contains((*this)[i].value, token)) return true;
+    }
+    return false;
+}
+
+inline void headers::validate(std::string_view name, std::string_view value) {
+    if (!valid_header_name(name)) throw std::invalid_argument("http: a header name must be a token (RFC 9110 5.1)");
+    if (!valid_header_value(value)) {
+        throw std::invalid_argument("http: the value of header \"" + std::string(name) +
+                                    "\" has a control character, or whitespace at an end (RFC 9110 5.5)");
+    }
+}
+
+inline headers& headers::add(std::string_view name, std::string_view value) & {
+    validate(name, value);
+    const std::size_t begin = text_.size();
+    if (fields_.size() == fields_.capacity()) fields_.reserve(std::max<std::size_t>(8, 2 * fields_.size()));
+    if (text_.capacity() - begin < name.size() + value.size()) {
+        // name and value may be views into text_, which therefore lives until both are copied.
+        std::string grown;
+        grown.reserve(std::max(2 * text_.capacity(), begin + name.size() + value.size()));
+        grown.append(text_).append(name).append(value);
+        text_.swap(grown);
     } else {
-        if (code < 0x10000) {
-            append(0xE0 | code >> 12);
-        } else {
-            append(0xF0 | code >> 18);
-            append(0x80 | (code >> 12 & 0x3F));
-        }
-        append(0x80 | (code >> 6 & 0x3F));
+        text_.append(name).append(value);
     }
-    append(0x80 | (code & 0x3F));
+    fields_.push_back(field{begin, name.size(), value.size()});
+    return *this;
 }
 
-inline std::uint32_t reader::four_hex_digits() {
-    std::uint32_t code = 0;
-    const std::string_view digits = text_.substr(at_, 4);
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), code, 16);
-    if (error != std::errc() || end != digits.data() + 4) fail("expected four hexadecimal digits");
-    at_ += 4;
-    return code;
+inline headers& headers::set(std::string_view name, std::string_view value) & {
+    const std::size_t first = index_of(name, 0);
+    if (first == fields_.size()) return add(name, value);
+    validate(name, value);
+    const std::string text = std::string(name).append(value);  // both may be views into text_, which is about to move
+    const std::string_view kept_name = std::string_view(text).substr(0, name.size());
+    for (std::size_t i = index_of(kept_name, first + 1); i < fields_.size(); i = index_of(kept_name, i)) erase(i);
+    field& f = fields_[first];  // the erased ones came after it
+    const std::size_t old_size = f.name_size + f.value_size;
+    text_.replace(f.begin, old_size, text);
+    f.name_size = kept_name.size();
+    f.value_size = text.size() - kept_name.size();
+    for (std::size_t i = first + 1; i < fields_.size(); ++i)
+        fields_[i].begin = fields_[i].begin - old_size + text.size();
+    return *this;
 }
 
-inline void append_string(std::string& out, std::string_view text) {
-    if (!is_utf8(text)) throw value_error("json: text that is not UTF-8 has no JSON form; make it bytes, in base64");
-    out += '"';
-    std::size_t begin = 0;
-    for (std::size_t at = 0; at < text.size(); ++at) {
-        const auto octet = static_cast<unsigned char>(text[at]);
-        if (octet >= 0x20 && octet != '"' && octet != '\\') continue;
-        out.append(text, begin, at - begin);
-        begin = at + 1;
-        constexpr std::string_view named = "\"\\\b\f\n\r\t";
-        const std::size_t which = named.find(text[at]);
-        if (which != std::string_view::npos) {
-            out += '\\';
-            out += std::string_view("\"\\bfnrt")[which];
-        } else {
-            constexpr const char* hex = "0123456789abcdef";
-            out.append("\\u00").append(1, hex[octet >> 4]).append(1, hex[octet & 15]);
-        }
-    }
-    out.append(text, begin);
-    out += '"';
+inline std::size_t headers::remove(std::string_view name) {
+    const std::string kept_name(name);
+    const std::size_t before = fields_.size();
+    for (std::size_t i = index_of(kept_name, 0); i < fields_.size(); i = index_of(kept_name, i)) erase(i);
+    return before - fields_.size();
 }
 
-inline void append_real(std::string& out, double d) {
-    if (!std::isfinite(d)) throw value_error("json: infinities and NaN have no JSON form");
-    char digits[32];  // the longest shortest form is -2.2250738585072014e-308
-    const std::string_view shortest(digits,
-                                    static_cast<std::size_t>(std::to_chars(digits, digits + 32, d).ptr - digits));
-    out += shortest;
-    if (shortest.find_first_of(".e") == std::string_view::npos) out += ".0";
+inline void headers::clear() noexcept {
+    text_.clear();
+    fields_.clear();
 }
 
-inline void append(std::string& out, const value& from) {
-    switch (from.kind()) {
-        case value_kind::null:
-            out += "null";
-            return;
-        case value_kind::boolean:
-            out += from.as_bool() ? "true" : "false";
-            return;
-        case value_kind::integer:
-            out += std::to_string(from.as_int());
-            return;
-        case value_kind::real:
-            append_real(out, from.as_double());
-            return;
-        case value_kind::text:
-            append_string(out, from.as_text());
-            return;
-        case value_kind::bytes:
-            throw value_error("json: bytes have no JSON form; encode them as text, in base64");
-        case value_kind::list: {
-            char before = '[';
-            for (const value& item : from.as_list()) {
-                out += std::exchange(before, ',');
-                append(out, item);
-            }
-            out += from.as_list().empty() ? "[]" : "]";
-            return;
-        }
-        case value_kind::map: {
-            char before = '{';
-            for (const auto& [key, item] : from.as_map()) {
-                out += std::exchange(before, ',');
-                append_string(out, key);
-                out += ':';
-                append(out, item);
-            }
-            out += from.as_map().empty() ? "{}" : "}";
-            return;
-        }
-    }
+inline void headers::erase(std::size_t index) {
+    const std::size_t size = fields_[index].name_size + fields_[index].value_size;
+    text_.erase(fields_[index].begin, size);
+    fields_.erase(fields_.begin() + static_cast<std::ptrdiff_t>(index));
+    for (std::size_t i = index; i < fields_.size(); ++i) fields_[i].begin -= size;
 }
-}  // namespace json::detail
-
-inline value json::parse(std::string_view text, std::size_t max_depth) {
-    return detail::reader(text, max_depth).document();
-}
-
-inline std::string json::dump(const value& from) {
-    std::string out;
-    detail::append(out, from);
-    return out;
-}
-}  // namespace ferry::inline FERRY_ABI
+}  // namespace ferry::inline FERRY_ABI::http
 
 // ferry/http/detail/step.hpp - what the parsers of the parts of a message answer
 
@@ -8567,6 +7334,303 @@ inline void field_parser::end_field(headers& fields) {
     fields.fields_.push_back(headers::field{begin_, name_size_, fields.text_.size() - value_begin});
 }
 }  // namespace ferry::inline FERRY_ABI::http::detail
+
+// ferry/http/uri.hpp - request targets, hosts and percent escapes
+
+namespace ferry::inline FERRY_ABI::http {
+/// RFC 9112 3.2. There is no authority-form: it belongs to CONNECT, which an origin server does not offer.
+enum class target_form {
+    origin,    // "/path?query"
+    absolute,  // "http://authority/path?query"
+    asterisk,  // "*": the server as a whole, for OPTIONS
+};
+
+/// The parts of a request target, as received: views into it, escapes not decoded.
+class request_target {
+public:
+    request_target() = default;  // "/"
+
+    /// Nothing for a target that is in none of the three forms, whose scheme is neither http nor https, whose
+    /// authority is not a host with an optional port, or whose path has a malformed percent escape. The query is
+    /// taken as it comes: browsers leave a lone "%" in it.
+    [[nodiscard]] static std::optional<request_target> split(std::string_view target) noexcept;
+
+    [[nodiscard]] target_form form() const noexcept { return form_; }
+    /// "http" or "https" in the client's spelling; empty unless the form is absolute.
+    [[nodiscard]] std::string_view scheme() const noexcept { return scheme_; }
+    /// Host and port; empty unless the form is absolute.
+    [[nodiscard]] std::string_view authority() const noexcept { return authority_; }
+    /// Begins with "/", unless the form is asterisk: then it is "*".
+    [[nodiscard]] std::string_view path() const noexcept { return path_; }
+    /// What follows the "?", without it.
+    [[nodiscard]] std::string_view query() const noexcept { return query_; }
+
+private:
+    target_form form_ = target_form::origin;
+    std::string_view scheme_;
+    std::string_view authority_;
+    std::string_view path_ = "/";
+    std::string_view query_;
+};
+
+/// Whether `text` is what a Host field or an authority may hold: a name, an IPv4 or a bracketed IPv6 address, and
+/// optionally ":" and a port up to 65535 (RFC 9110 7.2, RFC 3986 3.2.2). User information is not.
+[[nodiscard]] constexpr bool valid_host(std::string_view text) noexcept;
+
+/// Replaces each percent escape by its octet; the result may hold any octet, NUL and "/" included. Nothing if an
+/// escape is malformed; "+" stays as it is.
+[[nodiscard]] std::optional<std::string> decode_path(std::string_view path);
+
+struct query_parameter {
+    query_parameter(std::string parameter_name, std::string parameter_value) noexcept
+        : name(std::move(parameter_name)), value(std::move(parameter_value)) {}
+
+    std::string name;
+    std::string value;
+};
+
+/// The parameters of a query in its order, "name=value&name=value", percent escapes decoded and "+" read as a space.
+/// Nothing if an escape is malformed.
+[[nodiscard]] std::optional<std::vector<query_parameter>> parse_query(std::string_view query);
+
+// ---- implementation ---------------------------------------------------------------
+namespace detail {
+/// Whether text[at] begins a complete percent escape.
+[[nodiscard]] constexpr bool escape_at(std::string_view text, std::size_t at) noexcept {
+    return text[at] == '%' && text.size() - at > 2 && hex_value(text[at + 1]) >= 0 && hex_value(text[at + 2]) >= 0;
+}
+
+[[nodiscard]] constexpr bool valid_escapes(std::string_view text) noexcept {
+    for (std::size_t i = text.find('%'); i != std::string_view::npos; i = text.find('%', i + 1)) {
+        if (!escape_at(text, i)) return false;
+    }
+    return true;
+}
+
+/// RFC 3986 3.2.2: dec-octet "." dec-octet "." dec-octet "." dec-octet
+[[nodiscard]] constexpr bool valid_ipv4(std::string_view text) noexcept {
+    for (int part = 0; part < 4; ++part) {
+        if (part == 3 && text.find('.') != std::string_view::npos) return false;
+        const std::string_view octet = cut(text, '.');
+        if (octet.empty() || octet.size() > 3 || (octet.size() > 1 && octet[0] == '0')) return false;
+        int value = 0;
+        for (const char c : octet) {
+            if (!is_digit(c)) return false;
+            value = 10 * value + (c - '0');
+        }
+        if (value > 255) return false;
+    }
+    return true;
+}
+
+/// RFC 3986 3.2.2: IPv6address, without the brackets.
+[[nodiscard]] constexpr bool valid_ipv6(std::string_view text) noexcept {
+    int groups = 0;  // of 16 bits
+    bool shortened = text.starts_with("::");
+    if (shortened) text.remove_prefix(2);
+    while (!text.empty()) {
+        std::size_t digits = 0;
+        while (digits < text.size() && hex_value(text[digits]) >= 0) ++digits;
+        if (digits < text.size() && text[digits] == '.') {
+            if (!valid_ipv4(text)) return false;
+            groups += 2;
+            break;
+        }
+        if (digits == 0 || digits > 4) return false;
+        ++groups;
+        text.remove_prefix(digits);
+        if (text.empty()) break;
+        if (text.front() != ':' || text.size() == 1) return false;
+        text.remove_prefix(1);
+        if (text.front() == ':') {
+            if (shortened) return false;
+            shortened = true;
+            text.remove_prefix(1);
+        }
+    }
+    return shortened ? groups < 8 : groups == 8;
+}
+
+[[nodiscard]] constexpr bool valid_port(std::string_view text) noexcept {
+    std::size_t port = 0;
+    if (text.size() > 5) return false;
+    for (const char c : text) {
+        if (!is_digit(c)) return false;
+        port = 10 * port + static_cast<std::size_t>(c - '0');
+    }
+    return port <= 65535;
+}
+
+[[nodiscard]] inline std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space) {
+    std::string decoded;
+    decoded.reserve(text.size());
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        if (text[i] == '%') {
+            if (!escape_at(text, i)) return std::nullopt;
+            decoded.push_back(static_cast<char>(16 * hex_value(text[i + 1]) + hex_value(text[i + 2])));
+            i += 2;
+        } else {
+            decoded.push_back(plus_is_space && text[i] == '+' ? ' ' : text[i]);
+        }
+    }
+    return decoded;
+}
+}  // namespace detail
+
+constexpr bool valid_host(std::string_view text) noexcept {
+    if (text.starts_with('[')) {
+        const std::size_t close = text.find(']');
+        if (close == std::string_view::npos || !detail::valid_ipv6(text.substr(1, close - 1))) return false;
+        text.remove_prefix(close + 1);
+        return text.empty() || (text.front() == ':' && detail::valid_port(text.substr(1)));
+    }
+    const std::string_view name = detail::cut(text, ':');
+    for (std::size_t i = 0; i < name.size(); ++i) {
+        if (!detail::is(name[i], detail::host_octet) && !detail::escape_at(name, i)) return false;
+    }
+    return !name.empty() && detail::valid_port(text);
+}
+
+inline std::optional<request_target> request_target::split(std::string_view target) noexcept {
+    request_target parts;
+    if (!detail::all(target, detail::target_octet)) return std::nullopt;
+    if (target == "*") {
+        parts.form_ = target_form::asterisk;
+        parts.path_ = target;
+        return parts;
+    }
+    if (!target.starts_with('/')) {
+        const std::size_t scheme_end = target.find("://");
+        if (scheme_end == std::string_view::npos) return std::nullopt;
+        parts.form_ = target_form::absolute;
+        parts.scheme_ = target.substr(0, scheme_end);
+        if (!detail::equal_ignoring_case(parts.scheme_, "http") &&
+            !detail::equal_ignoring_case(parts.scheme_, "https")) {
+            return std::nullopt;
+        }
+        target.remove_prefix(scheme_end + 3);
+        parts.authority_ = target.substr(0, target.find_first_of("/?"));
+        if (!valid_host(parts.authority_)) return std::nullopt;
+        target.remove_prefix(parts.authority_.size());
+    }
+    const std::string_view path = detail::cut(target, '?');
+    if (!path.empty()) parts.path_ = path;  // RFC 9110 4.2.3: an empty path is the same as "/"
+    parts.query_ = target;
+    if (!detail::valid_escapes(parts.path_)) return std::nullopt;
+    return parts;
+}
+
+inline std::optional<std::string> decode_path(std::string_view path) { return detail::percent_decode(path, false); }
+
+inline std::optional<std::vector<query_parameter>> parse_query(std::string_view query) {
+    std::vector<query_parameter> parameters;
+    while (!query.empty()) {
+        std::string_view value = detail::cut(query, '&');
+        if (value.empty()) continue;
+        std::optional<std::string> decoded_name = detail::percent_decode(detail::cut(value, '='), true);
+        std::optional<std::string> decoded_value = detail::percent_decode(value, true);
+        if (!decoded_name || !decoded_value) return std::nullopt;
+        parameters.emplace_back(std::move(*decoded_name), std::move(*decoded_value));
+    }
+    return parameters;
+}
+}  // namespace ferry::inline FERRY_ABI::http
+
+// ferry/http/request_head.hpp - what a request says before its body
+
+namespace ferry::inline FERRY_ABI::http {
+/// How the end of a body is found (RFC 9112 6.3).
+class body_framing {
+public:
+    enum class kind { none, length, chunked };
+
+    constexpr body_framing() noexcept = default;  // none
+    [[nodiscard]] static constexpr body_framing of_length(std::uint64_t bytes) noexcept {
+        return body_framing(kind::length, bytes);
+    }
+    [[nodiscard]] static constexpr body_framing chunked() noexcept { return body_framing(kind::chunked, 0); }
+
+    [[nodiscard]] constexpr kind how() const noexcept { return how_; }
+    /// The announced size; 0 unless how() is length.
+    [[nodiscard]] constexpr std::uint64_t length() const noexcept { return length_; }
+    /// Whether at least one octet of body may follow.
+    [[nodiscard]] constexpr bool has_body() const noexcept { return how_ == kind::chunked || length_ != 0; }
+
+private:
+    constexpr body_framing(kind how, std::uint64_t bytes) noexcept : how_(how), length_(bytes) {}
+
+    kind how_ = kind::none;
+    std::uint64_t length_ = 0;
+};
+
+/// The request line and the headers of a request, already checked, and what they mean for the connection.
+///
+/// Ownership  Owns its text; what it returns are views into it.
+class request_head {
+public:
+    request_head() = default;
+
+    [[nodiscard]] std::string_view method() const noexcept { return method_; }
+    /// As received. A parsed head's target can be split, and its path decoded.
+    [[nodiscard]] std::string_view target() const noexcept { return target_; }
+    /// The target, taken apart; splits it on each call.
+    [[nodiscard]] request_target uri() const noexcept {
+        return request_target::split(target_).value_or(request_target());
+    }
+    /// "1.0", "1.1", or a later minor version, which is treated like 1.1.
+    [[nodiscard]] std::string_view version() const noexcept;
+    [[nodiscard]] int minor_version() const noexcept { return minor_version_; }
+    [[nodiscard]] const http::headers& headers() const noexcept { return headers_; }
+
+    /// The host and port that the request is for: the authority of an absolute target, which overrides the Host field
+    /// (RFC 9112 3.2.2), else that field; empty if there is neither.
+    [[nodiscard]] std::string_view host() const noexcept;
+    [[nodiscard]] const body_framing& body() const noexcept { return body_; }
+    /// Whether the client lets the connection stay open after the response.
+    [[nodiscard]] bool keep_alive() const noexcept { return keep_alive_; }
+    /// Whether the client waits for "100 Continue" before it sends the body.
+    [[nodiscard]] bool expects_continue() const noexcept { return expects_continue_; }
+    /// Whether the client asks for another protocol, named in its Upgrade field, right after this head. Never with a
+    /// body: such a request is an ordinary one.
+    [[nodiscard]] bool wants_upgrade() const noexcept { return wants_upgrade_; }
+
+private:
+    friend class request_parser;
+
+    void restart() noexcept;
+
+    std::string method_;
+    std::string target_;
+    http::headers headers_;
+    body_framing body_;
+    int minor_version_ = 1;
+    bool keep_alive_ = false;
+    bool expects_continue_ = false;
+    bool wants_upgrade_ = false;
+};
+
+// ---- implementation ---------------------------------------------------------------
+/// Back to the start, with the buffers kept.
+inline void request_head::restart() noexcept {
+    method_.clear();
+    target_.clear();
+    headers_.clear();
+    body_ = body_framing();
+    minor_version_ = 1;
+    keep_alive_ = expects_continue_ = wants_upgrade_ = false;
+}
+
+inline std::string_view request_head::version() const noexcept {
+    constexpr std::string_view versions = "1.01.11.21.31.41.51.61.71.81.9";
+    return versions.substr(3 * static_cast<std::size_t>(minor_version_), 3);
+}
+
+inline std::string_view request_head::host() const noexcept {
+    const request_target parts = uri();
+    if (parts.form() == target_form::absolute) return parts.authority();
+    return headers_.find("host").value_or(std::string_view());
+}
+}  // namespace ferry::inline FERRY_ABI::http
 
 // ferry/http/detail/framing.hpp - decides, once per message, where its body ends
 
@@ -9268,825 +8332,6 @@ inline void append_error_response(std::string& out, int status, std::string_view
 }
 }  // namespace ferry::inline FERRY_ABI::http
 
-// ferry/middleware/access_log.hpp - one line for each request and each WebSocket
-
-namespace ferry::inline FERRY_ABI {
-/// Writes, when a response or a WebSocket has ended, a line such as
-///
-///     127.0.0.1:53312 "GET /room/lobby" 200 5120 bytes 1.3 ms
-///     127.0.0.1:53314 "websocket /ws/lobby" 1000 17 messages 63021.8 ms
-///
-/// Control characters and quotes of the path are escaped, so a client cannot forge a line.
-///
-/// Ownership  Keeps the function that takes the lines; by default they go to stderr.
-class access_log : public app::middleware_tag {
-public:
-    using line_function = void (*)(const std::string& line);
-    explicit access_log(line_function write = &to_stderr) noexcept : write_(write) {}
-
-    template <app::application App>
-    class logged;
-    template <app::application App>
-    logged<App> operator()(App app) const {
-        return logged<App>(write_, std::move(app));
-    }
-
-private:
-    static void to_stderr(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
-    line_function write_;
-};
-
-namespace detail {
-inline std::string escaped_for_log(std::string_view text) {
-    std::string out;
-    for (const char letter : text) {
-        const auto octet = static_cast<unsigned char>(letter);
-        if (octet >= 0x20 && octet < 0x7f && letter != '"' && letter != '\\') {
-            out += letter;
-        } else {
-            char code[5];
-            std::snprintf(code, sizeof code, "\\x%02x", static_cast<unsigned>(octet));
-            out += code;
-        }
-    }
-    return out;
-}
-
-/// Counts what goes out on its way, and writes the line at the end, however the application ends.
-class access_record : public app::send_filter<access_record> {
-public:
-    access_record(const app::scope& what, app::send next, access_log::line_function write)
-        : send_filter(next), scope_(what), write_(write), loop_(*event_loop::current()), begin_(loop_.now()) {}
-    ~access_record();
-    access_record(const access_record&) = delete;
-    access_record& operator=(const access_record&) = delete;
-
-    void deliver(app::http_response_start& start) {
-        status_ = start.status();
-        next().deliver(start);
-    }
-    void deliver(app::http_response_body& piece) {
-        count_ += piece.body().size();
-        next().deliver(piece);
-    }
-    void deliver(app::websocket_accept& accept) {
-        accepted_ = true;
-        next().deliver(accept);
-    }
-    void deliver(app::websocket_send& data) {
-        ++count_;
-        next().deliver(data);
-    }
-    void deliver(app::websocket_close& close) {
-        status_ = accepted_ ? close.code() : 403;
-        next().deliver(close);
-    }
-    void closed_by_peer(int code) noexcept { status_ = code; }
-
-private:
-    app::scope scope_;
-    access_log::line_function write_;
-    event_loop& loop_;
-    event_loop::time_point begin_;
-    int status_ = 0;
-    std::size_t count_ = 0;
-    bool accepted_ = false;
-};
-
-inline access_record::~access_record() {
-    const std::chrono::duration<double, std::milli> took = loop_.now() - begin_;
-    char numbers[96];
-    std::snprintf(numbers, sizeof numbers, " %d %zu %s %.1f ms", status_, count_,
-                  scope_.is_websocket() ? "messages" : "bytes", took.count());
-    const std::string_view verb = scope_.is_websocket() ? std::string_view("websocket") : scope_.method();
-    write_(scope_.client().to_string() + " \"" + std::string(verb) + " " + escaped_for_log(scope_.raw_path()) + "\"" +
-           numbers);
-}
-
-/// Notes the peer's close code on its way in.
-class disconnect_watch : public app::receive_filter<disconnect_watch> {
-public:
-    disconnect_watch(app::receive next, access_record& record) noexcept : receive_filter(next), record_(record) {}
-    void received(app::message& what) noexcept {
-        if (const auto* end = std::get_if<app::websocket_disconnect>(&what)) record_.closed_by_peer(end->code());
-    }
-
-private:
-    access_record& record_;
-};
-}  // namespace detail
-
-template <app::application App>
-class access_log::logged {
-public:
-    logged(line_function write, App app) : write_(write), app_(std::move(app)) {}
-    task<> operator()(app::scope what, app::receive in, app::send out) const {
-        detail::access_record record(what, out, write_);
-        detail::disconnect_watch watch(in, record);
-        co_await app_(std::move(what), watch.handle(), record.handle());
-    }
-
-private:
-    line_function write_;
-    App app_;
-};
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/net/detail/descriptor.hpp - a descriptor that a loop watches, and the tasks that wait for it
-
-namespace ferry::inline FERRY_ABI::net::detail {
-/// Owns a descriptor; -1 is none.
-class unique_descriptor {
-public:
-    explicit unique_descriptor(int descriptor = -1) noexcept : descriptor_(descriptor) {}
-    ~unique_descriptor() { reset(); }
-    unique_descriptor(const unique_descriptor&) = delete;
-    unique_descriptor& operator=(const unique_descriptor&) = delete;
-
-    [[nodiscard]] int get() const noexcept { return descriptor_; }
-    [[nodiscard]] int release() noexcept { return std::exchange(descriptor_, -1); }
-    void reset(int descriptor = -1) noexcept {
-        if (descriptor_ >= 0) ::close(descriptor_);
-        descriptor_ = descriptor;
-    }
-
-private:
-    int descriptor_;
-};
-
-/// The task that waits for one direction of a descriptor, if any.
-class wait_slot {
-public:
-    [[nodiscard]] bool empty() const noexcept { return waiting_ == nullptr; }
-    template <class Awaiter>
-    void enter(Awaiter& leaf) noexcept {
-        FERRY_ASSERT(waiting_ == nullptr, "two tasks wait for the same direction of one descriptor");
-        waiting_ = &leaf;
-        retry_ = [](ferry::detail::waiter& self) noexcept { static_cast<Awaiter&>(self).retry(); };
-    }
-    void leave() noexcept { waiting_ = nullptr; }
-    void wake() noexcept {
-        if (ferry::detail::waiter* const leaf = std::exchange(waiting_, nullptr)) retry_(*leaf);
-    }
-
-private:
-    ferry::detail::waiter* waiting_ = nullptr;
-    void (*retry_)(ferry::detail::waiter& self) noexcept = nullptr;
-};
-
-/// A non-blocking descriptor, registered with its loop from construction to close().
-///
-/// The registration is edge-triggered, so an awaiter tries its syscall first and waits only after EAGAIN; a wake-up
-/// makes it try again.
-///
-/// Ownership      Owns the descriptor, also when the constructor throws. The loop outlives it.
-/// Thread-safety  None: its loop's thread.
-/// Errors         std::system_error when the loop's poller refuses it. Closing it while a task waits is asserted.
-class watched_descriptor : private io_watch {
-public:
-    watched_descriptor(event_loop& loop, int descriptor)
-        : io_watch(descriptor, &on_ready), loop_(loop), descriptor_(descriptor) {
-        loop_.watch(*this);
-    }
-    ~watched_descriptor() { close(); }
-    watched_descriptor(const watched_descriptor&) = delete;
-    watched_descriptor& operator=(const watched_descriptor&) = delete;
-
-    [[nodiscard]] event_loop& loop() const noexcept { return loop_; }
-    /// -1 once closed.
-    [[nodiscard]] int get() const noexcept { return descriptor_.get(); }
-    [[nodiscard]] wait_slot& reader() noexcept { return reader_; }
-    [[nodiscard]] wait_slot& writer() noexcept { return writer_; }
-
-    void close() noexcept {
-        FERRY_ASSERT(reader_.empty() && writer_.empty(), "a descriptor was closed while a task waits for it");
-        if (get() < 0) return;
-        loop_.unwatch(*this);
-        descriptor_.reset();
-    }
-
-private:
-    static void on_ready(io_watch& self, bool readable, bool writable) noexcept {
-        watched_descriptor& ready = static_cast<watched_descriptor&>(self);
-        if (readable) ready.reader_.wake();
-        if (writable) ready.writer_.wake();
-    }
-
-    event_loop& loop_;
-    unique_descriptor descriptor_;
-    wait_slot reader_;
-    wait_slot writer_;
-};
-
-/// Base of the awaiters that wait in a slot; Derived adds try_complete(), finish() and `what`.
-template <class Derived>
-class slot_awaiter : public ferry::detail::leaf_awaiter<Derived> {
-public:
-    explicit slot_awaiter(wait_slot& slot) noexcept : slot_(slot) {}
-    void link() noexcept { slot_.enter(static_cast<Derived&>(*this)); }
-    static void withdraw(ferry::detail::waiter& self) noexcept {
-        static_cast<Derived&>(self).slot_.leave();
-        self.task().wake_interrupted();
-    }
-
-private:
-    wait_slot& slot_;
-};
-
-[[nodiscard]] inline address local_address(int descriptor) {
-    ::sockaddr_storage storage;
-    ::socklen_t size = sizeof storage;
-    ::sockaddr* const native = reinterpret_cast<::sockaddr*>(&storage);
-    if (::getsockname(descriptor, native, &size) != 0) {
-        throw std::system_error(errno, std::system_category(), "ferry: getsockname");
-    }
-    return address::from_native(native, size);
-}
-}  // namespace ferry::inline FERRY_ABI::net::detail
-
-// ferry/net/borrowed_bytes.hpp - received bytes in the one buffer that all sockets of a loop share
-
-namespace ferry::inline FERRY_ABI::net {
-namespace detail {
-/// A loop's read buffer. In FERRY_DEBUG builds its last bytes count how often it was lent.
-class shared_buffer {
-public:
-    explicit shared_buffer(event_loop& loop) : data_(loop.read_buffer()) {}
-    [[nodiscard]] char* data() const noexcept { return data_; }
-
-#if defined(FERRY_DEBUG)
-    static constexpr std::size_t size = event_loop::read_buffer_size - sizeof(std::uint64_t);
-    [[nodiscard]] std::uint64_t generation() const noexcept {
-        std::uint64_t count = 0;
-        std::memcpy(&count, data_ + size, sizeof count);
-        return count;
-    }
-    void begin_generation() const noexcept {
-        const std::uint64_t count = generation() + 1;
-        std::memcpy(data_ + size, &count, sizeof count);
-    }
-#else
-    static constexpr std::size_t size = event_loop::read_buffer_size;
-    void begin_generation() const noexcept {}
-#endif
-
-private:
-    char* data_;
-};
-}  // namespace detail
-
-/// What socket::receive() yields: bytes that stay valid until the next co_await. Empty at the end of the stream.
-///
-/// They may be changed in place (unmasking), and passed up through `co_await task` and timeout. Copy what has to stay.
-///
-/// Ownership      Owns nothing: the bytes are in the loop's read buffer.
-/// Thread-safety  None: its loop's thread.
-/// Errors         Bytes that are used after another receive() had the buffer: asserted in FERRY_DEBUG builds.
-class borrowed_bytes {
-public:
-    using borrowed_until_next_await = void;
-
-    borrowed_bytes(detail::shared_buffer buffer, std::size_t size) noexcept
-        : buffer_(buffer),
-          size_(size)
-#if defined(FERRY_DEBUG)
-          ,
-          generation_(buffer.generation())
-#endif
-    {
-    }
-    borrowed_bytes(borrowed_bytes&& other) noexcept = default;
-    borrowed_bytes& operator=(borrowed_bytes&& other) noexcept = default;
-
-    [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
-    [[nodiscard]] std::size_t size() const noexcept { return size_; }
-    [[nodiscard]] char* data() const noexcept {
-#if defined(FERRY_DEBUG)
-        FERRY_ASSERT(generation_ == buffer_.generation(), "borrowed bytes are valid until the next co_await only");
-#endif
-        return buffer_.data();
-    }
-    [[nodiscard]] std::string_view view() const noexcept { return std::string_view(data(), size_); }
-
-private:
-    detail::shared_buffer buffer_;
-    std::size_t size_;
-#if defined(FERRY_DEBUG)
-    std::uint64_t generation_;
-#endif
-};
-}  // namespace ferry::inline FERRY_ABI::net
-
-// ferry/net/socket.hpp - one connection's bytes, in and out
-
-namespace ferry::inline FERRY_ABI::net {
-/// A connected stream: what listener::accept() and connect() yield.
-///
-///     for (;;) {
-///         const ferry::net::borrowed_bytes bytes = co_await peer.receive();
-///         if (bytes.empty()) break;                       // the peer has sent everything
-///         parser.feed(bytes.view());
-///     }
-///
-/// Every syscall is tried at once, and the task waits only if it would block. A wait that is cancelled has taken
-/// nothing: the next receive() yields the bytes. At most one task receives and one sends (asserted).
-///
-/// Ownership      Owns its descriptor; destroying it closes it. Move-only, also while a task waits for it. The loop
-///                outlives it; closing or destroying it while a task waits is a bug (asserted).
-/// Thread-safety  None. Call every member on the loop's own thread.
-/// Errors         The end of the stream is a value. disconnected when the peer has reset the connection, or when bytes
-///                are sent to one that has closed it; std::system_error with the peer's address for anything else;
-///                awaiting throws cancelled.
-/// Cost           One recycled block and one epoll registration each; an idle socket holds no buffer.
-class socket {
-public:
-    class receive_awaiter;
-    class receive_into_awaiter;
-    class readable_awaiter;
-    class writable_awaiter;
-    class send_all_awaiter;
-
-    /// Takes over a connected, non-blocking stream descriptor, also when it throws. `peer` is what reports call it.
-    socket(event_loop& loop, int descriptor, const address& peer);
-
-    /// Waits for bytes and receives them into the loop's shared buffer right before the task goes on. A checkpoint.
-    [[nodiscard]] receive_awaiter receive();
-    /// The same into a buffer of the caller's, of at least one byte; yields how many, 0 at the end of the stream.
-    [[nodiscard]] receive_into_awaiter receive(char* buffer, std::size_t size) noexcept;
-    /// Waits until receive() has something to tell: bytes, the end of the stream or an error. A checkpoint.
-    [[nodiscard]] readable_awaiter readable() noexcept;
-
-    /// Hands the kernel what it takes at once, and returns how much; 0 when it takes nothing before writable().
-    [[nodiscard]] std::size_t send_some(std::string_view bytes);
-    /// Waits until send_some() has something to tell: room or an error. A checkpoint.
-    [[nodiscard]] writable_awaiter writable() noexcept;
-    /// Hands all of it to the kernel; the bytes are the caller's until then. A checkpoint. If it is cancelled, part of
-    /// it may have been sent: count with send_some() where the connection is to be used further.
-    [[nodiscard]] send_all_awaiter send_all(std::string_view bytes) noexcept;
-
-    /// Tells the peer that nothing more will be sent; receiving goes on. Does nothing if the connection is gone.
-    void shutdown_send() noexcept;
-    /// Closes. The kernel still delivers what was sent, but if bytes came that were not received it resets the
-    /// connection. Calling it again does nothing.
-    void close() noexcept;
-    /// Closes at once and drops what was not delivered: the peer sees a reset.
-    void abort() noexcept;
-
-    [[nodiscard]] const address& peer() const noexcept;
-    [[nodiscard]] address local() const;
-    /// -1 once closed.
-    [[nodiscard]] int descriptor() const noexcept;
-
-private:
-    class connection;
-
-    struct deleter {
-        void operator()(connection* dead) const noexcept;
-    };
-    [[nodiscard]] connection& open() const noexcept;
-
-    std::unique_ptr<connection, deleter> connection_;  // does not move, since the loop and awaiters refer to it
-};
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-class socket::connection : public detail::watched_descriptor {
-public:
-    /// What one syscall came to.
-    class outcome {
-    public:
-        explicit outcome(::ssize_t returned = 0) noexcept
-            : count_(returned < 0 ? 0 : static_cast<std::size_t>(returned)), error_(returned < 0 ? errno : 0) {}
-        [[nodiscard]] bool would_block() const noexcept { return error_ == EAGAIN || error_ == EWOULDBLOCK; }
-        [[nodiscard]] std::size_t count() const noexcept { return count_; }
-        [[nodiscard]] int error() const noexcept { return error_; }
-
-    private:
-        std::size_t count_;
-        int error_;
-    };
-
-    connection(event_loop& loop, int descriptor, const address& peer)
-        : watched_descriptor(loop, descriptor), peer_(peer) {}
-    static void* operator new(std::size_t size) { return ferry::detail::frame_allocator::allocate(size); }
-    static void operator delete(void* block, std::size_t size) noexcept {
-        ferry::detail::frame_allocator::deallocate(block, size);
-    }
-
-    [[nodiscard]] const address& peer() const noexcept { return peer_; }
-
-    outcome receive(char* buffer, std::size_t size) const noexcept {
-        outcome result;
-        do result = outcome(::recv(get(), buffer, size, 0));
-        while (result.error() == EINTR);
-        return result;
-    }
-    outcome send(std::string_view bytes) const noexcept {
-        outcome result;
-        do result = outcome(::send(get(), bytes.data(), bytes.size(), MSG_NOSIGNAL));
-        while (result.error() == EINTR);
-        return result;
-    }
-    /// Unlike a peeking recv, poll leaves a pending error where it is.
-    [[nodiscard]] bool is_ready(short events) const noexcept {
-        ::pollfd question{};
-        question.fd = get();
-        question.events = events;
-        return ::poll(&question, 1, 0) > 0;
-    }
-
-    void check(outcome result, const char* doing) const {
-        if (result.error() != 0) fail(result.error(), doing);
-    }
-
-private:
-    [[noreturn]] void fail(int error, const char* doing) const {
-        const std::string what = std::string("ferry: ") + doing + " " + peer_.to_string();
-        if (error == EPIPE || error == ECONNRESET) throw disconnected(what + ": the peer has closed the connection");
-        throw std::system_error(error, std::system_category(), what);
-    }
-
-    address peer_;
-};
-
-class socket::receive_awaiter : public detail::slot_awaiter<receive_awaiter> {
-public:
-    static constexpr const char* what = "socket::receive";
-    explicit receive_awaiter(connection& owner)
-        : slot_awaiter(owner.reader()), connection_(owner), buffer_(owner.loop()) {}
-    bool try_complete() noexcept {
-        buffer_.begin_generation();
-        result_ = connection_.receive(buffer_.data(), buffer_.size);
-        return !result_.would_block();
-    }
-    borrowed_bytes finish() const {
-        connection_.check(result_, "receive from");
-        return borrowed_bytes(buffer_, result_.count());
-    }
-
-private:
-    connection& connection_;
-    detail::shared_buffer buffer_;
-    connection::outcome result_;
-};
-
-class socket::receive_into_awaiter : public detail::slot_awaiter<receive_into_awaiter> {
-public:
-    static constexpr const char* what = "socket::receive";
-    receive_into_awaiter(connection& owner, char* buffer, std::size_t size) noexcept
-        : slot_awaiter(owner.reader()), connection_(owner), buffer_(buffer), size_(size) {}
-    bool try_complete() noexcept {
-        result_ = connection_.receive(buffer_, size_);
-        return !result_.would_block();
-    }
-    std::size_t finish() const {
-        connection_.check(result_, "receive from");
-        return result_.count();
-    }
-
-private:
-    connection& connection_;
-    char* buffer_;
-    std::size_t size_;
-    connection::outcome result_;
-};
-
-class socket::readable_awaiter : public detail::slot_awaiter<readable_awaiter> {
-public:
-    static constexpr const char* what = "socket::readable";
-    explicit readable_awaiter(connection& owner) noexcept : slot_awaiter(owner.reader()), connection_(owner) {}
-    bool try_complete() noexcept { return connection_.is_ready(POLLIN); }
-    void finish() const noexcept {}
-
-private:
-    connection& connection_;
-};
-
-class socket::writable_awaiter : public detail::slot_awaiter<writable_awaiter> {
-public:
-    static constexpr const char* what = "socket::writable";
-    explicit writable_awaiter(connection& owner) noexcept : slot_awaiter(owner.writer()), connection_(owner) {}
-    bool try_complete() noexcept { return connection_.is_ready(POLLOUT); }
-    void finish() const noexcept {}
-
-private:
-    connection& connection_;
-};
-
-class socket::send_all_awaiter : public detail::slot_awaiter<send_all_awaiter> {
-public:
-    static constexpr const char* what = "socket::send_all";
-    send_all_awaiter(connection& owner, std::string_view bytes) noexcept
-        : slot_awaiter(owner.writer()), connection_(owner), left_(bytes) {}
-    bool try_complete() noexcept {
-        while (!left_.empty()) {
-            result_ = connection_.send(left_);
-            if (result_.error() != 0) return !result_.would_block();
-            left_.remove_prefix(result_.count());
-        }
-        return true;
-    }
-    void finish() const { connection_.check(result_, "send to"); }
-
-private:
-    connection& connection_;
-    std::string_view left_;
-    connection::outcome result_;
-};
-
-inline void socket::deleter::operator()(connection* dead) const noexcept { delete dead; }
-
-inline socket::socket(event_loop& loop, int descriptor, const address& peer) {
-    detail::unique_descriptor owner(descriptor);
-    // The block is allocated before the descriptor is released, and the connection owns it before it can throw.
-    connection_.reset(new connection(loop, owner.release(), peer));
-}
-
-inline socket::connection& socket::open() const noexcept {
-    FERRY_ASSERT(connection_ != nullptr, "use of a socket that was moved from");
-    FERRY_ASSERT(connection_->get() >= 0, "use of a socket that was closed");
-    return *connection_;
-}
-
-inline socket::receive_awaiter socket::receive() { return receive_awaiter(open()); }
-inline socket::receive_into_awaiter socket::receive(char* buffer, std::size_t size) noexcept {
-    FERRY_ASSERT(size > 0, "receive into an empty buffer would look like the end of the stream");
-    return receive_into_awaiter(open(), buffer, size);
-}
-inline socket::readable_awaiter socket::readable() noexcept { return readable_awaiter(open()); }
-
-inline std::size_t socket::send_some(std::string_view bytes) {
-    const connection& to = open();
-    const connection::outcome result = to.send(bytes);
-    if (!result.would_block()) to.check(result, "send to");
-    return result.count();
-}
-inline socket::writable_awaiter socket::writable() noexcept { return writable_awaiter(open()); }
-inline socket::send_all_awaiter socket::send_all(std::string_view bytes) noexcept {
-    return send_all_awaiter(open(), bytes);
-}
-
-inline void socket::shutdown_send() noexcept { ::shutdown(open().get(), SHUT_WR); }
-inline void socket::close() noexcept {
-    if (connection_ != nullptr) connection_->close();
-}
-inline void socket::abort() noexcept {
-    if (descriptor() < 0) return;
-    ::linger at_once{};
-    at_once.l_onoff = 1;
-    ::setsockopt(descriptor(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-    close();
-}
-
-inline const address& socket::peer() const noexcept {
-    FERRY_ASSERT(connection_ != nullptr, "use of a socket that was moved from");
-    return connection_->peer();
-}
-inline address socket::local() const { return detail::local_address(open().get()); }
-inline int socket::descriptor() const noexcept { return connection_ == nullptr ? -1 : connection_->get(); }
-}  // namespace ferry::inline FERRY_ABI::net
-
-// ferry/net/connect.hpp - opens a connection
-
-namespace ferry::inline FERRY_ABI::net {
-/// Connects over TCP, on the loop of the task that awaits it. Small writes are sent at once (TCP_NODELAY).
-///
-/// A checkpoint; a cancelled attempt is given up at once. The kernel tries for minutes: wrap it in timeout().
-///
-/// Errors  std::system_error that names the address.
-[[nodiscard]] task<socket> connect(address to);
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-namespace detail {
-[[noreturn]] inline void fail_to_connect(int error, const address& to) {
-    const char* const way_out = error == ECONNREFUSED ? "; start the program that should listen there" : "";
-    throw std::system_error(error, std::system_category(), "ferry: cannot connect to " + to.to_string() + way_out);
-}
-
-/// A descriptor that is connected or about to be.
-[[nodiscard]] inline int begin_connect(const address& to) {
-    const int domain = to.is_ipv6() ? AF_INET6 : AF_INET;
-    unique_descriptor made(::socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    if (made.get() < 0) fail_to_connect(errno, to);
-    const int on = 1;
-    ::setsockopt(made.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (::connect(made.get(), to.data(), to.size()) != 0 && errno != EINPROGRESS) fail_to_connect(errno, to);
-    return made.release();
-}
-}  // namespace detail
-
-inline task<socket> connect(address to) {
-    ferry::detail::logical_task& self = co_await ferry::detail::current_task();
-    socket made(event_loop::of(self), detail::begin_connect(to), to);
-    co_await made.writable();
-    int error = 0;
-    ::socklen_t size = sizeof error;
-    if (::getsockopt(made.descriptor(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
-    if (error != 0) detail::fail_to_connect(error, to);
-    co_return std::move(made);
-}
-}  // namespace ferry::inline FERRY_ABI::net
-
-// ferry/net/listener.hpp - accepts the connections that come to an address
-
-namespace ferry::inline FERRY_ABI::net {
-class listener_options {
-public:
-    constexpr listener_options() noexcept = default;
-
-    /// Default false. True: several listeners, each on its own loop, share the port (SO_REUSEPORT), and the kernel
-    /// spreads connections over them.
-    constexpr listener_options& reuse_port(bool shared) noexcept {
-        reuse_port_ = shared;
-        return *this;
-    }
-    /// Connections that the kernel keeps ready for accept(). Default 4096; the kernel has a limit too,
-    /// net.core.somaxconn.
-    constexpr listener_options& backlog(int connections) noexcept {
-        backlog_ = connections;
-        return *this;
-    }
-
-    [[nodiscard]] constexpr bool reuse_port() const noexcept { return reuse_port_; }
-    [[nodiscard]] constexpr int backlog() const noexcept { return backlog_; }
-
-private:
-    bool reuse_port_ = false;
-    int backlog_ = 4096;
-};
-
-/// A listening TCP socket. Port 0 lets the kernel choose one, which local() tells.
-///
-///     ferry::net::listener door(loop, ferry::net::address("127.0.0.1", 8000));
-///     for (;;) group.start(greet(co_await door.accept()));
-///
-/// What it accepts sends small writes at once (TCP_NODELAY).
-///
-/// When the process has no descriptor left, accept() does not fail: it closes the connection that waits longest, so
-/// that its peer is not left hanging, tries again every 100 ms, and reports once, until it succeeds.
-///
-/// Ownership      Owns its descriptor and one in reserve. The loop outlives it, and so do its accept() tasks;
-/// destroying
-///                it while one waits is a bug (asserted).
-/// Thread-safety  None. Call every member on the loop's own thread.
-/// Errors         The constructor throws std::system_error with the address and a way out.
-class listener {
-public:
-    listener(event_loop& loop, const address& at, listener_options options = listener_options());
-    listener(const listener&) = delete;
-    listener& operator=(const listener&) = delete;
-
-    /// Waits for a connection; one at a time (asserted). A checkpoint: a wait that is cancelled has taken none. An
-    /// exception other than `cancelled` is about one connection, or the end of the kernel's memory; it may be called
-    /// again.
-    [[nodiscard]] task<socket> accept();
-
-    [[nodiscard]] const address& local() const noexcept { return local_; }
-
-private:
-    class accept_awaiter;
-
-    static constexpr std::chrono::milliseconds pause{100};
-
-    [[nodiscard]] static int open(const address& at, const listener_options& options);
-    void fill_reserve() noexcept;
-    [[nodiscard]] bool turn_one_away() noexcept;
-    void begin_episode(int error);
-
-    detail::watched_descriptor descriptor_;
-    address local_;
-    detail::unique_descriptor reserve_;  // given up for a moment when there is no other descriptor
-    bool exhausted_ = false;             // an episode is under way, and reported
-};
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-/// Yields a connection, or nothing when the process or the kernel has run out of what one needs.
-class listener::accept_awaiter : public detail::slot_awaiter<accept_awaiter> {
-public:
-    static constexpr const char* what = "listener::accept";
-    explicit accept_awaiter(listener& owner) noexcept : slot_awaiter(owner.descriptor_.reader()), owner_(owner) {}
-    bool try_complete() noexcept;
-    std::optional<socket> finish();
-
-private:
-    listener& owner_;
-    address peer_;
-    int accepted_ = -1;
-    int error_ = 0;
-};
-
-inline bool listener::accept_awaiter::try_complete() noexcept {
-    for (;;) {
-        ::sockaddr_storage storage;
-        ::socklen_t size = sizeof storage;
-        ::sockaddr* const native = reinterpret_cast<::sockaddr*>(&storage);
-        accepted_ = ::accept4(owner_.descriptor_.get(), native, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (accepted_ >= 0) {
-            peer_ = address::from_native(native, size);  // cannot throw: it is of the listener's family
-            return true;
-        }
-        switch (error_ = errno) {
-            case EAGAIN:
-                return false;
-            case EMFILE:
-            case ENFILE:
-                return owner_.turn_one_away();
-            case EINTR:
-            case ECONNABORTED:
-            case EPROTO:
-            case ENOPROTOOPT:
-            case ENETDOWN:
-            case ENETUNREACH:
-            case ENONET:
-            case EHOSTDOWN:
-            case EHOSTUNREACH:
-                break;  // accept(2): it went wrong before it was accepted, and is gone; there may be another
-            default:
-                return true;
-        }
-    }
-}
-
-inline std::optional<socket> listener::accept_awaiter::finish() {
-    if (accepted_ >= 0) return socket(owner_.descriptor_.loop(), accepted_, peer_);
-    if (error_ != EMFILE && error_ != ENFILE && error_ != ENOBUFS && error_ != ENOMEM) {
-        throw std::system_error(error_, std::system_category(), "ferry: accept on " + owner_.local_.to_string());
-    }
-    owner_.begin_episode(error_);
-    return std::nullopt;
-}
-
-inline listener::listener(event_loop& loop, const address& at, listener_options options)
-    : descriptor_(loop, open(at, options)), local_(detail::local_address(descriptor_.get())) {
-    fill_reserve();
-}
-
-inline int listener::open(const address& at, const listener_options& options) {
-    const auto fail = [&at](const char* way_out) {
-        throw std::system_error(errno, std::system_category(), "ferry: cannot listen on " + at.to_string() + way_out);
-    };
-    const int domain = at.is_ipv6() ? AF_INET6 : AF_INET;
-    detail::unique_descriptor made(::socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    if (made.get() < 0) fail("");
-    const int on = 1;
-    ::setsockopt(made.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    ::setsockopt(made.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // on Linux, what it accepts inherits it
-    if (options.reuse_port() && ::setsockopt(made.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) {
-        fail(" with SO_REUSEPORT");
-    }
-    if (::bind(made.get(), at.data(), at.size()) != 0 || ::listen(made.get(), options.backlog()) != 0) {
-        switch (errno) {
-            case EADDRINUSE:
-                fail("; stop the other program there or choose another port");
-                break;
-            case EACCES:
-                fail("; choose a port from 1024, or grant the program CAP_NET_BIND_SERVICE");
-                break;
-            case EADDRNOTAVAIL:
-                fail("; choose an address of this machine, or 0.0.0.0 or :: for all of them");
-                break;
-            default:
-                fail("");
-        }
-    }
-    return made.release();
-}
-
-inline task<socket> listener::accept() {
-    for (;;) {
-        std::optional<socket> accepted = co_await accept_awaiter(*this);
-        if (accepted) {
-            exhausted_ = false;
-            fill_reserve();
-            co_return std::move(*accepted);
-        }
-        co_await sleep_for(pause);
-    }
-}
-
-inline void listener::fill_reserve() noexcept {
-    if (reserve_.get() < 0) reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-}
-
-/// Accepts and closes one connection by means of the reserve. False when there was none: accept4 wants a descriptor
-/// before it looks.
-inline bool listener::turn_one_away() noexcept {
-    reserve_.reset();
-    detail::unique_descriptor refused(::accept4(descriptor_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    const bool nobody = refused.get() < 0 && errno == EAGAIN;
-    refused.reset();
-    fill_reserve();
-    return !nobody;
-}
-
-inline void listener::begin_episode(int error) {
-    if (std::exchange(exhausted_, true)) return;
-    ferry::detail::report("ferry: listener " + local_.to_string() +
-                          " cannot accept: " + std::system_category().message(error) +
-                          "\n  it turns connections away, and tries again every 100 ms\n  raise the limit (ulimit -n), "
-                          "or limit how many connections may be open");
-}
-}  // namespace ferry::inline FERRY_ABI::net
-
 // ferry/websocket/origin.hpp - which site a browser's script came from (RFC 6454)
 
 namespace ferry::inline FERRY_ABI::websocket {
@@ -10344,488 +8589,6 @@ inline std::string accept_key(std::string_view key) {
 }
 }  // namespace ferry::inline FERRY_ABI::websocket
 
-// ferry/websocket/session_options.hpp - what a peer's message may cost
-
-namespace ferry::inline FERRY_ABI::websocket {
-class session_options {
-public:
-    constexpr session_options() noexcept = default;
-
-    /// Default 1 MiB. A longer message fails the connection with 1009, as soon as a header announces it.
-    constexpr session_options& max_message_bytes(std::size_t bytes) noexcept {
-        message_bytes_ = bytes;
-        return *this;
-    }
-    /// Frames of one message. Default 16384; more fail the connection with 1009.
-    constexpr session_options& max_fragments(std::size_t frames) noexcept {
-        fragments_ = frames;
-        return *this;
-    }
-
-    [[nodiscard]] constexpr std::size_t max_message_bytes() const noexcept { return message_bytes_; }
-    [[nodiscard]] constexpr std::size_t max_fragments() const noexcept { return fragments_; }
-
-private:
-    std::size_t message_bytes_ = 1024 * 1024;
-    std::size_t fragments_ = 16384;
-};
-}  // namespace ferry::inline FERRY_ABI::websocket
-
-// ferry/server/serve_options.hpp - where a server listens, and how long it waits for whom
-
-namespace ferry::inline FERRY_ABI {
-/// Options of serve() and server, set in a chain: serve_options().host("0.0.0.0").port(80).
-class serve_options {
-public:
-    using seconds = std::chrono::seconds;
-    using listening_function = void (*)(const net::address& where);
-
-    serve_options() = default;
-
-    /// Takes --host NAME and --port NUMBER from a program's arguments, and returns those it does not know. Throws
-    /// std::invalid_argument, which says what is wrong with a value.
-    std::vector<std::string> take_arguments(int argc, const char* const* argv);
-
-    /// A name or an address. Default 127.0.0.1: reachable from this machine only.
-    serve_options& host(std::string name) { return set(host_, std::move(name)); }
-    /// 0 lets the kernel choose. Default 8000.
-    serve_options& port(std::uint16_t number) { return set(port_, number); }
-    /// Connections at a time; further ones wait in the kernel's queue. Default 10000.
-    serve_options& max_connections(std::size_t count) { return set(max_connections_, count); }
-    serve_options& http_limits(const http::request_limits& limits) { return set(http_limits_, limits); }
-    serve_options& websocket_limits(const websocket::session_options& limits) { return set(websocket_limits_, limits); }
-    /// Which sites' pages may open WebSockets here. Default: those of the same host.
-    serve_options& websocket_origins(websocket::handshake_options rules) { return set(origins_, std::move(rules)); }
-    /// Output of one connection beyond which send() waits. Default 64 KiB.
-    serve_options& high_water_mark(std::size_t bytes) { return set(high_water_mark_, bytes); }
-    /// From the first octet of a request to the end of its head. Default 10 s.
-    serve_options& header_timeout(seconds limit) { return set(header_timeout_, limit); }
-    /// Between two requests of a connection. Default 5 s.
-    serve_options& keep_alive_timeout(seconds limit) { return set(keep_alive_timeout_, limit); }
-    /// Silence after which a WebSocket is pinged. Default 20 s.
-    serve_options& ping_interval(seconds limit) { return set(ping_interval_, limit); }
-    /// Silence after a ping after which the peer counts as gone. Default 20 s.
-    serve_options& pong_timeout(seconds limit) { return set(pong_timeout_, limit); }
-    /// For the peer's answer to a close frame. Default 5 s.
-    serve_options& close_timeout(seconds limit) { return set(close_timeout_, limit); }
-    /// For an application to end after its client has gone; then it is cancelled, with a report. Default 10 s.
-    serve_options& application_close_timeout(seconds limit) { return set(application_close_timeout_, limit); }
-    /// For what runs when the server is told to stop; then it is cancelled. Default 10 s.
-    serve_options& shutdown_timeout(seconds limit) { return set(shutdown_timeout_, limit); }
-    /// Called once the port is open. The default writes "listening on http://HOST:PORT/" to stdout and flushes it.
-    serve_options& on_listening(listening_function call) { return set(on_listening_, call); }
-
-    [[nodiscard]] const std::string& host() const noexcept { return host_; }
-    [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
-    [[nodiscard]] std::size_t max_connections() const noexcept { return max_connections_; }
-    [[nodiscard]] const http::request_limits& http_limits() const noexcept { return http_limits_; }
-    [[nodiscard]] const websocket::session_options& websocket_limits() const noexcept { return websocket_limits_; }
-    [[nodiscard]] const websocket::handshake_options& websocket_origins() const noexcept { return origins_; }
-    [[nodiscard]] std::size_t high_water_mark() const noexcept { return high_water_mark_; }
-    [[nodiscard]] seconds header_timeout() const noexcept { return header_timeout_; }
-    [[nodiscard]] seconds keep_alive_timeout() const noexcept { return keep_alive_timeout_; }
-    [[nodiscard]] seconds ping_interval() const noexcept { return ping_interval_; }
-    [[nodiscard]] seconds pong_timeout() const noexcept { return pong_timeout_; }
-    [[nodiscard]] seconds close_timeout() const noexcept { return close_timeout_; }
-    [[nodiscard]] seconds application_close_timeout() const noexcept { return application_close_timeout_; }
-    [[nodiscard]] seconds shutdown_timeout() const noexcept { return shutdown_timeout_; }
-    [[nodiscard]] listening_function on_listening() const noexcept { return on_listening_; }
-
-private:
-    template <class T>
-    serve_options& set(T& option, T chosen) {
-        option = std::move(chosen);
-        return *this;
-    }
-    static void announce(const net::address& where) {
-        std::printf("listening on http://%s/\n", where.to_string().c_str());
-        std::fflush(stdout);
-    }
-
-    std::string host_ = "127.0.0.1";
-    std::uint16_t port_ = 8000;
-    std::size_t max_connections_ = 10000;
-    http::request_limits http_limits_;
-    websocket::session_options websocket_limits_;
-    websocket::handshake_options origins_;
-    std::size_t high_water_mark_ = 64 * 1024;
-    seconds header_timeout_{10};
-    seconds keep_alive_timeout_{5};
-    seconds ping_interval_{20};
-    seconds pong_timeout_{20};
-    seconds close_timeout_{5};
-    seconds application_close_timeout_{10};
-    seconds shutdown_timeout_{10};
-    listening_function on_listening_ = &announce;
-};
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-inline std::vector<std::string> serve_options::take_arguments(int argc, const char* const* argv) {
-    std::vector<std::string> rest;
-    for (int at = 1; at < argc; ++at) {
-        const std::string_view option = argv[at];
-        if (option != "--host" && option != "--port") {
-            rest.emplace_back(option);
-            continue;
-        }
-        if (++at == argc) throw std::invalid_argument(std::string(option) + " needs a value");
-        const std::string_view text = argv[at];
-        if (option == "--host") {
-            host_ = text;
-            continue;
-        }
-        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port_);
-        if (error != std::errc() || end != text.data() + text.size()) {
-            throw std::invalid_argument("--port " + std::string(text) + ": a port is a number from 0 to 65535");
-        }
-    }
-    return rest;
-}
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/net/resolver.hpp - the addresses behind a host's name
-
-namespace ferry::inline FERRY_ABI::net {
-/// The category of the codes that getaddrinfo returns, such as EAI_NONAME.
-[[nodiscard]] const std::error_category& resolver_category() noexcept;
-
-/// Looks a name or numeric text up, best address first; never empty. It blocks, for seconds if the name servers do not
-/// answer: call it before a loop runs, or on a pool's thread.
-///
-/// Thread-safety  Any thread.
-/// Errors         std::system_error that names the host; blocking_error inside a loop's turn.
-[[nodiscard]] std::vector<address> resolve_blocking(const std::string& host, std::uint16_t port);
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-inline const std::error_category& resolver_category() noexcept {
-    class category final : public std::error_category {
-    public:
-        [[nodiscard]] const char* name() const noexcept override { return "getaddrinfo"; }
-        [[nodiscard]] std::string message(int code) const override { return ::gai_strerror(code); }
-    };
-    static const category instance;
-    return instance;
-}
-
-inline std::vector<address> resolve_blocking(const std::string& host, std::uint16_t port) {
-    ferry::detail::check_own_wait("resolve_blocking", host.c_str(), nullptr);
-    ::addrinfo hints{};
-    hints.ai_socktype = SOCK_STREAM;
-    hints.ai_flags = AI_NUMERICSERV;
-    ::addrinfo* list = nullptr;
-    const int code = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &list);
-    if (code != 0) {
-        const std::error_code reason = code == EAI_SYSTEM ? std::error_code(errno, std::system_category())
-                                                          : std::error_code(code, resolver_category());
-        throw std::system_error(reason, "ferry: cannot resolve \"" + host +
-                                            "\"; check the name, or give a numeric address such as 127.0.0.1");
-    }
-    const std::unique_ptr<::addrinfo, decltype(&::freeaddrinfo)> owner(list, &::freeaddrinfo);
-    std::vector<address> found;
-    for (const ::addrinfo* entry = list; entry != nullptr; entry = entry->ai_next) {
-        const address next = address::from_native(entry->ai_addr, entry->ai_addrlen);
-        // A hosts file may well say the same twice.
-        if (std::find(found.begin(), found.end(), next) == found.end()) found.push_back(next);
-    }
-    return found;
-}
-}  // namespace ferry::inline FERRY_ABI::net
-
-// ferry/server/http_date.hpp - the Date of a response, made once a second
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 5.6.7), whatever the locale.
-class http_date {
-public:
-    /// The time now. The view is of this object, and changes with it.
-    [[nodiscard]] std::string_view now() { return at(std::time(nullptr)); }
-
-    [[nodiscard]] std::string_view at(std::time_t when) {
-        if (when != made_for_) {
-            static constexpr const char* days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-            static constexpr const char* months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-            std::tm parts{};
-            ::gmtime_r(&when, &parts);
-            std::snprintf(text_, sizeof text_, "%s, %02d %s %04d %02d:%02d:%02d GMT", days[parts.tm_wday],
-                          parts.tm_mday, months[parts.tm_mon], parts.tm_year + 1900, parts.tm_hour, parts.tm_min,
-                          parts.tm_sec);
-            made_for_ = when;
-        }
-        return text_;
-    }
-
-private:
-    std::time_t made_for_ = -1;
-    char text_[64] = {};
-};
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/server/inbox.hpp - messages on their way to an application, bounded
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// Between the task that reads a connection and the application. When it is full the reader waits, so the peer's TCP
-/// window closes. After the end, receive() yields the last message again and again.
-class inbox final : public app::message_source {
-public:
-    static constexpr std::size_t max_messages = 16;
-    static constexpr std::size_t max_bytes = 1024 * 1024;
-
-    [[nodiscard]] bool has_message() const noexcept override { return !queue_.empty() || last_.has_value(); }
-    [[nodiscard]] app::message take() override;
-
-    void push(app::message what, std::size_t bytes) {
-        queue_.emplace_back(std::move(what), bytes);
-        bytes_ += bytes;
-        notify();
-    }
-    /// Nothing comes after what is queued, but this. The first end counts.
-    void end(app::message last) {
-        if (last_.has_value()) return;
-        last_.emplace(std::move(last));
-        notify();
-    }
-    [[nodiscard]] bool ended() const noexcept { return last_.has_value(); }
-    [[nodiscard]] bool full() const noexcept { return queue_.size() >= max_messages || bytes_ >= max_bytes; }
-
-    class room_awaiter;
-    /// Waits until it is not full. A checkpoint; one task, the reader.
-    [[nodiscard]] room_awaiter room() noexcept;
-
-private:
-    std::deque<std::pair<app::message, std::size_t>> queue_;
-    std::size_t bytes_ = 0;
-    std::optional<app::message> last_;
-    room_awaiter* reader_ = nullptr;
-};
-
-class inbox::room_awaiter : public leaf_awaiter<room_awaiter> {
-public:
-    static constexpr const char* what = "connection inbox";
-    explicit room_awaiter(inbox& owner) noexcept : owner_(owner) {}
-    bool try_complete() noexcept { return !owner_.full(); }
-    void link() noexcept { owner_.reader_ = this; }
-    static void withdraw(waiter& self) noexcept {
-        static_cast<room_awaiter&>(self).owner_.reader_ = nullptr;
-        self.task().wake_interrupted();
-    }
-    void finish() noexcept {}
-
-private:
-    inbox& owner_;
-};
-
-inline inbox::room_awaiter inbox::room() noexcept { return room_awaiter(*this); }
-
-inline app::message inbox::take() {
-    if (queue_.empty()) return *last_;
-    app::message next = std::move(queue_.front().first);
-    bytes_ -= queue_.front().second;
-    queue_.pop_front();
-    if (reader_ != nullptr && !full()) std::exchange(reader_, nullptr)->retry();
-    return next;
-}
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/server/outbox.hpp - octets on their way to a client: one syscall for each turn
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// The output of one connection. Protocols append to buffer() and call touch(); all that one turn of the loop produced
-/// is written at its end, together. What the kernel does not take is written by a task that exists only as long as
-/// needed.
-class outbox : private turn_end_node {
-public:
-    outbox(event_loop& loop, net::socket& socket, task_group& tasks, std::size_t high_water_mark) noexcept
-        : loop_(loop), socket_(socket), tasks_(tasks), high_water_mark_(high_water_mark) {
-        run = &at_turn_end;
-    }
-    ~outbox() { loop_.forget_turn_end(*this); }
-    outbox(const outbox&) = delete;
-    outbox& operator=(const outbox&) = delete;
-
-    [[nodiscard]] std::string& buffer() noexcept { return buffer_; }
-    /// Something was appended.
-    void touch() {
-        if (broken_) buffer_.clear();
-        if (!drains_) loop_.at_turn_end(*this);
-        update_mark();
-    }
-    /// The client is gone: what was and will be appended goes nowhere.
-    [[nodiscard]] bool broken() const noexcept { return broken_; }
-    void set_broken() noexcept {
-        broken_ = true;
-        written();
-    }
-    /// Who hears of the high-water mark, and is told when everything has been written.
-    class observer {
-    public:
-        virtual void above_mark(bool above) noexcept = 0;
-        virtual void all_written() noexcept = 0;
-
-    protected:
-        ~observer() = default;
-    };
-    void observe(observer* who) noexcept {
-        observer_ = who;
-        above_ = false;
-        update_mark();
-    }
-
-    class drained_awaiter;
-    /// Waits until everything has been written, or the client is gone. A checkpoint; one task at a time.
-    [[nodiscard]] drained_awaiter drained() noexcept;
-
-private:
-    static void at_turn_end(ready_node& node) noexcept {
-        outbox& self = static_cast<outbox&>(static_cast<turn_end_node&>(node));
-        if (self.drains_) return;
-        self.write_some();
-        if (self.buffer_.empty()) return;
-        self.drains_ = true;
-        self.tasks_.start(self.drain());
-    }
-    task<> drain() {
-        while (!buffer_.empty()) {
-            co_await socket_.writable();
-            write_some();
-        }
-        drains_ = false;
-    }
-    void write_some() noexcept {
-        try {
-            if (!broken_) buffer_.erase(0, socket_.send_some(buffer_));
-        } catch (const std::exception&) {  // reset by the peer, or a network that fails: there is nobody to write to
-            broken_ = true;
-        }
-        if (broken_ || buffer_.empty()) {
-            written();
-        } else {
-            update_mark();
-        }
-    }
-    void written() noexcept;
-    void update_mark() noexcept {
-        // Once above, sending goes on at half the mark: no wake-up for each octet the kernel takes.
-        const bool above = buffer_.size() > (above_ ? high_water_mark_ / 2 : high_water_mark_);
-        if (std::exchange(above_, above) != above && observer_ != nullptr) observer_->above_mark(above);
-    }
-
-    event_loop& loop_;
-    net::socket& socket_;
-    task_group& tasks_;
-    std::size_t high_water_mark_;
-    std::string buffer_;
-    observer* observer_ = nullptr;
-    drained_awaiter* waiting_ = nullptr;
-    bool above_ = false;
-    bool drains_ = false;
-    bool broken_ = false;
-};
-
-class outbox::drained_awaiter : public leaf_awaiter<drained_awaiter> {
-public:
-    static constexpr const char* what = "connection output";
-    explicit drained_awaiter(outbox& owner) noexcept : owner_(owner) {}
-    bool try_complete() noexcept { return owner_.broken_ || owner_.buffer_.empty(); }
-    void link() noexcept { owner_.waiting_ = this; }
-    static void withdraw(waiter& self) noexcept {
-        static_cast<drained_awaiter&>(self).owner_.waiting_ = nullptr;
-        self.task().wake_interrupted();
-    }
-    void finish() noexcept {}
-
-private:
-    outbox& owner_;
-};
-
-inline outbox::drained_awaiter outbox::drained() noexcept { return drained_awaiter(*this); }
-
-inline void outbox::written() noexcept {
-    buffer_.clear();
-    if (buffer_.capacity() > high_water_mark_) std::string().swap(buffer_);  // an idle connection holds no big buffer
-    update_mark();
-    if (observer_ != nullptr) observer_->all_written();
-    if (waiting_ != nullptr) std::exchange(waiting_, nullptr)->retry();
-}
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/server/http_exchange.hpp - one HTTP request and its response, between a connection and an application
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// The server's side of an application's receive and send, for an HTTP scope: the state machine of the response is
-/// http::response_writer's.
-class http_exchange final : public app::message_sink, private outbox::observer {
-public:
-    http_exchange(outbox& out, const http::request_head& head, std::string_view date)
-        : out_(out), writer_(out.buffer(), head), date_(date), wants_continue_(head.expects_continue()) {
-        out_.observe(this);
-    }
-    ~http_exchange() { out_.observe(nullptr); }
-
-    [[nodiscard]] inbox& incoming() noexcept { return incoming_; }
-    /// Does the client wait for "100 Continue" before it sends the body?
-    [[nodiscard]] bool wants_continue() const noexcept { return wants_continue_; }
-    [[nodiscard]] http::response_writer& writer() noexcept { return writer_; }
-
-    /// The client has sent its last octet. It may still read: what is sent now is still tried.
-    void disconnect() { incoming_.end(app::http_disconnect()); }
-
-    void deliver(app::http_response_start& start) override {
-        require_client();
-        writer_.date(date_).start(start.status(), start.headers());
-        out_.touch();
-    }
-    void deliver(app::http_response_body& piece) override {
-        require_client();
-        writer_.body(piece.body(), piece.more_body());
-        out_.touch();
-        if (writer_.finished()) incoming_.end(app::http_disconnect());
-    }
-    void deliver(app::websocket_accept&) override { refuse("websocket_accept"); }
-    void deliver(app::websocket_send&) override { refuse("websocket_send"); }
-    void deliver(app::websocket_close&) override { refuse("websocket_close"); }
-    void deliver(app::custom_message& what) override { refuse(what.name().c_str()); }
-
-    /// The application has ended. False when the response cannot be completed and the connection must be cut.
-    [[nodiscard]] bool finish(bool failed) {
-        if (writer_.finished() || out_.broken()) return true;
-        if (writer_.started()) return false;
-        const char* const why = failed ? "500: the application failed\n" : "500: the application did not respond\n";
-        writer_.date(date_).close_connection().start(500,
-                                                     http::headers().add("content-type", "text/plain; charset=utf-8"));
-        writer_.body(why, false);
-        out_.touch();
-        return true;
-    }
-
-private:
-    void require_client() const {
-        if (out_.broken()) throw disconnected("send: the client is gone");
-    }
-    [[noreturn]] static void refuse(const char* what) {
-        throw std::logic_error(std::string("send: ") + what + " does not belong to an http scope");
-    }
-    void above_mark(bool above) noexcept override { set_above_high_water_mark(above); }
-    void all_written() noexcept override {
-        if (out_.broken()) disconnect();
-    }
-
-    outbox& out_;
-    inbox incoming_;
-    http::response_writer writer_;
-    std::string_view date_;
-    bool wants_continue_;
-};
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
 // ferry/websocket/detail/frame_input.hpp - octets read in place, with what was cut carried over
 
 namespace ferry::inline FERRY_ABI::websocket::detail {
@@ -10916,6 +8679,214 @@ inline void frame_input::tidy() noexcept {
 }
 }  // namespace ferry::inline FERRY_ABI::websocket::detail
 
+// ferry/websocket/frame.hpp - one frame on the wire (RFC 6455 section 5.2)
+
+namespace ferry::inline FERRY_ABI::websocket {
+enum class opcode : std::uint8_t { continuation = 0, text = 1, binary = 2, close = 8, ping = 9, pong = 10 };
+
+enum class role : std::uint8_t { server, client };
+
+/// What closed a connection (RFC 6455 7.4.1); 3000 to 4999 are for libraries and applications to define.
+namespace close_code {
+inline constexpr std::uint16_t normal = 1000;
+inline constexpr std::uint16_t going_away = 1001;
+inline constexpr std::uint16_t protocol_error = 1002;
+inline constexpr std::uint16_t unsupported_data = 1003;
+inline constexpr std::uint16_t no_code = 1005;   // never on the wire: the close frame had no code
+inline constexpr std::uint16_t abnormal = 1006;  // never on the wire: the connection ended without a close frame
+inline constexpr std::uint16_t invalid_text = 1007;
+inline constexpr std::uint16_t policy_violation = 1008;
+inline constexpr std::uint16_t message_too_big = 1009;
+inline constexpr std::uint16_t internal_error = 1011;
+inline constexpr std::uint16_t service_restart = 1012;
+inline constexpr std::uint16_t try_again_later = 1013;
+}  // namespace close_code
+
+/// Whether a close frame may carry this code: defined by the RFC, registered with IANA since, or private.
+[[nodiscard]] constexpr bool valid_close_code(std::uint16_t code) noexcept {
+    return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) || (code >= 3000 && code <= 4999);
+}
+
+/// The payload of a control frame is never longer (RFC 6455 5.5).
+inline constexpr std::size_t max_control_bytes = 125;
+
+using mask_key = std::array<unsigned char, 4>;
+
+struct frame_header {
+    bool fin = true;
+    std::uint8_t reserved_bits = 0;  // RSV1 is 4, RSV2 is 2, RSV3 is 1
+    opcode op = opcode::text;
+    bool masked = false;
+    std::uint64_t payload_bytes = 0;
+    bool shortest = true;  // whether the length has the shortest of its three forms
+    mask_key key{};        // all zero unless masked
+
+    [[nodiscard]] constexpr bool is_control() const noexcept { return (static_cast<unsigned>(op) & 8U) != 0; }
+};
+
+/// How long the header is that begins with these two octets: 2 to 14.
+[[nodiscard]] constexpr std::size_t frame_header_bytes(const char* two_octets) noexcept;
+/// Reads frame_header_bytes() octets as they stand: any of the 16 opcodes, any length.
+[[nodiscard]] frame_header decode_frame_header(const char* octets) noexcept;
+/// What RFC 6455 forbids about a header that `receiver` got, whatever came before it; nullptr if nothing.
+[[nodiscard]] const char* find_violation(const frame_header& header, role receiver) noexcept;
+
+/// Appends an unmasked frame, as servers send it.
+void append_frame(std::string& out, opcode op, std::string_view payload);
+/// Appends a masked frame, as clients send it.
+void append_masked_frame(std::string& out, opcode op, std::string_view payload, const mask_key& key);
+
+/// Masks or unmasks octets in place, the first of which stands at `offset` in its frame's payload.
+void apply_mask(char* octets, std::size_t count, const mask_key& key, std::uint64_t offset = 0) noexcept;
+
+// ---- implementation ---------------------------------------------------------------
+namespace detail {
+inline constexpr unsigned length_is_16_bit = 126;
+inline constexpr unsigned length_is_64_bit = 127;
+
+inline void append_frame_header(std::string& out, opcode op, std::uint64_t payload_bytes, const mask_key* key) {
+    char header[14];
+    std::size_t size = 0;
+    const auto put = [&](std::uint64_t octet) {
+        header[size++] = static_cast<char>(static_cast<unsigned char>(octet));
+    };
+    const std::uint64_t mask_bit = key != nullptr ? 0x80 : 0;
+    put(0x80 | static_cast<std::uint64_t>(op));
+    if (payload_bytes <= max_control_bytes) {
+        put(mask_bit | payload_bytes);
+    } else {
+        const bool fits_16_bit = payload_bytes <= 0xFFFF;
+        put(mask_bit | (fits_16_bit ? length_is_16_bit : length_is_64_bit));
+        for (int shift = fits_16_bit ? 8 : 56; shift >= 0; shift -= 8) put(payload_bytes >> shift);
+    }
+    if (key != nullptr) {
+        for (const unsigned char octet : *key) put(octet);
+    }
+    out.append(header, size);
+}
+}  // namespace detail
+
+constexpr std::size_t frame_header_bytes(const char* two_octets) noexcept {
+    const unsigned second = static_cast<unsigned char>(two_octets[1]);
+    const unsigned length = second & 0x7F;
+    const std::size_t extended = length == detail::length_is_64_bit ? 8 : length == detail::length_is_16_bit ? 2 : 0;
+    return 2 + extended + (second >= 0x80 ? sizeof(mask_key) : 0);
+}
+
+inline frame_header decode_frame_header(const char* octets) noexcept {
+    const auto octet = [octets](std::size_t at) {
+        return static_cast<unsigned>(static_cast<unsigned char>(octets[at]));
+    };
+    frame_header header;
+    header.fin = (octet(0) & 0x80) != 0;
+    header.reserved_bits = static_cast<std::uint8_t>(octet(0) >> 4 & 7);
+    header.op = static_cast<opcode>(octet(0) & 15);
+    header.masked = (octet(1) & 0x80) != 0;
+    header.payload_bytes = octet(1) & 0x7F;
+    std::size_t at = 2;
+    if (header.payload_bytes > max_control_bytes) {
+        const bool has_16_bit = header.payload_bytes == detail::length_is_16_bit;
+        header.payload_bytes = 0;
+        for (const std::size_t end = has_16_bit ? 4 : 10; at < end; ++at) {
+            header.payload_bytes = header.payload_bytes << 8 | octet(at);
+        }
+        header.shortest = header.payload_bytes > (has_16_bit ? max_control_bytes : 0xFFFF);
+    }
+    if (header.masked) std::memcpy(header.key.data(), octets + at, header.key.size());
+    return header;
+}
+
+inline const char* find_violation(const frame_header& header, role receiver) noexcept {
+    // An extension that was negotiated would claim its bits here (permessage-deflate: RSV1 of a message's first frame).
+    if (header.reserved_bits != 0) return "a reserved bit is set";
+    if ((static_cast<unsigned>(header.op) & 7U) > 2) return "reserved opcode";
+    if (header.masked != (receiver == role::server)) {
+        return receiver == role::server ? "a client's frame must be masked" : "a server's frame must not be masked";
+    }
+    if (header.is_control() && !header.fin) return "fragmented control frame";
+    if (header.is_control() && header.payload_bytes > max_control_bytes) return "control frame above 125 bytes";
+    if (!header.shortest) return "length not in its shortest form";
+    if (header.payload_bytes >> 63 != 0) return "length above 63 bits";
+    return nullptr;
+}
+
+inline void append_frame(std::string& out, opcode op, std::string_view payload) {
+    detail::append_frame_header(out, op, payload.size(), nullptr);
+    out.append(payload);
+}
+
+inline void append_masked_frame(std::string& out, opcode op, std::string_view payload, const mask_key& key) {
+    detail::append_frame_header(out, op, payload.size(), &key);
+    out.append(payload);
+    apply_mask(out.data() + (out.size() - payload.size()), payload.size(), key);
+}
+
+inline void apply_mask(char* octets, std::size_t count, const mask_key& key, std::uint64_t offset) noexcept {
+    mask_key turned;
+    for (std::size_t i = 0; i < turned.size(); ++i) turned[i] = key[(offset + i) % key.size()];
+    const std::uint64_t half = std::bit_cast<std::uint32_t>(turned);
+    const std::uint64_t mask = half << 32 | half;  // the same eight octets in either byte order
+    char* const end = octets + count;
+    std::array<std::uint64_t, 4> words;  // of a known number, so that every optimiser makes vectors of them
+    for (; static_cast<std::size_t>(end - octets) >= sizeof words; octets += sizeof words) {
+        std::memcpy(words.data(), octets, sizeof words);
+        for (std::uint64_t& word : words) word ^= mask;
+        std::memcpy(octets, words.data(), sizeof words);
+    }
+    for (; end - octets >= 8; octets += 8) {
+        std::memcpy(words.data(), octets, 8);
+        words[0] ^= mask;
+        std::memcpy(octets, words.data(), 8);
+    }
+    for (std::size_t i = 0; octets != end; ++octets, ++i) {
+        *octets = static_cast<char>(static_cast<unsigned char>(*octets) ^ turned[i % turned.size()]);
+    }
+}
+}  // namespace ferry::inline FERRY_ABI::websocket
+
+// ferry/websocket/encoded_message.hpp - a message that is framed once and sent to many
+
+namespace ferry::inline FERRY_ABI::websocket {
+/// The frame of a server's message. Servers do not mask, so the same octets serve every receiver: a broadcast checks
+/// and frames its text once, and each session only appends them.
+class encoded_message {
+public:
+    /// Throws std::invalid_argument if the payload is not UTF-8.
+    [[nodiscard]] static encoded_message text(std::string_view payload);
+    [[nodiscard]] static encoded_message binary(std::string_view payload);
+
+    [[nodiscard]] std::string_view bytes() const noexcept { return bytes_; }
+
+private:
+    explicit encoded_message(std::string bytes) noexcept : bytes_(std::move(bytes)) {}
+
+    std::string bytes_;
+};
+
+// ---- implementation ---------------------------------------------------------------
+namespace detail {
+inline void require_utf8(std::string_view text, const char* what) {
+    if (!is_utf8(text)) throw std::invalid_argument(std::string("websocket: ") + what + " is not UTF-8");
+}
+
+inline std::string frame_of(opcode op, std::string_view payload) {
+    std::string bytes;
+    bytes.reserve(10 + payload.size());  // the longest unmasked header
+    append_frame(bytes, op, payload);
+    return bytes;
+}
+}  // namespace detail
+
+inline encoded_message encoded_message::text(std::string_view payload) {
+    detail::require_utf8(payload, "the payload of a text message");
+    return encoded_message(detail::frame_of(opcode::text, payload));
+}
+
+inline encoded_message encoded_message::binary(std::string_view payload) {
+    return encoded_message(detail::frame_of(opcode::binary, payload));
+}
+}  // namespace ferry::inline FERRY_ABI::websocket
+
 // ferry/websocket/mask_source.hpp - where a client's mask keys come from
 
 namespace ferry::inline FERRY_ABI::websocket {
@@ -10964,6 +8935,33 @@ private:
     kind what_ = kind::none;
     std::uint16_t code_ = 0;
     std::string_view data_;
+};
+}  // namespace ferry::inline FERRY_ABI::websocket
+
+// ferry/websocket/session_options.hpp - what a peer's message may cost
+
+namespace ferry::inline FERRY_ABI::websocket {
+class session_options {
+public:
+    constexpr session_options() noexcept = default;
+
+    /// Default 1 MiB. A longer message fails the connection with 1009, as soon as a header announces it.
+    constexpr session_options& max_message_bytes(std::size_t bytes) noexcept {
+        message_bytes_ = bytes;
+        return *this;
+    }
+    /// Frames of one message. Default 16384; more fail the connection with 1009.
+    constexpr session_options& max_fragments(std::size_t frames) noexcept {
+        fragments_ = frames;
+        return *this;
+    }
+
+    [[nodiscard]] constexpr std::size_t max_message_bytes() const noexcept { return message_bytes_; }
+    [[nodiscard]] constexpr std::size_t max_fragments() const noexcept { return fragments_; }
+
+private:
+    std::size_t message_bytes_ = 1024 * 1024;
+    std::size_t fragments_ = 16384;
 };
 }  // namespace ferry::inline FERRY_ABI::websocket
 
@@ -11277,6 +9275,2128 @@ inline void session::output_written() {
 }
 }  // namespace ferry::inline FERRY_ABI::websocket
 
+// ferry/app/message.hpp - what an application receives and sends
+
+namespace ferry::inline FERRY_ABI::app {
+// ---- received ----------------------------------------------------------------------------------------------------
+/// A piece of the request's body; the last one says so, and is empty when there is no body.
+class http_request {
+public:
+    explicit http_request(std::string body = {}, bool more_body = false) noexcept
+        : body_(std::move(body)), more_body_(more_body) {}
+    [[nodiscard]] const std::string& body() const noexcept { return body_; }
+    [[nodiscard]] std::string take_body() noexcept { return std::move(body_); }
+    [[nodiscard]] bool more_body() const noexcept { return more_body_; }
+
+private:
+    std::string body_;
+    bool more_body_;
+};
+
+/// The response is complete, or the client is gone. Received again by every later receive().
+class http_disconnect {
+public:
+    http_disconnect() noexcept = default;
+};
+
+/// A client wants to open a WebSocket: answer with websocket_accept or websocket_close.
+class websocket_connect {
+public:
+    websocket_connect() noexcept = default;
+};
+
+/// A whole message: text, which is valid UTF-8, or binary.
+class websocket_receive {
+public:
+    websocket_receive(std::string data, bool is_text) noexcept : data_(std::move(data)), is_text_(is_text) {}
+    [[nodiscard]] const std::string& data() const noexcept { return data_; }
+    [[nodiscard]] std::string take_data() noexcept { return std::move(data_); }
+    [[nodiscard]] bool is_text() const noexcept { return is_text_; }
+
+private:
+    std::string data_;
+    bool is_text_;
+};
+
+/// The WebSocket is closed: the peer's code (1005 if it gave none, 1006 if it just vanished) and reason. Received again
+/// by every later receive().
+class websocket_disconnect {
+public:
+    explicit websocket_disconnect(std::uint16_t code, std::string reason = {}) noexcept
+        : code_(code), reason_(std::move(reason)) {}
+    [[nodiscard]] std::uint16_t code() const noexcept { return code_; }
+    [[nodiscard]] const std::string& reason() const noexcept { return reason_; }
+
+private:
+    std::uint16_t code_;
+    std::string reason_;
+};
+
+/// Anything else: a message of the program's own, by name.
+class custom_message {
+public:
+    explicit custom_message(std::string name, value payload = {})
+        : name_(std::move(name)), payload_(std::move(payload)) {}
+    [[nodiscard]] const std::string& name() const noexcept { return name_; }
+    [[nodiscard]] const value& payload() const noexcept { return payload_; }
+
+private:
+    std::string name_;
+    value payload_;
+};
+
+/// What receive() yields.
+using message = std::variant<http_request, http_disconnect, websocket_connect, websocket_receive, websocket_disconnect,
+                             custom_message>;
+
+// ---- sent --------------------------------------------------------------------------------------------------------
+/// Begins a response. Content-Length and Connection are the server's business where they are not given; an invalid
+/// header throws std::invalid_argument here.
+class http_response_start {
+public:
+    explicit http_response_start(int status) noexcept : status_(status) {}
+    http_response_start& header(std::string_view name, std::string_view content) & {
+        headers_.add(name, content);
+        return *this;
+    }
+    http_response_start&& header(std::string_view name, std::string_view content) && {
+        headers_.add(name, content);
+        return std::move(*this);
+    }
+    [[nodiscard]] int status() const noexcept { return status_; }
+    [[nodiscard]] http::headers& headers() noexcept { return headers_; }
+    [[nodiscard]] const http::headers& headers() const noexcept { return headers_; }
+
+private:
+    int status_;
+    http::headers headers_;
+};
+
+/// A piece of the response's body; the last one, or the only one, has more_body false.
+class http_response_body {
+public:
+    explicit http_response_body(std::string body = {}, bool more_body = false) noexcept
+        : body_(std::move(body)), more_body_(more_body) {}
+    [[nodiscard]] std::string& body() noexcept { return body_; }
+    [[nodiscard]] const std::string& body() const noexcept { return body_; }
+    [[nodiscard]] bool more_body() const noexcept { return more_body_; }
+
+private:
+    std::string body_;
+    bool more_body_;
+};
+
+/// Completes the handshake, with one of the subprotocols the client offered or none.
+class websocket_accept {
+public:
+    websocket_accept() noexcept = default;
+    explicit websocket_accept(std::string subprotocol) noexcept : subprotocol_(std::move(subprotocol)) {}
+    websocket_accept&& header(std::string_view name, std::string_view content) && {
+        headers_.add(name, content);
+        return std::move(*this);
+    }
+    [[nodiscard]] const std::string& subprotocol() const noexcept { return subprotocol_; }
+    [[nodiscard]] http::headers& headers() noexcept { return headers_; }
+
+private:
+    std::string subprotocol_;
+    http::headers headers_;
+};
+
+/// A whole message. One that goes to many is encoded once and shared.
+class websocket_send {
+public:
+    [[nodiscard]] static websocket_send text(std::string data) noexcept { return {std::move(data), true}; }
+    [[nodiscard]] static websocket_send binary(std::string data) noexcept { return {std::move(data), false}; }
+    explicit websocket_send(std::shared_ptr<const websocket::encoded_message> encoded) noexcept
+        : encoded_(std::move(encoded)) {}
+
+    [[nodiscard]] const std::string& data() const noexcept { return data_; }
+    [[nodiscard]] bool is_text() const noexcept { return is_text_; }
+    /// Null for a message that was not encoded before.
+    [[nodiscard]] const websocket::encoded_message* encoded() const noexcept { return encoded_.get(); }
+
+private:
+    websocket_send(std::string data, bool is_text) noexcept : data_(std::move(data)), is_text_(is_text) {}
+
+    std::string data_;
+    bool is_text_ = true;
+    std::shared_ptr<const websocket::encoded_message> encoded_;
+};
+
+/// Before the handshake is complete: refuses it with 403. After: begins the close handshake.
+class websocket_close {
+public:
+    explicit websocket_close(std::uint16_t code = websocket::close_code::normal, std::string reason = {}) noexcept
+        : code_(code), reason_(std::move(reason)) {}
+    [[nodiscard]] std::uint16_t code() const noexcept { return code_; }
+    [[nodiscard]] const std::string& reason() const noexcept { return reason_; }
+
+private:
+    std::uint16_t code_;
+    std::string reason_;
+};
+}  // namespace ferry::inline FERRY_ABI::app
+
+// ferry/app/receive.hpp - the incoming side of a connection, as an application sees it
+
+namespace ferry::inline FERRY_ABI::app {
+class receive;
+
+/// Where messages come from: a server's connection, a test. It wakes the one task that waits in receive().
+///
+/// Thread-safety  None: its loop's thread.
+class message_source {
+public:
+    /// Would take() have a message now?
+    [[nodiscard]] virtual bool has_message() const noexcept = 0;
+    [[nodiscard]] virtual message take() = 0;
+
+protected:
+    ~message_source() { FERRY_ASSERT(waiting_ == nullptr, "a connection ended while a task waits in receive()"); }
+    /// Called by the source when there is a message.
+    void notify() noexcept;
+
+private:
+    friend class receive;
+    void* waiting_ = nullptr;  // a receive::awaiter
+};
+
+/// A handle to the incoming side: `app::message m = co_await receive();`
+///
+/// Two words, copied freely, valid while the application's call runs. One task waits at a time (asserted).
+class receive {
+public:
+    class awaiter;
+
+    explicit receive(message_source& source) noexcept : object_(&source), table_(&source_table) {}
+    /// The next message. A checkpoint; cancelling it loses no message.
+    [[nodiscard]] awaiter operator()() const noexcept;
+
+    // For middleware: see receive_filter.
+    struct table {
+        message_source& (*source)(void* object) noexcept;
+        void (*received)(void* object,
+                         message& what);  // outermost last: each layer sees what the ones below made of it
+    };
+    receive(void* object, const table& how) noexcept : object_(object), table_(&how) {}
+    [[nodiscard]] message_source& source() const noexcept { return table_->source(object_); }
+    void received(message& what) const {
+        if (table_->received != nullptr) table_->received(object_, what);
+    }
+
+private:
+    static message_source& same(void* object) noexcept { return *static_cast<message_source*>(object); }
+    static constexpr table source_table{&same, nullptr};
+
+    void* object_;
+    const table* table_;
+};
+
+/// Base of a middleware's view of what comes in: Derived offers `void received(message&)`, and may change it.
+template <class Derived>
+class receive_filter {
+public:
+    explicit receive_filter(receive next) noexcept : next_(next) {}
+    [[nodiscard]] receive handle() noexcept { return receive(static_cast<Derived*>(this), filter_table); }
+
+private:
+    static message_source& source(void* object) noexcept { return static_cast<Derived*>(object)->next_.source(); }
+    static void on_received(void* object, message& what) {
+        Derived& self = *static_cast<Derived*>(object);
+        self.next_.received(what);
+        self.received(what);
+    }
+    static constexpr receive::table filter_table{&source, &on_received};
+
+    receive next_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+class receive::awaiter : public detail::leaf_awaiter<awaiter> {
+public:
+    static constexpr const char* what = "receive";
+    explicit awaiter(const receive& handle) noexcept : handle_(handle) {}
+    bool try_complete() noexcept { return handle_.source().has_message(); }
+    void link() noexcept {
+        FERRY_ASSERT(handle_.source().waiting_ == nullptr, "two tasks wait in receive() of one connection");
+        handle_.source().waiting_ = this;
+    }
+    static void withdraw(detail::waiter& self) noexcept {
+        static_cast<awaiter&>(self).handle_.source().waiting_ = nullptr;
+        self.task().wake_interrupted();
+    }
+    message finish() {
+        message next = handle_.source().take();
+        handle_.received(next);
+        return next;
+    }
+
+private:
+    receive handle_;
+};
+static_assert(sizeof(receive::awaiter) <= 48);
+
+inline receive::awaiter receive::operator()() const noexcept { return awaiter(*this); }
+
+inline void message_source::notify() noexcept {
+    if (waiting_ == nullptr || !has_message()) return;
+    static_cast<receive::awaiter*>(std::exchange(waiting_, nullptr))->retry();
+}
+}  // namespace ferry::inline FERRY_ABI::app
+
+// ferry/app/scope.hpp - what a connection is
+
+namespace ferry::inline FERRY_ABI::app {
+enum class protocol { http, websocket };
+
+/// The facts of one request, or of one WebSocket, and what middleware adds to them in typed slots.
+///
+/// A cheap value: copies share the facts, and with() returns a copy that has one thing more, so whoever was given a
+/// scope never sees another's changes.
+///
+/// Thread-safety  A copy may go to another thread; the facts are never changed.
+class scope {
+public:
+    scope(protocol type, http::request_head head, net::address client, net::address server);
+
+    [[nodiscard]] protocol type() const noexcept { return facts_->type; }
+    [[nodiscard]] bool is_http() const noexcept { return type() == protocol::http; }
+    [[nodiscard]] bool is_websocket() const noexcept { return type() == protocol::websocket; }
+    [[nodiscard]] std::string_view method() const noexcept { return facts_->head.method(); }
+    /// "1.0" or "1.1".
+    [[nodiscard]] std::string_view http_version() const noexcept { return facts_->head.version(); }
+    /// Percent escapes decoded; begins with "/".
+    [[nodiscard]] std::string_view path() const noexcept { return facts_->path; }
+    /// As received.
+    [[nodiscard]] std::string_view raw_path() const noexcept { return facts_->head.uri().path(); }
+    /// As received, without the "?".
+    [[nodiscard]] std::string_view query_string() const noexcept { return facts_->head.uri().query(); }
+    [[nodiscard]] const http::headers& headers() const noexcept { return facts_->head.headers(); }
+    /// The first field of that name; empty if there is none.
+    [[nodiscard]] std::string_view header(std::string_view name) const noexcept {
+        return headers().find(name).value_or(std::string_view());
+    }
+    /// The peer of the socket, never what a header claims.
+    [[nodiscard]] const net::address& client() const noexcept { return facts_->client; }
+    [[nodiscard]] const net::address& server() const noexcept { return facts_->server; }
+    [[nodiscard]] const http::request_head& head() const noexcept { return facts_->head; }
+
+    /// A copy that holds this object in the slot of its type, in place of what was there.
+    template <class T>
+    [[nodiscard]] scope with(T object) const;
+    /// What is in the slot of that type; null if nothing is.
+    template <class T>
+    [[nodiscard]] const T* get() const noexcept;
+
+private:
+    struct facts {
+        protocol type;
+        http::request_head head;
+        std::string path;
+        net::address client;
+        net::address server;
+    };
+    /// Slots form a list that copies share; the newest of a type hides the others.
+    struct slot {
+        std::string_view type;
+        std::shared_ptr<const void> object;
+        std::shared_ptr<const slot> next;
+    };
+
+    /// The same in every shared object, without RTTI.
+    template <class T>
+    [[nodiscard]] static constexpr std::string_view type_name() noexcept {
+        return __PRETTY_FUNCTION__;
+    }
+
+    std::shared_ptr<const facts> facts_;
+    std::shared_ptr<const slot> slots_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline scope::scope(protocol type, http::request_head head, net::address client, net::address server) {
+    std::string path = http::decode_path(head.uri().path()).value_or("/");
+    facts_ = std::make_shared<const facts>(facts{type, std::move(head), std::move(path), client, server});
+}
+
+template <class T>
+scope scope::with(T object) const {
+    scope copy = *this;
+    copy.slots_ = std::make_shared<const slot>(
+        slot{type_name<T>(), std::make_shared<const T>(std::move(object)), std::move(copy.slots_)});
+    return copy;
+}
+
+template <class T>
+const T* scope::get() const noexcept {
+    for (const slot* at = slots_.get(); at != nullptr; at = at->next.get()) {
+        if (at->type == type_name<T>()) return static_cast<const T*>(at->object.get());
+    }
+    return nullptr;
+}
+}  // namespace ferry::inline FERRY_ABI::app
+
+// ferry/app/send.hpp - the outgoing side of a connection, as an application sees it
+
+namespace ferry::inline FERRY_ABI::app {
+/// The messages that can be sent.
+template <class T>
+concept sendable =
+    std::same_as<T, http_response_start> || std::same_as<T, http_response_body> || std::same_as<T, websocket_accept> ||
+    std::same_as<T, websocket_send> || std::same_as<T, websocket_close> || std::same_as<T, custom_message>;
+
+/// Where messages go: a server's connection, a test.
+///
+/// deliver() takes a message at once and never waits; it throws `disconnected` when the peer is gone and
+/// std::logic_error for a message out of order. Whether the next one should wait is what above_high_water_mark() says:
+/// send() asks first.
+///
+/// Thread-safety  None: its loop's thread.
+class message_sink {
+public:
+    virtual void deliver(http_response_start& what) = 0;
+    virtual void deliver(http_response_body& what) = 0;
+    virtual void deliver(websocket_accept& what) = 0;
+    virtual void deliver(websocket_send& what) = 0;
+    virtual void deliver(websocket_close& what) = 0;
+    virtual void deliver(custom_message& what) = 0;
+
+    [[nodiscard]] bool above_high_water_mark() const noexcept { return above_; }
+
+protected:
+    ~message_sink() { FERRY_ASSERT(waiting_.empty(), "a connection ended while a task waits in send()"); }
+    /// Called by the sink when its output grows beyond its limit, has shrunk again, or will never be written.
+    void set_above_high_water_mark(bool above) noexcept;
+
+private:
+    friend class send;
+    bool above_ = false;
+    detail::intrusive_list<detail::waiter> waiting_;
+};
+
+/// How each message is delivered to an object: what a send handle points to beside it.
+class send_table {
+public:
+    template <class T>
+    using deliver_function = void (*)(void* object, T& what);
+    constexpr send_table(message_sink& (*where)(void*) noexcept, deliver_function<http_response_start> start,
+                         deliver_function<http_response_body> body, deliver_function<websocket_accept> accept,
+                         deliver_function<websocket_send> data, deliver_function<websocket_close> close,
+                         deliver_function<custom_message> custom) noexcept
+        : sink(where), start_(start), body_(body), accept_(accept), data_(data), close_(close), custom_(custom) {}
+    template <sendable T>
+    [[nodiscard]] constexpr deliver_function<T> entry() const noexcept {
+        if constexpr (std::same_as<T, http_response_start>) return start_;
+        if constexpr (std::same_as<T, http_response_body>) return body_;
+        if constexpr (std::same_as<T, websocket_accept>) return accept_;
+        if constexpr (std::same_as<T, websocket_send>) return data_;
+        if constexpr (std::same_as<T, websocket_close>) return close_;
+        if constexpr (std::same_as<T, custom_message>) return custom_;
+    }
+    message_sink& (*sink)(void* object) noexcept;
+
+private:
+    deliver_function<http_response_start> start_;
+    deliver_function<http_response_body> body_;
+    deliver_function<websocket_accept> accept_;
+    deliver_function<websocket_send> data_;
+    deliver_function<websocket_close> close_;
+    deliver_function<custom_message> custom_;
+};
+
+/// A handle to the outgoing side: `co_await send(app::http_response_start(200));`
+///
+/// Sending waits while the connection's output is above its high-water mark, and completes at once below it; the
+/// message has then been taken, not yet written. No coroutine and no allocation for each message, however many layers
+/// it passes.
+///
+/// Two words, copied freely, valid while the application's call runs.
+class send {
+public:
+    template <sendable T>
+    class awaiter;
+    template <sendable T>
+    class owning_awaiter;
+
+    explicit send(message_sink& sink) noexcept : object_(&sink), table_(&sink_table) {}
+
+    /// Sends the message; what it holds is moved away. A checkpoint. The awaiter refers to the message and to this
+    /// handle and is awaited in the same expression.
+    template <class T>
+    requires sendable<std::remove_cvref_t<T>>
+    [[nodiscard]] awaiter<std::remove_cvref_t<T>> operator()(T&& what) const noexcept {
+        return awaiter<std::remove_cvref_t<T>>(*this, what);
+    }
+    /// The same with a message of the awaiter's own, which may be kept and awaited later.
+    template <sendable T>
+    [[nodiscard]] owning_awaiter<T> owned(T what) const {
+        return owning_awaiter<T>(*this, std::move(what));
+    }
+    /// Sends it now, or returns false, and the message is untouched, above the high-water mark.
+    template <sendable T>
+    [[nodiscard]] bool try_send(T& what) const {
+        if (sink().above_high_water_mark()) return false;
+        deliver(what);
+        return true;
+    }
+    /// Passes it on at once, whatever the mark says: what a filter does with a message that was let through.
+    template <sendable T>
+    void deliver(T& what) const {
+        table_->template entry<T>()(object_, what);
+    }
+
+    // For middleware: see send_filter.
+    using table = send_table;
+    send(void* object, const table& how) noexcept : object_(object), table_(&how) {}
+    [[nodiscard]] message_sink& sink() const noexcept { return table_->sink(object_); }
+
+private:
+    static message_sink& same(void* object) noexcept { return *static_cast<message_sink*>(object); }
+    template <class T>
+    static void to_sink(void* object, T& what) {
+        static_cast<message_sink*>(object)->deliver(what);
+    }
+    static constexpr send_table sink_table{&same,
+                                           &to_sink<http_response_start>,
+                                           &to_sink<http_response_body>,
+                                           &to_sink<websocket_accept>,
+                                           &to_sink<websocket_send>,
+                                           &to_sink<websocket_close>,
+                                           &to_sink<custom_message>};
+
+    void* object_;
+    const table* table_;
+};
+
+/// Base of a middleware's view of what goes out. Derived overrides only what it watches:
+///
+///     class status_watch : public app::send_filter<status_watch> {
+///     public:
+///         using send_filter::send_filter;
+///         void deliver(app::http_response_start& start) { status = start.status(); next().deliver(start); }
+///         int status = 0;
+///     };
+///
+/// An override sees each message once, when it is let through, and passes it on with next().deliver(message), changed
+/// in place or replaced; or drops it by not doing so.
+template <class Derived>
+class send_filter {
+public:
+    explicit send_filter(send next) noexcept : next_(next) {}
+    [[nodiscard]] send handle() noexcept { return send(static_cast<Derived*>(this), filter_table()); }
+    [[nodiscard]] const send& next() const noexcept { return next_; }
+
+private:
+    static message_sink& sink(void* object) noexcept { return static_cast<Derived*>(object)->next_.sink(); }
+    template <class T>
+    static void pass(void* object, T& what) {
+        Derived& self = *static_cast<Derived*>(object);
+        if constexpr (requires { self.deliver(what); }) {
+            self.deliver(what);
+        } else {
+            self.next_.deliver(what);
+        }
+    }
+    static const send::table& filter_table() noexcept {
+        static constexpr send::table made{&sink,
+                                          &pass<http_response_start>,
+                                          &pass<http_response_body>,
+                                          &pass<websocket_accept>,
+                                          &pass<websocket_send>,
+                                          &pass<websocket_close>,
+                                          &pass<custom_message>};
+        return made;
+    }
+
+    send next_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+template <sendable T>
+class [[nodiscard]] send::awaiter : public detail::leaf_awaiter<awaiter<T>> {
+public:
+    static constexpr const char* what = "send";
+    awaiter(const send& handle, T& sent) noexcept : handle_(handle), message_(sent) {}
+    bool try_complete() noexcept { return !handle_.sink().above_high_water_mark(); }
+    void link() noexcept { handle_.sink().waiting_.push_back(*this); }
+    static void withdraw(detail::waiter& self) noexcept {
+        static_cast<awaiter&>(self).handle_.sink().waiting_.erase(self);
+        self.task().wake_interrupted();
+    }
+    void finish() { handle_.deliver(message_); }
+
+private:
+    friend class message_sink;
+    const send& handle_;
+    T& message_;
+};
+static_assert(sizeof(send::awaiter<http_response_start>) <= 48);
+
+template <sendable T>
+class [[nodiscard]] send::owning_awaiter : public detail::leaf_awaiter<owning_awaiter<T>> {
+public:
+    static constexpr const char* what = "send";
+    owning_awaiter(const send& handle, T sent) : handle_(handle), message_(std::move(sent)) {}
+    bool try_complete() noexcept { return !handle_.sink().above_high_water_mark(); }
+    void link() noexcept { handle_.sink().waiting_.push_back(*this); }
+    static void withdraw(detail::waiter& self) noexcept {
+        static_cast<owning_awaiter&>(self).handle_.sink().waiting_.erase(self);
+        self.task().wake_interrupted();
+    }
+    void finish() { handle_.deliver(message_); }
+
+private:
+    send handle_;
+    T message_;
+};
+
+/// The mark is a threshold, not a budget: everyone who waited is let through when the output has shrunk.
+inline void message_sink::set_above_high_water_mark(bool above) noexcept {
+    above_ = above;
+    if (above) return;
+    while (detail::waiter* waiting = waiting_.pop_front()) waiting->task().wake();
+}
+}  // namespace ferry::inline FERRY_ABI::app
+
+// ferry/app/application.hpp - the contract: (scope, receive, send) -> task
+
+namespace ferry::inline FERRY_ABI::app {
+/// Called once for each HTTP request and each WebSocket; the call lives as long as the connection, plus clean-up.
+///
+///     ferry::task<> hello(app::scope, app::receive, app::send send) {
+///         co_await send(app::http_response_start(200).header("content-type", "text/plain"));
+///         co_await send(app::http_response_body("hello\n"));
+///     }
+///
+/// An application is called for many connections at a time and outlives the calls, so a lambda that captures is safe.
+template <class T>
+concept application = std::invocable<const T&, scope, receive, send> &&
+    std::same_as<std::invoke_result_t<const T&, scope, receive, send>, task<>>;
+
+/// Any application, chosen at run time. Copies share it.
+class any_application {
+public:
+    template <application App>
+    requires(!std::same_as<App, any_application>) any_application(App app)
+        : call_(std::make_shared<const model<App>>(std::move(app))) {}
+
+    task<> operator()(scope what, receive in, send out) const { return call_->run(std::move(what), in, out); }
+
+private:
+    class base {
+    public:
+        virtual ~base() = default;
+        virtual task<> run(scope what, receive in, send out) const = 0;
+    };
+    template <class App>
+    class model final : public base {
+    public:
+        explicit model(App app) : app_(std::move(app)) {}
+        task<> run(scope what, receive in, send out) const override { return app_(std::move(what), in, out); }
+
+    private:
+        App app_;
+    };
+
+    std::shared_ptr<const base> call_;
+};
+static_assert(application<any_application>);
+}  // namespace ferry::inline FERRY_ABI::app
+
+// ferry/app/middleware.hpp - applications around applications, composed with |
+
+namespace ferry::inline FERRY_ABI::app {
+/// Base class that marks a middleware: a callable that makes an application of an application.
+///
+///     auto site = access_log() | compress() | router;      // access_log sees a request first and its response last
+class middleware_tag {};
+
+template <class T>
+concept middleware = std::derived_from<std::remove_cvref_t<T>, middleware_tag>;
+
+/// Two middlewares as one; what operator| of two makes.
+template <class Outer, class Inner>
+class composed_middleware : public middleware_tag {
+public:
+    composed_middleware(Outer outer, Inner inner) : outer_(std::move(outer)), inner_(std::move(inner)) {}
+    template <application App>
+    auto operator()(App app) const {
+        return outer_(inner_(std::move(app)));
+    }
+
+private:
+    Outer outer_;
+    Inner inner_;
+};
+
+/// Composes: the left one is the outer one.
+template <middleware Outer, middleware Inner>
+auto operator|(Outer outer, Inner inner) {
+    return composed_middleware<Outer, Inner>(std::move(outer), std::move(inner));
+}
+
+/// Applies.
+template <middleware Outer, application App>
+requires(!middleware<App>) auto operator|(Outer outer, App app) { return outer(std::move(app)); }
+}  // namespace ferry::inline FERRY_ABI::app
+
+// ferry/app/router.hpp - chooses an application by path
+
+namespace ferry::inline FERRY_ABI::app {
+/// What the {names} of a route's pattern stood for: scope.get<path_parameters>()->find("name").
+class path_parameters {
+public:
+    /// Percent-decoded; empty if the pattern has no such name.
+    [[nodiscard]] std::string_view find(std::string_view name) const noexcept {
+        for (const auto& [key, text] : values_) {
+            if (key == name) return text;
+        }
+        return {};
+    }
+    void add(std::string name, std::string text) { values_.emplace_back(std::move(name), std::move(text)); }
+
+private:
+    std::vector<std::pair<std::string, std::string>> values_;
+};
+
+/// Routes by path: the first pattern that matches the whole path gets the connection.
+///
+///     app::router site;
+///     site.http("/room/{name}", page);
+///     site.websocket("/ws/{name}", chat);
+///
+/// A pattern is a path whose segments are literal or one {name}, which matches one segment that is not empty. The path
+/// is split before it is decoded, so an escaped "/" belongs to a name. What nothing matches gets 404, a WebSocket too.
+///
+/// Ownership  Keeps the applications. Complete it before it serves; it is copied into serve().
+/// Errors     A pattern that does not begin with "/", or has a bad {name}: std::invalid_argument.
+class router {
+public:
+    router& http(std::string_view pattern, any_application app) { return add(protocol::http, pattern, std::move(app)); }
+    router& websocket(std::string_view pattern, any_application app) {
+        return add(protocol::websocket, pattern, std::move(app));
+    }
+
+    task<> operator()(scope what, receive in, send out) const;
+
+private:
+    struct segment {
+        std::string text;  // literal, or the name
+        bool is_name;
+    };
+    struct route {
+        protocol type;
+        std::vector<segment> segments;
+        any_application app;
+        [[nodiscard]] bool matches(const std::vector<std::string>& path, path_parameters& parameters) const;
+    };
+
+    router& add(protocol type, std::string_view pattern, any_application app);
+    static std::vector<std::string_view> split(std::string_view path);
+    static task<> not_found(send out);
+
+    std::vector<route> routes_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline std::vector<std::string_view> router::split(std::string_view path) {
+    std::vector<std::string_view> parts;
+    while (!path.empty()) {
+        path.remove_prefix(1);  // the "/" before each segment
+        const std::size_t end = std::min(path.find('/'), path.size());
+        parts.push_back(path.substr(0, end));
+        path.remove_prefix(end);
+    }
+    return parts;
+}
+
+inline router& router::add(protocol type, std::string_view pattern, any_application app) {
+    const auto refuse = [pattern](const char* why) {
+        throw std::invalid_argument("router: pattern \"" + std::string(pattern) + "\": " + why);
+    };
+    if (!pattern.starts_with('/')) refuse("it must begin with /");
+    route made{type, {}, std::move(app)};
+    for (std::string_view part : split(pattern)) {
+        const bool is_name = part.starts_with('{') && part.ends_with('}');
+        if (is_name) part = part.substr(1, part.size() - 2);
+        if (is_name && part.empty()) refuse("{} needs a name");
+        if (part.find_first_of("{}") != std::string_view::npos) refuse("a {name} is a whole segment");
+        made.segments.push_back(segment{std::string(part), is_name});
+    }
+    routes_.push_back(std::move(made));
+    return *this;
+}
+
+inline bool router::route::matches(const std::vector<std::string>& path, path_parameters& parameters) const {
+    if (path.size() != segments.size()) return false;
+    for (std::size_t at = 0; at < path.size(); ++at) {
+        if (segments[at].is_name ? path[at].empty() : path[at] != segments[at].text) return false;
+    }
+    for (std::size_t at = 0; at < path.size(); ++at) {
+        if (segments[at].is_name) parameters.add(segments[at].text, path[at]);
+    }
+    return true;
+}
+
+inline task<> router::operator()(scope what, receive in, send out) const {
+    std::vector<std::string> path;
+    for (std::string_view part : split(what.raw_path()))
+        path.push_back(http::decode_path(part).value_or(std::string()));
+    for (const route& candidate : routes_) {
+        path_parameters parameters;
+        if (candidate.type != what.type() || !candidate.matches(path, parameters)) continue;
+        co_await candidate.app(what.with(std::move(parameters)), in, out);
+        co_return;
+    }
+    co_await not_found(out);
+}
+
+inline task<> router::not_found(send out) {
+    co_await out(http_response_start(404).header("content-type", "text/plain; charset=utf-8"));
+    co_await out(http_response_body("404: there is nothing at this path\n"));
+}
+}  // namespace ferry::inline FERRY_ABI::app
+
+// ferry/middleware/access_log.hpp - one line for each request and each WebSocket
+
+namespace ferry::inline FERRY_ABI {
+/// Writes, when a response or a WebSocket has ended, a line such as
+///
+///     127.0.0.1:53312 "GET /room/lobby" 200 5120 bytes 1.3 ms
+///     127.0.0.1:53314 "websocket /ws/lobby" 1000 17 messages 63021.8 ms
+///
+/// Control characters and quotes of the path are escaped, so a client cannot forge a line.
+///
+/// Ownership  Keeps the function that takes the lines; by default they go to stderr.
+class access_log : public app::middleware_tag {
+public:
+    using line_function = void (*)(const std::string& line);
+    explicit access_log(line_function write = &to_stderr) noexcept : write_(write) {}
+
+    template <app::application App>
+    class logged;
+    template <app::application App>
+    logged<App> operator()(App app) const {
+        return logged<App>(write_, std::move(app));
+    }
+
+private:
+    static void to_stderr(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
+    line_function write_;
+};
+
+namespace detail {
+inline std::string escaped_for_log(std::string_view text) {
+    std::string out;
+    for (const char letter : text) {
+        const auto octet = static_cast<unsigned char>(letter);
+        if (octet >= 0x20 && octet < 0x7f && letter != '"' && letter != '\\') {
+            out += letter;
+        } else {
+            char code[5];
+            std::snprintf(code, sizeof code, "\\x%02x", static_cast<unsigned>(octet));
+            out += code;
+        }
+    }
+    return out;
+}
+
+/// Counts what goes out on its way, and writes the line at the end, however the application ends.
+class access_record : public app::send_filter<access_record> {
+public:
+    access_record(const app::scope& what, app::send next, access_log::line_function write)
+        : send_filter(next), scope_(what), write_(write), loop_(*event_loop::current()), begin_(loop_.now()) {}
+    ~access_record();
+    access_record(const access_record&) = delete;
+    access_record& operator=(const access_record&) = delete;
+
+    void deliver(app::http_response_start& start) {
+        status_ = start.status();
+        next().deliver(start);
+    }
+    void deliver(app::http_response_body& piece) {
+        count_ += piece.body().size();
+        next().deliver(piece);
+    }
+    void deliver(app::websocket_accept& accept) {
+        accepted_ = true;
+        next().deliver(accept);
+    }
+    void deliver(app::websocket_send& data) {
+        ++count_;
+        next().deliver(data);
+    }
+    void deliver(app::websocket_close& close) {
+        status_ = accepted_ ? close.code() : 403;
+        next().deliver(close);
+    }
+    void closed_by_peer(int code) noexcept { status_ = code; }
+
+private:
+    app::scope scope_;
+    access_log::line_function write_;
+    event_loop& loop_;
+    event_loop::time_point begin_;
+    int status_ = 0;
+    std::size_t count_ = 0;
+    bool accepted_ = false;
+};
+
+inline access_record::~access_record() {
+    const std::chrono::duration<double, std::milli> took = loop_.now() - begin_;
+    char numbers[96];
+    std::snprintf(numbers, sizeof numbers, " %d %zu %s %.1f ms", status_, count_,
+                  scope_.is_websocket() ? "messages" : "bytes", took.count());
+    const std::string_view verb = scope_.is_websocket() ? std::string_view("websocket") : scope_.method();
+    write_(scope_.client().to_string() + " \"" + std::string(verb) + " " + escaped_for_log(scope_.raw_path()) + "\"" +
+           numbers);
+}
+
+/// Notes the peer's close code on its way in.
+class disconnect_watch : public app::receive_filter<disconnect_watch> {
+public:
+    disconnect_watch(app::receive next, access_record& record) noexcept : receive_filter(next), record_(record) {}
+    void received(app::message& what) noexcept {
+        if (const auto* end = std::get_if<app::websocket_disconnect>(&what)) record_.closed_by_peer(end->code());
+    }
+
+private:
+    access_record& record_;
+};
+}  // namespace detail
+
+template <app::application App>
+class access_log::logged {
+public:
+    logged(line_function write, App app) : write_(write), app_(std::move(app)) {}
+    task<> operator()(app::scope what, app::receive in, app::send out) const {
+        detail::access_record record(what, out, write_);
+        detail::disconnect_watch watch(in, record);
+        co_await app_(std::move(what), watch.handle(), record.handle());
+    }
+
+private:
+    line_function write_;
+    App app_;
+};
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/channels/channel_layer.hpp - messages to named channels and groups of them, wherever their readers run
+
+namespace ferry::inline FERRY_ABI {
+/// The channel of a send() holds as many unread messages as it may. The message was not sent.
+class channel_full : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+/// What a layer keeps, and for how long.
+class channel_layer_options {
+public:
+    constexpr channel_layer_options() noexcept = default;
+
+    /// Unread messages of one channel. Default 100. With 0 only a receiver that waits already gets a message.
+    constexpr channel_layer_options& capacity(std::size_t messages) noexcept {
+        capacity_ = messages;
+        return *this;
+    }
+    /// How long a message may stay unread. Default 60 s; after that it is dropped.
+    constexpr channel_layer_options& expiry(std::chrono::nanoseconds lifetime) noexcept {
+        expiry_ = lifetime;
+        return *this;
+    }
+    /// How long a membership lasts after the last group_add(). Default one day.
+    constexpr channel_layer_options& group_expiry(std::chrono::nanoseconds lifetime) noexcept {
+        group_expiry_ = lifetime;
+        return *this;
+    }
+
+    [[nodiscard]] constexpr std::size_t capacity() const noexcept { return capacity_; }
+    [[nodiscard]] constexpr std::chrono::nanoseconds expiry() const noexcept { return expiry_; }
+    [[nodiscard]] constexpr std::chrono::nanoseconds group_expiry() const noexcept { return group_expiry_; }
+
+private:
+    std::size_t capacity_ = 100;
+    std::chrono::nanoseconds expiry_ = std::chrono::seconds(60);
+    std::chrono::nanoseconds group_expiry_ = std::chrono::hours(24);
+};
+
+/// What became of this layer object's messages since it was made. A group_send() counts once for each member.
+struct layer_counters {
+    std::uint64_t sent = 0;             // accepted: by a channel's store or by a receiver
+    std::uint64_t delivered = 0;        // handed to a receiver
+    std::uint64_t dropped_full = 0;     // not accepted: send() threw channel_full, group_send() passed the member over
+    std::uint64_t dropped_expired = 0;  // accepted, but nobody read it in time; counted when the layer comes across it
+
+    friend bool operator==(const layer_counters&, const layer_counters&) = default;
+};
+
+/// Carries messages between tasks that know each other only by name: consumers, workers, other processes.
+///
+///     std::string mine = layer.new_channel("chat");
+///     co_await layer.group_add("room", mine);
+///     co_await layer.group_send("room", value::object().set("type", "say").set("text", "hello"));
+///     value message = co_await layer.receive(mine);
+///
+/// Delivery is at most once: a message goes to one receiver of its channel, or to none. Per channel, messages of one
+/// sender arrive in order. No sender ever waits for a reader: what is too much for a channel is refused or dropped, and
+/// counted.
+///
+/// Ownership      Outlives every task that uses it.
+/// Thread-safety  Every member: any thread; a task, once it runs, stays on its loop.
+/// Errors         From the task when it is awaited: std::invalid_argument for a name that names.hpp does not allow and
+///                for a message that check_message() does not; closed_error after close().
+class channel_layer {
+public:
+    channel_layer() = default;
+    virtual ~channel_layer() = default;
+    channel_layer(const channel_layer&) = delete;
+    channel_layer& operator=(const channel_layer&) = delete;
+
+    /// Puts a message, a map, on one channel. Throws channel_full when too many are unread there.
+    virtual task<> send(std::string channel, value message) = 0;
+    /// The channel's oldest message, when there is one. Of several receivers one gets it. A checkpoint; a receive that
+    /// is cancelled has not taken a message.
+    virtual task<value> receive(std::string channel) = 0;
+    /// A channel name that nobody else has: the prefix, then what makes it unique. Nothing is stored for it. Throws
+    /// std::invalid_argument when no channel name can begin with that prefix.
+    [[nodiscard]] virtual std::string new_channel(std::string_view prefix) = 0;
+
+    /// Makes the channel a member, or renews its membership.
+    virtual task<> group_add(std::string group, std::string channel) = 0;
+    /// Does nothing when the channel is no member.
+    virtual task<> group_discard(std::string group, std::string channel) = 0;
+    /// Sends to every member. Members whose channel is full do not get it.
+    virtual task<> group_send(std::string group, value message) = 0;
+    virtual task<std::vector<std::string>> group_members(std::string group) = 0;
+    virtual task<std::size_t> group_size(std::string group) = 0;
+
+    /// Drops all messages and all groups. Receivers go on waiting.
+    virtual task<> flush() = 0;
+    /// Ends the use of this layer object: receivers that wait get closed_error, and so does every later call but
+    /// close() and new_channel().
+    virtual task<> close() = 0;
+
+    [[nodiscard]] virtual layer_counters counters() const = 0;
+};
+
+/// The key by which layers that share a connection tell its channels apart; not for messages.
+inline constexpr std::string_view reserved_message_key = "__asgi_channel__";
+
+/// A message is a map without reserved_message_key. Throws std::invalid_argument.
+void check_message(const value& message);
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline void check_message(const value& message) {
+    if (message.kind() != value_kind::map) {
+        throw std::invalid_argument(std::string("channel layer: a message is a map, not ") + to_string(message.kind()));
+    }
+    if (message.find(reserved_message_key) != nullptr) {
+        throw std::invalid_argument("channel layer: the key \"" + std::string(reserved_message_key) +
+                                    "\" of a message is reserved for layers");
+    }
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/channels/detail/mailboxes.hpp - unread messages and waiting receivers, by channel
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+struct mailbox;
+
+/// A task that receives. While it is in a mailbox it belongs to whoever holds the layer's mutex; taken out, to the
+/// thread that took it out, until that thread wakes it.
+class receiver : public list_hook<receiver>, private future_waiter {
+public:
+    /// Nothing of this object is touched afterwards.
+    void wake() noexcept {
+        if (event_loop::current() == &event_loop::of(*task_)) return task_->wake();
+        future_waiter::wake();
+    }
+
+protected:
+    explicit receiver(const std::string& channel) noexcept : channel_(channel) {}
+    void wait_as(logical_task& task) noexcept {
+        task_ = &task;
+        wake_on(event_loop::of(task), task);
+    }
+
+    const std::string& channel_;  // in the frame of receive()
+    value message_;               // null, which no message is, until there is one
+
+private:
+    friend class mailboxes;
+    mailbox* home_ = nullptr;  // where it waits
+    logical_task* task_ = nullptr;
+};
+
+struct unread_message : list_hook<unread_message> {
+    unread_message(value content, std::chrono::steady_clock::time_point until) noexcept
+        : message(std::move(content)), expires(until) {}
+
+    value message;
+    std::chrono::steady_clock::time_point expires;
+    mailbox* home = nullptr;
+};
+
+/// Messages wait for receivers or receivers for messages, never both; with neither, the mailbox is erased.
+struct mailbox {
+    const std::string* name = nullptr;  // the key in the map
+    std::list<unread_message> messages;
+    intrusive_list<receiver> receivers;
+};
+
+/// One operation on the layer: its time, and what it leaves to do when the mutex is free again. Waking may enter the
+/// kernel, and destroying a message may take long.
+struct layer_step {
+    using time_point = std::chrono::steady_clock::time_point;
+
+    layer_step() = default;
+    ~layer_step() {
+        // The list is ahead of the wake-ups: a receiver that is woken may be gone before the next one is.
+        while (receiver* next = woken.pop_front()) next->wake();
+    }
+    layer_step(const layer_step&) = delete;
+    layer_step& operator=(const layer_step&) = delete;
+
+    [[nodiscard]] time_point after(std::chrono::nanoseconds lifetime) const noexcept {
+        return now +
+               std::min(lifetime, std::chrono::nanoseconds(time_point::max() - now));  // for ever must not overflow
+    }
+
+    time_point now{};
+    intrusive_list<receiver> woken;
+    std::list<unread_message> dropped;
+};
+
+/// The channels of an in-memory layer.
+///
+/// Expiry needs no sweep. Messages live equally long, so the order in which they came is the order in which they
+/// expire: in each mailbox, and in the one list through all of them. An operation on a channel drops what has expired
+/// there; each put also drops up to two of the oldest messages of all channels, so what was sent to channels that
+/// nobody reads any more goes away faster than it came.
+///
+/// Thread-safety  None: the layer's mutex is held for every call.
+/// Cost           O(1) amortised, but for clear() and refuse_receivers().
+class mailboxes {
+public:
+    explicit mailboxes(const channel_layer_options& options) noexcept
+        : capacity_(options.capacity()), expiry_(options.expiry()) {}
+    ~mailboxes() {
+        for (const auto& [name, box] : boxes_) {
+            FERRY_ASSERT(box.receivers.empty(), "a channel layer was destroyed while a task waits in receive()");
+        }
+    }
+    mailboxes(const mailboxes&) = delete;
+    mailboxes& operator=(const mailboxes&) = delete;
+
+    /// Gives the message to the receiver that has waited longest, or stores it. False when the channel is full.
+    bool put(const std::string& channel, value message, layer_step& step);
+    /// Gives the receiver its channel's oldest message. False when there is none.
+    bool take(receiver& into, layer_step& step) noexcept;
+    /// The receiver waits from now on; take() has just found nothing.
+    void wait(receiver& waiting);
+    /// The receiver does not wait any more. False when it was taken out before and is being woken.
+    bool withdraw(receiver& waiting) noexcept;
+    /// Drops all messages.
+    void clear(layer_step& step) noexcept;
+    /// Wakes every receiver without a message.
+    void refuse_receivers(layer_step& step) noexcept;
+
+    [[nodiscard]] const layer_counters& counters() const noexcept { return counters_; }
+
+private:
+    [[nodiscard]] mailbox* find(const std::string& channel) noexcept {
+        const auto found = boxes_.find(channel);
+        return found == boxes_.end() ? nullptr : &found->second;
+    }
+    [[nodiscard]] mailbox& make(const std::string& channel);
+    void erase_if_idle(const mailbox& box) noexcept {
+        if (box.messages.empty() && box.receivers.empty()) boxes_.erase(boxes_.find(*box.name));
+    }
+    void drop_oldest(mailbox& box, layer_step& step) noexcept;
+    void drop_expired(mailbox& box, layer_step& step) noexcept;
+    void drop_expired_anywhere(layer_step& step) noexcept;
+
+    std::size_t capacity_;
+    std::chrono::nanoseconds expiry_;
+    std::unordered_map<std::string, mailbox> boxes_;  // its elements do not move
+    intrusive_list<unread_message> by_age_;           // of all mailboxes, oldest first
+    layer_counters counters_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline bool mailboxes::put(const std::string& channel, value message, layer_step& step) {
+    drop_expired_anywhere(step);
+    mailbox* box = find(channel);
+    if (box != nullptr) {
+        if (receiver* const first = box->receivers.pop_front()) {
+            first->message_ = std::move(message);
+            first->home_ = nullptr;
+            step.woken.push_back(*first);
+            erase_if_idle(*box);
+            ++counters_.sent;
+            ++counters_.delivered;
+            return true;
+        }
+        drop_expired(*box, step);
+    }
+    if ((box == nullptr ? 0 : box->messages.size()) >= capacity_) {
+        ++counters_.dropped_full;
+        return false;
+    }
+    std::list<unread_message> one;
+    one.emplace_back(std::move(message), step.after(expiry_));
+    if (box == nullptr) box = &make(channel);
+    one.front().home = box;
+    by_age_.push_back(one.front());
+    box->messages.splice(box->messages.end(), one);
+    ++counters_.sent;
+    return true;
+}
+
+inline bool mailboxes::take(receiver& into, layer_step& step) noexcept {
+    mailbox* const box = find(into.channel_);
+    if (box == nullptr) return false;
+    drop_expired(*box, step);
+    const bool found = !box->messages.empty();
+    if (found) {
+        into.message_ = std::move(box->messages.front().message);
+        drop_oldest(*box, step);
+        ++counters_.delivered;
+    }
+    erase_if_idle(*box);
+    return found;
+}
+
+inline void mailboxes::wait(receiver& waiting) {
+    mailbox* box = find(waiting.channel_);
+    if (box == nullptr) box = &make(waiting.channel_);
+    waiting.home_ = box;
+    box->receivers.push_back(waiting);
+}
+
+inline bool mailboxes::withdraw(receiver& waiting) noexcept {
+    mailbox* const box = std::exchange(waiting.home_, nullptr);
+    if (box == nullptr) return false;
+    box->receivers.erase(waiting);
+    erase_if_idle(*box);
+    return true;
+}
+
+inline void mailboxes::clear(layer_step& step) noexcept {
+    while (unread_message* const oldest = by_age_.front()) {
+        mailbox& box = *oldest->home;
+        drop_oldest(box, step);
+        erase_if_idle(box);
+    }
+}
+
+inline void mailboxes::refuse_receivers(layer_step& step) noexcept {
+    for (auto box = boxes_.begin(); box != boxes_.end();) {
+        while (receiver* const waiting = box->second.receivers.pop_front()) {
+            waiting->home_ = nullptr;
+            step.woken.push_back(*waiting);
+        }
+        box = box->second.messages.empty() ? boxes_.erase(box) : std::next(box);
+    }
+}
+
+inline mailbox& mailboxes::make(const std::string& channel) {
+    const auto made = boxes_.try_emplace(channel).first;
+    made->second.name = &made->first;
+    return made->second;
+}
+
+inline void mailboxes::drop_oldest(mailbox& box, layer_step& step) noexcept {
+    by_age_.erase(box.messages.front());
+    step.dropped.splice(step.dropped.end(), box.messages, box.messages.begin());
+}
+
+inline void mailboxes::drop_expired(mailbox& box, layer_step& step) noexcept {
+    while (!box.messages.empty() && box.messages.front().expires <= step.now) {
+        drop_oldest(box, step);
+        ++counters_.dropped_expired;
+    }
+}
+
+inline void mailboxes::drop_expired_anywhere(layer_step& step) noexcept {
+    for (int budget = 2; budget > 0; --budget) {
+        unread_message* const oldest = by_age_.front();
+        if (oldest == nullptr || oldest->expires > step.now) return;
+        mailbox& box = *oldest->home;
+        drop_oldest(box, step);
+        ++counters_.dropped_expired;
+        erase_if_idle(box);
+    }
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/channels/detail/memberships.hpp - which channels are in which groups, and until when
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+struct member_group;
+
+struct membership : list_hook<membership> {
+    membership(std::string of, member_group& in) noexcept : channel(std::move(of)), home(in) {}
+
+    const std::string channel;
+    member_group& home;
+    std::chrono::steady_clock::time_point expires{};
+};
+
+/// Erased with its last member.
+struct member_group {
+    using member_list = std::list<membership>;
+
+    const std::string* name = nullptr;                                       // the key in the map
+    member_list members;                                                     // in the order in which they expire
+    std::unordered_map<std::string_view, member_list::iterator> by_channel;  // the keys are the members' own
+};
+
+/// The groups of an in-memory layer. They expire as messages do (see mailboxes): joining or renewing moves a membership
+/// to the end of its group's list and of the one list through all groups.
+///
+/// Thread-safety  None: the layer's mutex is held for every call.
+/// Cost           O(1) amortised, but for clear().
+class memberships {
+public:
+    using time_point = std::chrono::steady_clock::time_point;
+
+    memberships() = default;
+    memberships(const memberships&) = delete;
+    memberships& operator=(const memberships&) = delete;
+
+    /// Joins or renews. Drops up to two of the oldest memberships of all groups if they have expired.
+    void add(const std::string& group, const std::string& channel, time_point now, time_point expires);
+    void discard(const std::string& group, std::string_view channel) noexcept;
+    /// Valid until the next call.
+    [[nodiscard]] const member_group::member_list& members(const std::string& group, time_point now) noexcept;
+    void clear() noexcept;
+
+private:
+    void drop(membership& member) noexcept;
+    void erase_if_empty(const member_group& group) noexcept {
+        if (group.members.empty()) groups_.erase(groups_.find(*group.name));
+    }
+
+    std::unordered_map<std::string, member_group> groups_;  // its elements do not move
+    intrusive_list<membership> by_age_;                     // of all groups, oldest first
+    const member_group::member_list nobody_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline void memberships::add(const std::string& group, const std::string& channel, time_point now, time_point expires) {
+    for (int budget = 2; budget > 0; --budget) {
+        membership* const oldest = by_age_.front();
+        if (oldest == nullptr || oldest->expires > now) break;
+        member_group& home = oldest->home;
+        drop(*oldest);
+        erase_if_empty(home);
+    }
+    const auto place = groups_.try_emplace(group).first;
+    member_group& into = place->second;
+    into.name = &place->first;
+    const auto known = into.by_channel.find(channel);
+    member_group::member_list moving;
+    if (known != into.by_channel.end()) {
+        moving.splice(moving.end(), into.members, known->second);
+        by_age_.erase(moving.front());
+    } else {
+        moving.emplace_back(channel, into);
+        into.by_channel.emplace(moving.front().channel, moving.begin());
+    }
+    moving.front().expires = expires;
+    by_age_.push_back(moving.front());
+    into.members.splice(into.members.end(), moving);
+}
+
+inline void memberships::discard(const std::string& group, std::string_view channel) noexcept {
+    const auto place = groups_.find(group);
+    if (place == groups_.end()) return;
+    const auto known = place->second.by_channel.find(channel);
+    if (known == place->second.by_channel.end()) return;
+    drop(*known->second);
+    erase_if_empty(place->second);
+}
+
+inline const member_group::member_list& memberships::members(const std::string& group, time_point now) noexcept {
+    const auto place = groups_.find(group);
+    if (place == groups_.end()) return nobody_;
+    const member_group::member_list& found = place->second.members;
+    while (!found.empty() && found.front().expires <= now) drop(place->second.members.front());
+    if (!found.empty()) return found;
+    groups_.erase(place);
+    return nobody_;
+}
+
+inline void memberships::clear() noexcept {
+    while (by_age_.pop_front() != nullptr) {}
+    groups_.clear();
+}
+
+inline void memberships::drop(membership& member) noexcept {
+    member_group& home = member.home;
+    by_age_.erase(member);
+    const auto known = home.by_channel.find(member.channel);
+    const auto place = known->second;
+    home.by_channel.erase(known);  // before the member, whose name is the key
+    home.members.erase(place);
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/channels/names.hpp - which names channels and groups may have
+
+namespace ferry::inline FERRY_ABI {
+/// In characters, of channel and group names alike; every part and '!' count.
+inline constexpr std::size_t max_name_length = 99;
+
+/// A group name is 1 to 99 of A-Z a-z 0-9 - _ . and nothing else. Throws std::invalid_argument, which names the limit.
+void check_group_name(std::string_view name);
+
+/// A channel name is the same, and may go on with one '!' and a local part: "chat.3f2a!17". The local part may be empty
+/// and, beside the characters above, may hold everything UTF-8 has beyond ASCII. Throws std::invalid_argument, which
+/// names the limit.
+void check_channel_name(std::string_view name);
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+namespace detail {
+/// `name` may be anything: the message shows its beginning, in printable ASCII.
+[[noreturn]] inline void throw_bad_name(const char* kind, std::string_view name, const std::string& problem) {
+    std::string message = std::string(kind) + " name \"";
+    for (const char letter : name.substr(0, max_name_length)) message += letter < ' ' || letter > '~' ? '?' : letter;
+    message += name.size() > max_name_length ? "...\" " : "\" ";
+    throw std::invalid_argument(message + problem);
+}
+
+[[nodiscard]] constexpr bool is_name_character(char c) noexcept {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+           c == '.';
+}
+
+/// What group names and the part of a channel name before its '!' have in common.
+inline void check_name(const char* kind, std::string_view name, std::string_view plain_part) {
+    std::size_t length = 0;
+    for (const char octet : name) length += (static_cast<unsigned char>(octet) & 0xC0) != 0x80;  // starts a character
+    if (length == 0 || length > max_name_length) {
+        throw_bad_name(
+            kind, name,
+            "has " + std::to_string(length) + " characters: 1 to " + std::to_string(max_name_length) + " are allowed");
+    }
+    if (plain_part.empty()) throw_bad_name(kind, name, "has nothing before its '!'");
+    for (const char c : plain_part) {
+        if (!is_name_character(c)) throw_bad_name(kind, name, "may hold only A-Z a-z 0-9 - _ .");
+    }
+}
+}  // namespace detail
+
+inline void check_group_name(std::string_view name) { detail::check_name("group", name, name); }
+
+inline void check_channel_name(std::string_view name) {
+    const std::string_view plain = name.substr(0, name.find('!'));
+    detail::check_name("channel", name, plain);
+    if (plain.size() == name.size()) return;
+    const std::string_view local = name.substr(plain.size() + 1);
+    for (const char c : local) {
+        if (c == '!') detail::throw_bad_name("channel", name, "may hold at most one '!'");
+        const bool beyond_ascii = (static_cast<unsigned char>(c) & 0x80) != 0;
+        if (!beyond_ascii && !detail::is_name_character(c)) {
+            detail::throw_bad_name("channel", name, "may hold after its '!' only A-Z a-z 0-9 - _ . and non-ASCII");
+        }
+    }
+    if (!is_utf8(local)) detail::throw_bad_name("channel", name, "must be UTF-8 after its '!'");
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/channels/in_memory_layer.hpp - the channel layer of one process
+
+namespace ferry::inline FERRY_ABI {
+/// Channels and groups between all loops and threads of this process. What is not received before the process ends is
+/// lost.
+///
+///     ferry::in_memory_layer layer(ferry::channel_layer_options().capacity(1000));
+///
+/// Everything but receive() completes without suspending. Messages are not copied: those of one group_send() share
+/// their content. Each channel counts its own capacity, also one with a '!' in its name. Time is that of the loop that
+/// makes the call, event_loop::now(), so virtual time works; loops that share a layer share a clock.
+///
+/// Why it is right. One mutex guards every map, list and counter, and is never held across a suspension or a wake-up.
+/// A message is in one place at a time, and moves under the mutex: into a mailbox, from there into a receiver, or from
+/// a sender straight into the receiver that has waited longest; so nobody gets it twice, and those of one channel come
+/// out as they went in.
+/// A waiting receiver is its awaiter, in the frame of receive(), linked into its mailbox. Whoever unlinks it, under the
+/// mutex, decides how its wait ends, and is the only one who wakes it:
+/// - A sender, or close(), on any thread: it stores the message, unlocks, and pushes the task's node into the inbox of
+///   the receiver's loop; on that very loop, it schedules the task. Until the push nobody else resumes the task, so the
+///   frame is still there; after it the frame belongs to the loop, and the sender touches neither the frame nor the
+///   receiver's list hook again. The push (release) and the loop's taking of its inbox (acquire) make the message
+///   visible.
+/// - A cancellation, on the receiver's own thread: if it finds the receiver linked, no message has gone to it, and the
+///   next one goes to the next receiver or stays in the mailbox. If it finds it unlinked, the message is on its way:
+///   the cancellation does nothing, receive() returns the message, and the next checkpoint throws.
+///
+/// Ownership      Owns its messages. Outlives every task that uses it; destroying it while one waits in receive() is a
+///                bug (asserted).
+/// Thread-safety  Every member: any thread.
+/// Cost           O(1) amortised; group_send() O(members) under the mutex. A message to a receiver that waits is not
+///                stored; a message that has to wait is one allocation, and a channel in use is another.
+class in_memory_layer final : public channel_layer {
+public:
+    explicit in_memory_layer(const channel_layer_options& options = {});
+
+    task<> send(std::string channel, value message) override;
+    task<value> receive(std::string channel) override;
+    /// prefix ".inmemory!" tag "." number: the tag is random, so names from before a restart do not come back.
+    [[nodiscard]] std::string new_channel(std::string_view prefix) override;
+
+    task<> group_add(std::string group, std::string channel) override;
+    task<> group_discard(std::string group, std::string channel) override;
+    task<> group_send(std::string group, value message) override;
+    /// In the order in which they were added last.
+    task<std::vector<std::string>> group_members(std::string group) override;
+    task<std::size_t> group_size(std::string group) override;
+
+    task<> flush() override;
+    task<> close() override;
+
+    [[nodiscard]] layer_counters counters() const override;
+
+private:
+    class locked_step;
+    class receive_awaiter;
+
+    const channel_layer_options options_;
+    std::string tag_;
+    std::atomic<std::uint64_t> next_number_{1};  // orders nothing
+    mutable std::mutex mutex_;                   // guards what follows
+    detail::mailboxes mailboxes_;
+    detail::memberships groups_;
+    bool closed_ = false;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+/// Holds the mutex; its end unlocks first, then wakes and destroys.
+class in_memory_layer::locked_step : public detail::layer_step {
+public:
+    explicit locked_step(in_memory_layer& layer) : lock_(layer.mutex_) {
+        const event_loop* const loop = event_loop::current();
+        now = loop == nullptr ? event_loop::clock::now() : loop->now();
+    }
+    /// As above; throws closed_error when the layer is closed.
+    locked_step(in_memory_layer& layer, const char* operation) : locked_step(layer) {
+        if (layer.closed_) throw closed_error(std::string(operation) + ": the channel layer is closed");
+    }
+
+private:
+    std::unique_lock<std::mutex> lock_;
+};
+
+class in_memory_layer::receive_awaiter : public detail::leaf_awaiter<receive_awaiter>, private detail::receiver {
+public:
+    static constexpr const char* what = "channel_layer::receive";
+    receive_awaiter(in_memory_layer& layer, const std::string& channel) noexcept : receiver(channel), layer_(layer) {}
+
+    bool try_complete() noexcept {
+        locked_step step(layer_);
+        return layer_.mailboxes_.take(*this, step);
+    }
+    void link() noexcept {
+        this->wait_as(this->task());
+        try {
+            locked_step step(layer_);
+            // Another thread may have sent since try_complete(), and a closed layer is empty.
+            if (!layer_.closed_ && !layer_.mailboxes_.take(*this, step)) return layer_.mailboxes_.wait(*this);
+        } catch (...) {  // no memory for the mailbox
+            failure_ = std::current_exception();
+        }
+        this->task().wake();
+    }
+    static void withdraw(detail::waiter& self) noexcept {
+        receive_awaiter& waiting = static_cast<receive_awaiter&>(self);
+        {
+            const std::lock_guard lock(waiting.layer_.mutex_);
+            if (!waiting.layer_.mailboxes_.withdraw(waiting)) return;
+        }
+        waiting.task().wake_interrupted();
+    }
+    value finish() {
+        if (failure_ != nullptr) std::rethrow_exception(failure_);
+        if (message_.is_null()) throw closed_error("receive(" + channel_ + "): the channel layer is closed");
+        return std::move(message_);
+    }
+
+private:
+    in_memory_layer& layer_;
+    std::exception_ptr failure_;
+};
+
+inline in_memory_layer::in_memory_layer(const channel_layer_options& options) : options_(options), mailboxes_(options) {
+    unsigned char random[8];
+    // So few octets come whole, but a process that starts with its machine may have to wait for them.
+    while (::getrandom(random, sizeof random, 0) != std::ptrdiff_t{sizeof random}) {
+        if (errno != EINTR) throw std::system_error(errno, std::system_category(), "ferry: getrandom");
+    }
+    for (const unsigned char octet : random) {
+        tag_ += "0123456789abcdef"[octet >> 4];
+        tag_ += "0123456789abcdef"[octet & 15];
+    }
+}
+
+inline task<> in_memory_layer::send(std::string channel, value message) {
+    check_channel_name(channel);
+    check_message(message);
+    bool accepted = false;
+    {
+        locked_step step(*this, "send");
+        accepted = mailboxes_.put(channel, std::move(message), step);
+    }
+    if (accepted) co_return;
+    throw channel_full("send(" + channel + "): the channel is full, " + std::to_string(options_.capacity()) +
+                       " messages wait in it; read it faster, or give the layer a larger capacity()");
+}
+
+inline task<value> in_memory_layer::receive(std::string channel) {
+    check_channel_name(channel);
+    co_return co_await receive_awaiter(*this, channel);
+}
+
+inline std::string in_memory_layer::new_channel(std::string_view prefix) {
+    const std::uint64_t number = next_number_.fetch_add(1, std::memory_order_relaxed);
+    std::string name = std::string(prefix) + ".inmemory!" + tag_ + "." + std::to_string(number);
+    check_channel_name(name);
+    return name;
+}
+
+inline task<> in_memory_layer::group_add(std::string group, std::string channel) {
+    check_group_name(group);
+    check_channel_name(channel);
+    locked_step step(*this, "group_add");
+    groups_.add(group, channel, step.now, step.after(options_.group_expiry()));
+    co_return;
+}
+
+inline task<> in_memory_layer::group_discard(std::string group, std::string channel) {
+    check_group_name(group);
+    check_channel_name(channel);
+    locked_step step(*this, "group_discard");
+    groups_.discard(group, channel);
+    co_return;
+}
+
+inline task<> in_memory_layer::group_send(std::string group, value message) {
+    check_group_name(group);
+    check_message(message);
+    locked_step step(*this, "group_send");
+    for (const detail::membership& member : groups_.members(group, step.now)) {
+        // A member that is full loses it: put() has counted that.
+        [[maybe_unused]] const bool accepted = mailboxes_.put(member.channel, message, step);
+    }
+    co_return;
+}
+
+inline task<std::vector<std::string>> in_memory_layer::group_members(std::string group) {
+    check_group_name(group);
+    locked_step step(*this, "group_members");
+    std::vector<std::string> names;
+    for (const detail::membership& member : groups_.members(group, step.now)) names.push_back(member.channel);
+    co_return names;
+}
+
+inline task<std::size_t> in_memory_layer::group_size(std::string group) {
+    check_group_name(group);
+    locked_step step(*this, "group_size");
+    co_return groups_.members(group, step.now).size();
+}
+
+inline task<> in_memory_layer::flush() {
+    locked_step step(*this, "flush");
+    mailboxes_.clear(step);
+    groups_.clear();
+    co_return;
+}
+
+inline task<> in_memory_layer::close() {
+    locked_step step(*this);
+    closed_ = true;
+    mailboxes_.clear(step);
+    mailboxes_.refuse_receivers(step);
+    groups_.clear();
+    co_return;
+}
+
+inline layer_counters in_memory_layer::counters() const {
+    const std::lock_guard lock(mutex_);
+    return mailboxes_.counters();
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/server/serve_options.hpp - where a server listens, and how long it waits for whom
+
+namespace ferry::inline FERRY_ABI {
+/// Options of serve() and server, set in a chain: serve_options().host("0.0.0.0").port(80).
+class serve_options {
+public:
+    using seconds = std::chrono::seconds;
+    using listening_function = void (*)(const net::address& where);
+
+    serve_options() = default;
+
+    /// Takes --host NAME and --port NUMBER from a program's arguments, and returns those it does not know. Throws
+    /// std::invalid_argument, which says what is wrong with a value.
+    std::vector<std::string> take_arguments(int argc, const char* const* argv);
+
+    /// A name or an address. Default 127.0.0.1: reachable from this machine only.
+    serve_options& host(std::string name) { return set(host_, std::move(name)); }
+    /// 0 lets the kernel choose. Default 8000.
+    serve_options& port(std::uint16_t number) { return set(port_, number); }
+    /// Connections at a time; further ones wait in the kernel's queue. Default 10000.
+    serve_options& max_connections(std::size_t count) { return set(max_connections_, count); }
+    serve_options& http_limits(const http::request_limits& limits) { return set(http_limits_, limits); }
+    serve_options& websocket_limits(const websocket::session_options& limits) { return set(websocket_limits_, limits); }
+    /// Which sites' pages may open WebSockets here. Default: those of the same host.
+    serve_options& websocket_origins(websocket::handshake_options rules) { return set(origins_, std::move(rules)); }
+    /// Output of one connection beyond which send() waits. Default 64 KiB.
+    serve_options& high_water_mark(std::size_t bytes) { return set(high_water_mark_, bytes); }
+    /// From the first octet of a request to the end of its head. Default 10 s.
+    serve_options& header_timeout(seconds limit) { return set(header_timeout_, limit); }
+    /// Between two requests of a connection. Default 5 s.
+    serve_options& keep_alive_timeout(seconds limit) { return set(keep_alive_timeout_, limit); }
+    /// Silence after which a WebSocket is pinged. Default 20 s.
+    serve_options& ping_interval(seconds limit) { return set(ping_interval_, limit); }
+    /// Silence after a ping after which the peer counts as gone. Default 20 s.
+    serve_options& pong_timeout(seconds limit) { return set(pong_timeout_, limit); }
+    /// For the peer's answer to a close frame. Default 5 s.
+    serve_options& close_timeout(seconds limit) { return set(close_timeout_, limit); }
+    /// For an application to end after its client has gone; then it is cancelled, with a report. Default 10 s.
+    serve_options& application_close_timeout(seconds limit) { return set(application_close_timeout_, limit); }
+    /// For what runs when the server is told to stop; then it is cancelled. Default 10 s.
+    serve_options& shutdown_timeout(seconds limit) { return set(shutdown_timeout_, limit); }
+    /// Called once the port is open. The default writes "listening on http://HOST:PORT/" to stdout and flushes it.
+    serve_options& on_listening(listening_function call) { return set(on_listening_, call); }
+
+    [[nodiscard]] const std::string& host() const noexcept { return host_; }
+    [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+    [[nodiscard]] std::size_t max_connections() const noexcept { return max_connections_; }
+    [[nodiscard]] const http::request_limits& http_limits() const noexcept { return http_limits_; }
+    [[nodiscard]] const websocket::session_options& websocket_limits() const noexcept { return websocket_limits_; }
+    [[nodiscard]] const websocket::handshake_options& websocket_origins() const noexcept { return origins_; }
+    [[nodiscard]] std::size_t high_water_mark() const noexcept { return high_water_mark_; }
+    [[nodiscard]] seconds header_timeout() const noexcept { return header_timeout_; }
+    [[nodiscard]] seconds keep_alive_timeout() const noexcept { return keep_alive_timeout_; }
+    [[nodiscard]] seconds ping_interval() const noexcept { return ping_interval_; }
+    [[nodiscard]] seconds pong_timeout() const noexcept { return pong_timeout_; }
+    [[nodiscard]] seconds close_timeout() const noexcept { return close_timeout_; }
+    [[nodiscard]] seconds application_close_timeout() const noexcept { return application_close_timeout_; }
+    [[nodiscard]] seconds shutdown_timeout() const noexcept { return shutdown_timeout_; }
+    [[nodiscard]] listening_function on_listening() const noexcept { return on_listening_; }
+
+private:
+    template <class T>
+    serve_options& set(T& option, T chosen) {
+        option = std::move(chosen);
+        return *this;
+    }
+    static void announce(const net::address& where) {
+        std::printf("listening on http://%s/\n", where.to_string().c_str());
+        std::fflush(stdout);
+    }
+
+    std::string host_ = "127.0.0.1";
+    std::uint16_t port_ = 8000;
+    std::size_t max_connections_ = 10000;
+    http::request_limits http_limits_;
+    websocket::session_options websocket_limits_;
+    websocket::handshake_options origins_;
+    std::size_t high_water_mark_ = 64 * 1024;
+    seconds header_timeout_{10};
+    seconds keep_alive_timeout_{5};
+    seconds ping_interval_{20};
+    seconds pong_timeout_{20};
+    seconds close_timeout_{5};
+    seconds application_close_timeout_{10};
+    seconds shutdown_timeout_{10};
+    listening_function on_listening_ = &announce;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline std::vector<std::string> serve_options::take_arguments(int argc, const char* const* argv) {
+    std::vector<std::string> rest;
+    for (int at = 1; at < argc; ++at) {
+        const std::string_view option = argv[at];
+        if (option != "--host" && option != "--port") {
+            rest.emplace_back(option);
+            continue;
+        }
+        if (++at == argc) throw std::invalid_argument(std::string(option) + " needs a value");
+        const std::string_view text = argv[at];
+        if (option == "--host") {
+            host_ = text;
+            continue;
+        }
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port_);
+        if (error != std::errc() || end != text.data() + text.size()) {
+            throw std::invalid_argument("--port " + std::string(text) + ": a port is a number from 0 to 65535");
+        }
+    }
+    return rest;
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/server/error_response.hpp - how a server refuses a request itself
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Writes a complete response, the connection's last: one line of text, "400: why".
+inline void write_error_response(http::response_writer& to, std::string_view date, int status, std::string_view why,
+                                 http::headers fields = http::headers()) {
+    fields.set("content-type", "text/plain; charset=utf-8");
+    to.date(date).close_connection().start(status, fields);
+    to.body(std::to_string(status).append(": ").append(why).append("\n"), false);
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/server/inbox.hpp - messages on their way to an application, bounded
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Between the task that reads a connection and the application. When it is full the reader waits, so the peer's TCP
+/// window closes. After the end, receive() yields the last message again and again.
+class inbox final : public app::message_source {
+public:
+    static constexpr std::size_t max_messages = 16;
+    static constexpr std::size_t max_bytes = 1024 * 1024;
+
+    [[nodiscard]] bool has_message() const noexcept override { return !queue_.empty() || last_.has_value(); }
+    [[nodiscard]] app::message take() override;
+
+    void push(app::message what, std::size_t bytes) {
+        queue_.emplace_back(std::move(what), bytes);
+        bytes_ += bytes;
+        notify();
+    }
+    /// Nothing comes after what is queued, but this. The first end counts.
+    void end(app::message last) {
+        if (last_.has_value()) return;
+        last_.emplace(std::move(last));
+        notify();
+    }
+    [[nodiscard]] bool ended() const noexcept { return last_.has_value(); }
+    [[nodiscard]] bool full() const noexcept { return queue_.size() >= max_messages || bytes_ >= max_bytes; }
+
+    class room_awaiter;
+    /// Waits until it is not full. A checkpoint; one task, the reader.
+    [[nodiscard]] room_awaiter room() noexcept;
+
+private:
+    std::deque<std::pair<app::message, std::size_t>> queue_;
+    std::size_t bytes_ = 0;
+    std::optional<app::message> last_;
+    room_awaiter* reader_ = nullptr;
+};
+
+class inbox::room_awaiter : public leaf_awaiter<room_awaiter> {
+public:
+    static constexpr const char* what = "connection inbox";
+    explicit room_awaiter(inbox& owner) noexcept : owner_(owner) {}
+    bool try_complete() noexcept { return !owner_.full(); }
+    void link() noexcept { owner_.reader_ = this; }
+    static void withdraw(waiter& self) noexcept {
+        static_cast<room_awaiter&>(self).owner_.reader_ = nullptr;
+        self.task().wake_interrupted();
+    }
+    void finish() noexcept {}
+
+private:
+    inbox& owner_;
+};
+
+inline inbox::room_awaiter inbox::room() noexcept { return room_awaiter(*this); }
+
+inline app::message inbox::take() {
+    if (queue_.empty()) return *last_;
+    app::message next = std::move(queue_.front().first);
+    bytes_ -= queue_.front().second;
+    queue_.pop_front();
+    if (reader_ != nullptr && !full()) std::exchange(reader_, nullptr)->retry();
+    return next;
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/server/outbox.hpp - octets on their way to a client: one syscall for each turn
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// What send() throws once nobody can hear it. An application that lets it pass has not failed.
+class client_gone final : public disconnected {
+public:
+    using disconnected::disconnected;
+};
+
+/// The output of one connection. Protocols append to buffer() and call touch(); all that one turn of the loop produced
+/// is written at its end, together. What the kernel does not take is written by a task that exists only as long as
+/// needed.
+class outbox : private turn_end_node {
+public:
+    outbox(event_loop& loop, net::socket& socket, task_group& tasks, std::size_t high_water_mark) noexcept
+        : loop_(loop), socket_(socket), tasks_(tasks), high_water_mark_(high_water_mark) {
+        run = &at_turn_end;
+    }
+    ~outbox() { loop_.forget_turn_end(*this); }
+    outbox(const outbox&) = delete;
+    outbox& operator=(const outbox&) = delete;
+
+    /// To append to. Empty once all of it has been written.
+    [[nodiscard]] std::string& buffer() noexcept { return buffer_; }
+    [[nodiscard]] std::size_t unwritten_bytes() const noexcept { return buffer_.size() - written_bytes_; }
+    /// Something was appended.
+    void touch() {
+        if (broken_) buffer_.clear();
+        if (!drains_) loop_.at_turn_end(*this);
+        update_mark();
+    }
+    /// The client is gone: what was and will be appended goes nowhere.
+    [[nodiscard]] bool broken() const noexcept { return broken_; }
+    void set_broken() noexcept {
+        broken_ = true;
+        written();
+    }
+    /// Who hears of the high-water mark, and is told when everything has been written.
+    class observer {
+    public:
+        virtual void above_mark(bool above) noexcept = 0;
+        virtual void all_written() noexcept = 0;
+
+    protected:
+        ~observer() = default;
+    };
+    void observe(observer* who) noexcept {
+        observer_ = who;
+        above_ = false;
+        update_mark();
+    }
+
+    class drained_awaiter;
+    /// Waits until everything has been written, or the client is gone. A checkpoint; one task at a time.
+    [[nodiscard]] drained_awaiter drained() noexcept;
+
+private:
+    static void at_turn_end(ready_node& node) noexcept {
+        outbox& self = static_cast<outbox&>(static_cast<turn_end_node&>(node));
+        if (self.drains_) return;
+        self.write_some();
+        if (self.buffer_.empty()) return;
+        self.drains_ = true;
+        self.tasks_.start(self.drain());
+    }
+    task<> drain() {
+        while (!buffer_.empty()) {
+            co_await socket_.writable();
+            write_some();
+        }
+        drains_ = false;
+    }
+    void write_some() noexcept {
+        try {
+            if (!broken_) written_bytes_ += socket_.send_some(std::string_view(buffer_).substr(written_bytes_));
+        } catch (const std::exception&) {  // reset by the peer, or a network that fails: there is nobody to write to
+            broken_ = true;
+        }
+        if (broken_ || unwritten_bytes() == 0) return written();
+        if (written_bytes_ > buffer_.size() / 2) buffer_.erase(0, std::exchange(written_bytes_, 0));
+        update_mark();
+    }
+    void written() noexcept;
+    void update_mark() noexcept {
+        // Once above, sending goes on at half the mark: no wake-up for each octet the kernel takes.
+        const bool above = unwritten_bytes() > (above_ ? high_water_mark_ / 2 : high_water_mark_);
+        if (std::exchange(above_, above) != above && observer_ != nullptr) observer_->above_mark(above);
+    }
+
+    event_loop& loop_;
+    net::socket& socket_;
+    task_group& tasks_;
+    std::size_t high_water_mark_;
+    std::string buffer_;
+    std::size_t written_bytes_ = 0;  // of the buffer: dropped when they are most of it
+    observer* observer_ = nullptr;
+    drained_awaiter* waiting_ = nullptr;
+    bool above_ = false;
+    bool drains_ = false;
+    bool broken_ = false;
+};
+
+class outbox::drained_awaiter : public leaf_awaiter<drained_awaiter> {
+public:
+    static constexpr const char* what = "connection output";
+    explicit drained_awaiter(outbox& owner) noexcept : owner_(owner) {}
+    bool try_complete() noexcept { return owner_.broken_ || owner_.buffer_.empty(); }
+    void link() noexcept { owner_.waiting_ = this; }
+    static void withdraw(waiter& self) noexcept {
+        static_cast<drained_awaiter&>(self).owner_.waiting_ = nullptr;
+        self.task().wake_interrupted();
+    }
+    void finish() noexcept {}
+
+private:
+    outbox& owner_;
+};
+
+inline outbox::drained_awaiter outbox::drained() noexcept { return drained_awaiter(*this); }
+
+inline void outbox::written() noexcept {
+    buffer_.clear();
+    written_bytes_ = 0;
+    if (buffer_.capacity() > high_water_mark_) std::string().swap(buffer_);  // an idle connection holds no big buffer
+    update_mark();
+    if (observer_ != nullptr) observer_->all_written();
+    if (waiting_ != nullptr) std::exchange(waiting_, nullptr)->retry();
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/server/http_exchange.hpp - one HTTP request and its response, between a connection and an application
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// The server's side of an application's receive and send, for an HTTP scope: the state machine of the response is
+/// http::response_writer's.
+class http_exchange final : public app::message_sink, private outbox::observer {
+public:
+    http_exchange(outbox& out, const http::request_head& head, std::string_view date)
+        : out_(out), writer_(out.buffer(), head), date_(date), wants_continue_(head.expects_continue()) {
+        out_.observe(this);
+    }
+    ~http_exchange() { out_.observe(nullptr); }
+
+    [[nodiscard]] inbox& incoming() noexcept { return incoming_; }
+    /// Does the client wait for "100 Continue" before it sends the body?
+    [[nodiscard]] bool wants_continue() const noexcept { return wants_continue_; }
+    [[nodiscard]] http::response_writer& writer() noexcept { return writer_; }
+
+    /// The client has sent its last octet. It may still read: what is sent now is still tried.
+    void disconnect() { incoming_.end(app::http_disconnect()); }
+    /// The request's body is malformed: the application is told that the client is gone, the client why, if it can be.
+    void refuse(int status, std::string_view why) {
+        disconnect();
+        if (writer_.started()) return;
+        refused_ = true;
+        respond(status, why);
+    }
+
+    void deliver(app::http_response_start& start) override {
+        require_client();
+        writer_.date(date_).start(start.status(), start.headers());
+        out_.touch();
+    }
+    void deliver(app::http_response_body& piece) override {
+        require_client();
+        writer_.body(piece.body(), piece.more_body());
+        out_.touch();
+        if (writer_.finished()) incoming_.end(app::http_disconnect());
+    }
+    void deliver(app::websocket_accept&) override { misplaced("websocket_accept"); }
+    void deliver(app::websocket_send&) override { misplaced("websocket_send"); }
+    void deliver(app::websocket_close&) override { misplaced("websocket_close"); }
+    void deliver(app::custom_message& what) override { misplaced(what.name().c_str()); }
+
+    /// The application has ended. False when the response cannot be completed and the connection must be cut.
+    [[nodiscard]] bool finish(bool failed) {
+        if (writer_.finished() || out_.broken()) return true;
+        if (writer_.started()) return false;
+        respond(500, failed ? "the application failed" : "the application did not respond");
+        return true;
+    }
+
+private:
+    void require_client() const {
+        if (out_.broken() || refused_) throw client_gone("send: the client is gone");
+    }
+    void respond(int status, std::string_view why) {
+        write_error_response(writer_, date_, status, why);
+        out_.touch();
+    }
+    [[noreturn]] static void misplaced(const char* what) {
+        throw std::logic_error(std::string("send: ") + what + " does not belong to an http scope");
+    }
+    void above_mark(bool above) noexcept override { set_above_high_water_mark(above); }
+    void all_written() noexcept override {
+        if (out_.broken()) disconnect();
+    }
+
+    outbox& out_;
+    inbox incoming_;
+    http::response_writer writer_;
+    std::string_view date_;
+    bool wants_continue_;
+    bool refused_ = false;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/server/http_date.hpp - the Date of a response, made once a second
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 5.6.7), whatever the locale.
+class http_date {
+public:
+    /// The time now. The view is of this object, and changes with it.
+    [[nodiscard]] std::string_view now() { return at(std::time(nullptr)); }
+
+    [[nodiscard]] std::string_view at(std::time_t when) {
+        if (when != made_for_) {
+            static constexpr const char* days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+            static constexpr const char* months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+            std::tm parts{};
+            ::gmtime_r(&when, &parts);
+            std::snprintf(text_, sizeof text_, "%s, %02d %s %04d %02d:%02d:%02d GMT", days[parts.tm_wday],
+                          parts.tm_mday, months[parts.tm_mon], parts.tm_year + 1900, parts.tm_hour, parts.tm_min,
+                          parts.tm_sec);
+            made_for_ = when;
+        }
+        return text_;
+    }
+
+private:
+    std::time_t made_for_ = -1;
+    char text_[64] = {};
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/server/server_context.hpp - what the connections of one server share
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// What the connections of one server share.
+class server_context {
+public:
+    server_context(event_loop& loop, app::any_application app, serve_options options)
+        : loop_(loop), app_(std::move(app)), options_(std::move(options)) {}
+    [[nodiscard]] event_loop& loop() const noexcept { return loop_; }
+    [[nodiscard]] const app::any_application& app() const noexcept { return app_; }
+    [[nodiscard]] const serve_options& options() const noexcept { return options_; }
+    [[nodiscard]] std::string_view date() { return date_.now(); }
+    [[nodiscard]] bool stopping() const noexcept { return stopping_; }
+    void stop() noexcept { stopping_ = true; }
+
+private:
+    event_loop& loop_;
+    app::any_application app_;
+    serve_options options_;
+    http_date date_;
+    bool stopping_ = false;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/server/websocket_exchange.hpp - one WebSocket, between a connection and an application
 
 namespace ferry::inline FERRY_ABI {
@@ -11328,7 +11448,7 @@ public:
     /// The application has ended: whoever is still connected is told.
     void finish(bool failed) {
         if (!accepted_) {
-            if (!denial_.started()) deny(500, failed ? "500: the application failed\n" : "500: no answer\n");
+            if (!denial_.started()) deny(500, failed ? "the application failed" : "the application did not answer");
             over_.set();
         } else {
             close(failed ? websocket::close_code::internal_error : websocket::close_code::normal, {});
@@ -11349,7 +11469,7 @@ public:
     void deliver(app::websocket_send& data) override {
         if (!accepted_) throw std::logic_error("send: websocket_send before websocket_accept");
         require_client();
-        if (session_.state() != websocket::session_state::open) throw disconnected("send: the WebSocket is closed");
+        if (session_.state() != websocket::session_state::open) throw client_gone("send: the WebSocket is closed");
         if (data.encoded() != nullptr) {
             session_.send_encoded(*data.encoded());
         } else if (data.is_text()) {
@@ -11362,7 +11482,7 @@ public:
     void deliver(app::websocket_close& what) override {
         if (accepted_) return close(what.code(), what.reason());
         if (denial_.started()) throw std::logic_error("send: websocket_close after a response was started");
-        deny(403, "403: this WebSocket was refused\n");
+        deny(403, "this WebSocket was refused");
         end(websocket::close_code::abnormal, {});
     }
     void deliver(app::http_response_start& start) override {
@@ -11384,16 +11504,14 @@ public:
 
 private:
     void require_client() const {
-        if (out_.broken()) throw disconnected("send: the client is gone");
+        if (out_.broken()) throw client_gone("send: the client is gone");
     }
     void close(std::uint16_t code, std::string_view reason) {
         session_.close(code, reason);
         out_.touch();
     }
-    void deny(int status, std::string_view text) {
-        denial_.date(date_).close_connection().start(status,
-                                                     http::headers().add("content-type", "text/plain; charset=utf-8"));
-        denial_.body(text, false);
+    void deny(int status, std::string_view why) {
+        write_error_response(denial_, date_, status, why);
         out_.touch();
     }
     void end(std::uint16_t code, std::string reason) {
@@ -11453,26 +11571,6 @@ inline bool websocket_exchange::take_events() {
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
-/// What the connections of one server share.
-class server_context {
-public:
-    server_context(event_loop& loop, app::any_application app, serve_options options)
-        : loop_(loop), app_(std::move(app)), options_(std::move(options)) {}
-    [[nodiscard]] event_loop& loop() const noexcept { return loop_; }
-    [[nodiscard]] const app::any_application& app() const noexcept { return app_; }
-    [[nodiscard]] const serve_options& options() const noexcept { return options_; }
-    [[nodiscard]] std::string_view date() { return date_.now(); }
-    [[nodiscard]] bool stopping() const noexcept { return stopping_; }
-    void stop() noexcept { stopping_ = true; }
-
-private:
-    event_loop& loop_;
-    app::any_application app_;
-    serve_options options_;
-    http_date date_;
-    bool stopping_ = false;
-};
-
 /// Reads requests one after another and runs the application for each; a WebSocket is the last of them.
 ///
 /// While an application runs, a second task reads: the body, or the WebSocket's messages, and the end of the client.
@@ -11507,6 +11605,7 @@ private:
     task<> read_messages(websocket_exchange& exchange, task_group& tasks);
     task<bool> call_application(app::scope what, app::receive in, app::send out);
     task<> give_application_time(task_group& tasks);
+    task<bool> write_rest();
     task<> close_gently();
     task<> discard_input();
     bool skip_body();
@@ -11525,6 +11624,7 @@ private:
     websocket_exchange* websocket_ = nullptr;
     event_loop::time_point last_received_;
     bool pinged_ = false;
+    bool cut_ = false;
     std::string path_;  // of the request that runs, for reports
 };
 
@@ -11553,7 +11653,7 @@ inline task<> connection::run() {
         out_.emplace(server_.loop(), socket_, tasks, options_.high_water_mark());
         try {
             co_await serve();
-            co_await close_gently();
+            if (!cut_) co_await close_gently();
         } catch (const disconnected&) {
         } catch (const timeout_error&) {
         } catch (const std::exception& error) {
@@ -11562,6 +11662,7 @@ inline task<> connection::run() {
         out_->set_broken();
         tasks.cancel();  // the task that still drains, if any: nobody reads at the other end
     });
+    if (cut_) socket_.abort();  // only now does no task wait for it
 }
 
 inline task<> connection::serve() {
@@ -11573,6 +11674,10 @@ inline task<> connection::serve() {
         }
         const bool goes_on = co_await serve_request();
         if (!goes_on || server_.stopping()) co_return;
+        if (out_->unwritten_bytes() > options_.high_water_mark()) {  // a large response: its reader is not idle
+            const bool written = co_await write_rest();
+            if (!written) co_return;
+        }
         parser_.next();
     }
 }
@@ -11639,8 +11744,7 @@ inline task<bool> connection::serve_request() {
     });
     if (!exchange.finish(failed)) {
         report("ferry: the application for " + path_ + " ended before its response did; the connection is cut");
-        socket_.abort();
-        out_->set_broken();
+        cut_ = true;
         co_return false;
     }
     co_return exchange.writer().keep_alive() && skip_body();
@@ -11663,7 +11767,7 @@ inline task<bool> connection::call_application(app::scope what, app::receive in,
         co_return true;
     } catch (const cancelled&) {
         throw;
-    } catch (const disconnected&) {  // it was told that its client is gone, and passed that on
+    } catch (const client_gone&) {
         co_return true;
     } catch (const std::exception& error) {
         report("ferry: the application for " + path_ + " failed: " + error.what());
@@ -11676,7 +11780,7 @@ inline task<bool> connection::call_application(app::scope what, app::receive in,
 /// Feeds the application with the body, then waits for the client to go away.
 inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) {
     try {
-        if (exchange.wants_continue()) {
+        if (exchange.wants_continue() && !exchange.writer().started()) {
             exchange.writer().interim(100);
             out_->touch();
         }
@@ -11697,8 +11801,7 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
                     complete = true;
                     break;
                 case http::request_event::error:
-                    if (!exchange.writer().started()) refuse(parser_.error().status(), parser_.error().reason());
-                    exchange.disconnect();
+                    exchange.refuse(parser_.error().status(), parser_.error().reason());
                     complete = true;
                     break;
                 default:
@@ -11785,18 +11888,28 @@ inline task<> connection::read_messages(websocket_exchange& exchange, task_group
 
 inline void connection::refuse(int status, std::string_view why, const http::headers& fields) {
     http::response_writer writer(out_->buffer());
-    http::headers all = fields;
-    all.set("content-type", "text/plain; charset=utf-8");
-    writer.date(server_.date()).start(status, all);
-    writer.body(std::to_string(status) + ": " + std::string(why) + "\n", false);
+    write_error_response(writer, server_.date(), status, why, fields);
     out_->touch();
+}
+
+/// Waits until everything has been written. False if the client is gone, or took nothing for close_timeout.
+inline task<bool> connection::write_rest() {
+    for (;;) {
+        const std::size_t before = out_->unwritten_bytes();
+        try {
+            co_await timeout(options_.close_timeout(), out_->drained());
+            co_return !out_->broken();
+        } catch (const timeout_error&) {
+            if (out_->unwritten_bytes() >= before) co_return false;
+        }
+    }
 }
 
 /// Writes what is left, says that nothing follows, and waits a little for the client to close: closing a socket with
 /// unread octets would reset it, and the client might lose the response (RFC 9112 9.6).
 inline task<> connection::close_gently() {
-    co_await timeout(options_.close_timeout(), out_->drained());
-    if (out_->broken()) co_return;
+    const bool written = co_await write_rest();
+    if (!written) co_return;
     socket_.shutdown_send();
     co_await timeout(options_.close_timeout(), discard_input());
 }

@@ -7,6 +7,8 @@
 #include "support/site.hpp"
 #include "websocket/peer.hpp"
 
+#include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <charconv>
 #include <cstddef>
@@ -43,6 +45,8 @@ public:
     raw_client& operator=(const raw_client&) = delete;
 
     void send(std::string_view octets);
+    /// Sends what the kernel takes at once; returns how much.
+    std::size_t send_some(std::string_view octets);
     /// A request without a body; `fields` are lines that end in CR LF.
     void request(std::string_view method, std::string_view target, std::string_view fields = {});
     /// Ends what this side sends.
@@ -78,8 +82,8 @@ public:
     [[nodiscard]] sent_frame read_frame();
 
 private:
-    /// Takes what is there; false when the stream is over.
-    bool receive_some();
+    /// Takes what is there, up to `limit` unread octets; false when the stream is over.
+    bool receive_some(std::size_t limit = std::string::npos);
     void receive_until(std::size_t count);
 
     site& site_;
@@ -101,11 +105,15 @@ inline raw_client::raw_client(site& server, int receive_buffer_bytes)
 
 inline void raw_client::send(std::string_view octets) {
     site_.until([&] {
-        const ::ssize_t sent = ::send(descriptor_, octets.data(), octets.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (sent < 0 && errno != EAGAIN) throw std::system_error(errno, std::system_category(), "raw_client: send");
-        if (sent > 0) octets.remove_prefix(static_cast<std::size_t>(sent));
+        octets.remove_prefix(send_some(octets));
         return octets.empty();
     });
+}
+
+inline std::size_t raw_client::send_some(std::string_view octets) {
+    const ::ssize_t sent = ::send(descriptor_, octets.data(), octets.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0 && errno != EAGAIN) throw std::system_error(errno, std::system_category(), "raw_client: send");
+    return sent < 0 ? 0 : static_cast<std::size_t>(sent);
 }
 
 inline void raw_client::request(std::string_view method, std::string_view target, std::string_view fields) {
@@ -120,10 +128,11 @@ inline void raw_client::reset() {
     close();
 }
 
-inline bool raw_client::receive_some() {
+inline bool raw_client::receive_some(std::size_t limit) {
     char buffer[16 * 1024];
-    while (!ended_) {
-        const ::ssize_t count = ::recv(descriptor_, buffer, sizeof buffer, MSG_DONTWAIT);
+    while (!ended_ && received_.size() < limit) {
+        const std::size_t wanted = std::min(sizeof buffer, limit - received_.size());
+        const ::ssize_t count = ::recv(descriptor_, buffer, wanted, MSG_DONTWAIT);
         if (count < 0 && errno == EAGAIN) return true;
         if (count <= 0) {
             ended_ = true;
@@ -132,12 +141,12 @@ inline bool raw_client::receive_some() {
             received_.append(buffer, static_cast<std::size_t>(count));
         }
     }
-    return false;
+    return !ended_;
 }
 
 inline void raw_client::receive_until(std::size_t count) {
     site_.until([&] {
-        const bool goes_on = receive_some();
+        const bool goes_on = receive_some(count);
         if (!goes_on && received_.size() < count) throw std::runtime_error("the connection ended before");
         return received_.size() >= count;
     });
@@ -153,8 +162,8 @@ inline std::string raw_client::read(std::size_t count) {
 inline std::string raw_client::read_through(std::string_view end) {
     std::size_t at = received_.find(end);
     while (at == std::string::npos) {
-        receive_until(received_.size() + 1);
-        at = received_.find(end);
+        receive_until(received_.size() + 1);  // one by one: what follows stays with the kernel
+        at = received_.find(end, received_.size() < end.size() ? 0 : received_.size() - end.size());
     }
     return read(at + end.size());
 }
@@ -170,9 +179,11 @@ inline response raw_client::read_response(bool to_head) {
     answer.head = read_through("\r\n\r\n");
     std::from_chars(answer.head.data() + 9, answer.head.data() + 12, answer.status);
     if (to_head || answer.status < 200 || answer.status == 204 || answer.status == 304) return answer;
-    const std::size_t length_at = answer.head.find("Content-Length: ");
+    std::string head = answer.head;
+    for (char& letter : head) letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+    const std::size_t length_at = head.find("\r\ncontent-length: ");
     if (length_at != std::string::npos) {
-        answer.body = read(std::stoul(answer.head.substr(length_at + 16)));
+        answer.body = read(std::stoul(head.substr(length_at + 18)));
     } else if (answer.has("Transfer-Encoding: chunked")) {
         for (;;) {
             const std::size_t size = std::stoul(read_through("\r\n"), nullptr, 16);

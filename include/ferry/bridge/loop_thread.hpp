@@ -5,9 +5,11 @@
 #include <ferry/bridge/async_to_sync.hpp>
 #include <ferry/bridge/os_thread.hpp>
 #include <ferry/core/config.hpp>
+#include <ferry/core/executor.hpp>
 #include <ferry/core/this_thread.hpp>
 #include <ferry/deadlock/park.hpp>
 #include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/loop_control.hpp>
 
 #include <atomic>
 #include <string>
@@ -38,16 +40,34 @@ public:
     void make_default() { detail::default_loop::install(detail::loop_reference(loop_->control())); }
 
 private:
+    /// The destructor's word to the thread, on whose stack it lies. Anyone may stop() the loop; only this ends the thread.
+    class ending final : public detail::ready_node {
+    public:
+        explicit ending(event_loop& loop) noexcept : loop_(loop) {
+            run = [](ready_node& node) noexcept {
+                ending& self = static_cast<ending&>(node);
+                self.asked_ = true;
+                self.loop_.stop();
+            };
+        }
+        [[nodiscard]] bool asked() const noexcept { return asked_; }
+
+    private:
+        event_loop& loop_;
+        bool asked_ = false;
+    };
     /// Shared with the thread during its start only; the loop itself lives on the thread's stack.
     class start {
     public:
         const char* name = nullptr;
         detail::thread_parker* starter = nullptr;
+        ending* end = nullptr;
         std::atomic<event_loop*> loop{nullptr};
     };
     static void work(void* argument) noexcept;
 
     event_loop* loop_;
+    ending* ending_;
     pthread_t thread_;
 };
 
@@ -58,6 +78,7 @@ inline loop_thread::loop_thread(const char* name) {
     begin.starter = &detail::thread_parker::of_this_thread();
     thread_ = detail::start_thread(&work, &begin, name);
     while ((loop_ = begin.loop.load(std::memory_order_acquire)) == nullptr) begin.starter->park();
+    ending_ = begin.end;
 }
 
 /// The loop is published by the last touch of the starter's block; the parker is never freed.
@@ -65,17 +86,20 @@ inline void loop_thread::work(void* argument) noexcept {
     start& begin = *static_cast<start*>(argument);
     detail::this_thread().thread_name = begin.name;
     event_loop loop;
+    ending end(loop);
+    begin.end = &end;
     detail::thread_parker* const starter = begin.starter;
     begin.loop.store(&loop, std::memory_order_release);
     starter->unpark();
-    loop.run();
+    while (!end.asked()) loop.run();
     loop.close();
 }
 
 inline loop_thread::~loop_thread() {
     static constinit std::atomic<bool> reported{false};
-    detail::default_loop::remove(loop_->control());
-    loop_->stop();
+    const detail::loop_reference inbox(loop_->control());  // the loop may be gone as soon as the node is pushed
+    detail::default_loop::remove(*inbox.get());
+    [[maybe_unused]] const bool taken = inbox->push(*ending_);
     detail::join_or_hand_over(thread_, reported, "loop_thread");
 }
 }  // namespace ferry::inline FERRY_ABI

@@ -33,7 +33,7 @@ namespace detail {
 template <class Fn, class... Args>
 class [[nodiscard]] thread_call : public leaf_awaiter<thread_call<Fn, Args...>>, private pool_job {
 public:
-    using result_type = std::invoke_result_t<Fn, Args...>;
+    using result_type = std::remove_cv_t<std::invoke_result_t<Fn, Args...>>;
     static_assert(!awaitable<result_type>, "this function is a coroutine: co_await it, it needs no thread");
     static constexpr const char* what = "to_thread";
 
@@ -54,14 +54,14 @@ public:
         home_ = loop_reference(loop.control());
         node_ = &this->task();
         loop.begin_outside_work();
-        const thread_pool::submission answer = pool_.submit(*this);
+        const thread_pool::submission answer = ticket_.submit(pool_, *this);
         if (answer == thread_pool::submission::accepted) return;
         outcome_.set_exception(refusal(answer));
         this->task().wake();
     }
     static void withdraw(waiter& self) noexcept {
         thread_call& call = static_cast<thread_call&>(self);
-        if (!call.pool_.withdraw(call)) return;  // it runs: its value is waited for and delivered
+        if (!call.ticket_.withdraw(call)) return;  // it runs: its value is waited for and delivered
         event_loop::of(call.task()).end_outside_work();
         call.task().wake_interrupted();
     }
@@ -98,6 +98,7 @@ private:
     }
 
     thread_pool& pool_;
+    thread_pool::ticket ticket_;
     Fn fn_;
     std::tuple<Args...> args_;
     loop_reference home_;

@@ -81,9 +81,7 @@ public:
 
     // For ferry's awaiters.
     enum class submission : unsigned char { accepted, closed, full };
-    [[nodiscard]] submission submit(detail::pool_job& job) noexcept { return shared_->submit(job); }
-    /// True when the job was still queued: it will not run, and is the caller's again.
-    [[nodiscard]] bool withdraw(detail::pool_job& job) noexcept { return shared_->withdraw(job); }
+    class ticket;
 
 private:
     class shared;
@@ -134,6 +132,29 @@ private:
     };
 
     shared* shared_;
+};
+
+/// A call's hold on the pool it was submitted to: a call that runs, or was refused, outlives a pool whose destructor does
+/// not wait, and may be cancelled then.
+class thread_pool::ticket {
+public:
+    ticket() noexcept = default;
+    ~ticket() {
+        if (pool_ != nullptr) pool_->release();
+    }
+    ticket(const ticket&) = delete;
+    ticket& operator=(const ticket&) = delete;
+
+    [[nodiscard]] submission submit(thread_pool& pool, detail::pool_job& job) noexcept {
+        pool_ = pool.shared_;
+        pool_->references.fetch_add(1, std::memory_order_relaxed);
+        return pool_->submit(job);
+    }
+    /// True when the job was still queued: it will not run, and is the caller's again.
+    [[nodiscard]] bool withdraw(detail::pool_job& job) noexcept { return pool_->withdraw(job); }
+
+private:
+    shared* pool_ = nullptr;
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ namespace ferry::inline FERRY_ABI {
 ///                bug (asserted).
 /// Thread-safety  Every member: any thread.
 /// Cost           O(1) amortised; group_send() O(members) under the mutex. A message to a receiver that waits is not
-///                stored, one that has to wait costs an allocation.
+///                stored; a message that has to wait is one allocation, and a channel in use is another.
 class in_memory_layer final : public channel_layer {
 public:
     explicit in_memory_layer(const channel_layer_options& options = {});

@@ -9,6 +9,7 @@
 #include <ferry/deadlock/allowance.hpp>
 #include <ferry/deadlock/report.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -100,7 +101,8 @@ inline bool thread_parker::park_until(clock::time_point deadline) noexcept {
     }
     std::timespec at{};
     if (deadline != clock::time_point::max()) {  // steady_clock is CLOCK_MONOTONIC, the clock of FUTEX_WAIT_BITSET
-        const auto since = std::chrono::duration_cast<std::chrono::nanoseconds>(deadline.time_since_epoch()).count();
+        const std::int64_t since =               // the kernel refuses a time before the clock's beginning
+            std::max<std::int64_t>(0, std::chrono::nanoseconds(deadline.time_since_epoch()).count());
         at.tv_sec = static_cast<std::time_t>(since / 1'000'000'000);
         at.tv_nsec = static_cast<long>(since % 1'000'000'000);
     }

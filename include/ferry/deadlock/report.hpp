@@ -41,19 +41,24 @@ inline void report(const std::string& text) noexcept {
 inline std::string short_name(const char* name) {
     if (name == nullptr) return "?";
     std::string_view text(name);
-    std::size_t end = std::string_view::npos;
-    int angles = 0;
+    std::size_t end = std::string_view::npos;  // of the function's name: where its parameters begin
+    int depth = 0;
     for (std::size_t at = 0; at < text.size() && end == std::string_view::npos; ++at) {
-        if (text[at] == '<') ++angles;
-        if (text[at] == '>') --angles;
-        if (text[at] == '(' && angles == 0 && at != 0) end = at;
+        const bool after_a_name = at != 0 && text[at - 1] != ' ' && text[at - 1] != ':';  // not "(anonymous namespace)"
+        if (text[at] == '(' && depth == 0 && after_a_name) {
+            end = at;
+        } else if (text[at] == '<' || text[at] == '(') {
+            ++depth;
+        } else if (text[at] == '>' || text[at] == ')') {
+            --depth;
+        }
     }
     if (end == std::string_view::npos) return std::string(text);
     std::size_t begin = end;
-    for (int depth = 0; begin > 0; --begin) {
+    for (depth = 0; begin > 0; --begin) {
         const char before = text[begin - 1];
-        if (before == '>') ++depth;
-        if (before == '<') --depth;
+        if (before == '>' || before == ')') ++depth;
+        if (before == '<' || before == '(') --depth;
         if (before == ' ' && depth == 0) break;
     }
     std::string result(text.substr(begin, end - begin));

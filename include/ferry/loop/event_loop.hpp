@@ -90,12 +90,11 @@ public:
     template <class Fn>
     void post(Fn fn);
 
+    /// As spawn(loop, ...), in loop/spawn.hpp, which defines it.
+    template <class... What>
+    auto spawn(What&&... what);
+
     [[nodiscard]] time_point now() const noexcept { return poller_->now(); }
-    /// now() + duration, or time_point::max() ("never") where that lies beyond the clock.
-    [[nodiscard]] time_point deadline_after(std::chrono::nanoseconds duration) const noexcept {
-        const time_point start = now();
-        return duration < time_point::max() - start ? start + duration : time_point::max();
-    }
     [[nodiscard]] time_point next_deadline() const noexcept {
         return has_ready() || control_->has_mail() ? time_point::min() : timers_.next();
     }
@@ -247,7 +246,7 @@ inline void event_loop::run_once(std::chrono::nanoseconds max_wait) {
     detail::check_own_wait("event_loop::run_once", "loop", this);
     const turn_guard inside(*this);
     prepare_wake_descriptor();
-    poll(max_wait.count() <= 0 ? time_point::min() : deadline_after(max_wait));
+    poll(max_wait.count() <= 0 ? time_point::min() : detail::deadline_after(now(), max_wait));
     work();
     control_->leave_asleep();
 }

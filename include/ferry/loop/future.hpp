@@ -10,6 +10,7 @@
 #include <ferry/deadlock/park.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/loop_control.hpp>
+#include <ferry/loop/timer_queue.hpp>
 
 #include <atomic>
 #include <chrono>
@@ -175,11 +176,9 @@ public:
     /// False when there was no result in time.
     template <class Rep, class Period>
     [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit) const {
-        const std::chrono::steady_clock::time_point now = std::chrono::steady_clock::now();
-        const bool endless = limit >= std::chrono::steady_clock::time_point::max() - now;
-        return state_->wait_until(endless ? std::chrono::steady_clock::time_point::max()
-                                          : now + std::chrono::ceil<std::chrono::nanoseconds>(limit),
-                                  "future::wait_for", state_->name());
+        return state_->wait_until(
+            detail::deadline_after(std::chrono::steady_clock::now(), detail::to_nanoseconds(limit)), "future::wait_for",
+            state_->name());
     }
 
     class awaiter;

@@ -22,7 +22,7 @@ public:
     bool try_complete() noexcept { return false; }
     void link() noexcept {
         event_loop& loop = event_loop::of(task());
-        loop.timers().arm(*this, from_now_ ? loop.deadline_after(duration_) : until_);
+        loop.timers().arm(*this, from_now_ ? detail::deadline_after(loop.now(), duration_) : until_);
     }
     static void withdraw(detail::waiter& self) noexcept {
         sleep_awaiter& sleeping = static_cast<sleep_awaiter&>(self);
@@ -56,7 +56,7 @@ private:
 /// Cost: one entry in the loop's timer heap; no allocation and no syscall of its own.
 template <class Rep, class Period>
 [[nodiscard]] sleep_awaiter sleep_for(std::chrono::duration<Rep, Period> duration) noexcept {
-    return sleep_awaiter(std::chrono::ceil<std::chrono::nanoseconds>(duration));
+    return sleep_awaiter(detail::to_nanoseconds(duration));
 }
 /// Suspends until that time of the loop's clock, event_loop::now().
 [[nodiscard]] inline sleep_awaiter sleep_until(event_loop::time_point until) noexcept { return sleep_awaiter(until); }

@@ -131,4 +131,9 @@ requires(!std::is_base_of_v<event_loop, std::remove_cvref_t<First>>) auto spawn(
     FERRY_ASSERT(event_loop::current() != nullptr, "spawn outside of a loop's turn: name the loop, spawn(loop, ...)");
     return spawn(*event_loop::current(), std::forward<First>(first), std::forward<Rest>(rest)...);
 }
+
+template <class... What>
+auto event_loop::spawn(What&&... what) {
+    return ferry::spawn(*this, std::forward<What>(what)...);
+}
 }  // namespace ferry::inline FERRY_ABI

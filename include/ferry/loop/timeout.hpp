@@ -21,7 +21,7 @@ public:
     deadline_scope(logical_task& task, std::chrono::nanoseconds limit)
         : cancel_scope(task, &task.scope()), timer_node(&fire), task_(task) {
         event_loop& loop = event_loop::of(task);
-        loop.timers().arm(*this, loop.deadline_after(limit));
+        loop.timers().arm(*this, deadline_after(loop.now(), limit));
         task.enter(*this);
     }
     ~deadline_scope() {
@@ -45,13 +45,13 @@ private:
 template <class Rep, class Period, awaitable Awaitable>
 task<detail::await_result<Awaitable>> timeout(std::chrono::duration<Rep, Period> limit, Awaitable what) {
     detail::logical_task& self = co_await detail::current_task();
-    detail::deadline_scope scope(self, std::chrono::ceil<std::chrono::nanoseconds>(limit));
+    detail::deadline_scope scope(self, detail::to_nanoseconds(limit));
     try {
         co_return co_await std::move(what);
     } catch (const cancelled&) {
         if (!scope.expired()) throw;
     }
-    const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(limit).count();
+    const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(detail::to_nanoseconds(limit)).count();
     throw timeout_error("timeout: task " + detail::short_name(self.name()) + " did not get its result within " +
                         std::to_string(milliseconds) + " ms");
 }

@@ -12,6 +12,22 @@
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
+/// In nanoseconds, rounded up. What 64 bits cannot hold, some 292 years, becomes the most that they can.
+template <class Rep, class Period>
+[[nodiscard]] constexpr std::chrono::nanoseconds to_nanoseconds(std::chrono::duration<Rep, Period> duration) noexcept {
+    using std::chrono::nanoseconds;
+    constexpr std::chrono::duration<double> limit = std::chrono::hours(2'500'000);
+    if (duration > limit) return nanoseconds::max();
+    if (duration < -limit) return nanoseconds::min();
+    return std::chrono::ceil<nanoseconds>(duration);
+}
+/// start + duration, or time_point::max(), "never", where that lies beyond the clock.
+[[nodiscard]] inline std::chrono::steady_clock::time_point deadline_after(std::chrono::steady_clock::time_point start,
+                                                                          std::chrono::nanoseconds duration) noexcept {
+    constexpr auto never = std::chrono::steady_clock::time_point::max();
+    return duration < never - start ? start + duration : never;
+}
+
 /// One deadline. It lives where its owner lives (an awaiter's frame, a connection) and must be disarmed before that
 /// ends.
 class timer_node {

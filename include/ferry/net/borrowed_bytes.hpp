@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <cstring>
 #include <string_view>
-#include <utility>
 
 namespace ferry::inline FERRY_ABI::net {
 namespace detail {
@@ -51,15 +50,7 @@ class borrowed_bytes {
 public:
     using borrowed_until_next_await = void;
 
-    borrowed_bytes(detail::shared_buffer buffer, std::size_t size) noexcept
-        : buffer_(buffer),
-          size_(size)
-#if defined(FERRY_DEBUG)
-          ,
-          generation_(buffer.generation())
-#endif
-    {
-    }
+    borrowed_bytes(detail::shared_buffer buffer, std::size_t size) noexcept : buffer_(buffer), size_(size) {}
     borrowed_bytes(borrowed_bytes&& other) noexcept = default;
     borrowed_bytes& operator=(borrowed_bytes&& other) noexcept = default;
 
@@ -77,7 +68,7 @@ private:
     detail::shared_buffer buffer_;
     std::size_t size_;
 #if defined(FERRY_DEBUG)
-    std::uint64_t generation_;
+    std::uint64_t generation_ = buffer_.generation();
 #endif
 };
 }  // namespace ferry::inline FERRY_ABI::net

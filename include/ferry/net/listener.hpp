@@ -57,22 +57,20 @@ private:
 /// What it accepts sends small writes at once (TCP_NODELAY).
 ///
 /// When the process has no descriptor left, accept() does not fail: it closes the connection that waits longest, so
-/// that its peer is not left hanging, tries again every 100 ms, and reports once, until it succeeds.
+/// that its peer is not left hanging, tries again every 100 ms, and reports once, until it succeeds. Whatever else the
+/// kernel refuses is met in the same way.
 ///
-/// Ownership      Owns its descriptor and one in reserve. The loop outlives it, and so do its accept() tasks;
-/// destroying
-///                it while one waits is a bug (asserted).
+/// Ownership      Owns its descriptor and one in reserve. The loop outlives it; destroying it while accept() waits is a
+///                bug (asserted).
 /// Thread-safety  None. Call every member on the loop's own thread.
-/// Errors         The constructor throws std::system_error with the address and a way out.
+/// Errors         The constructor throws std::system_error with the address and a way out; accept() throws cancelled.
 class listener {
 public:
     listener(event_loop& loop, const address& at, listener_options options = listener_options());
     listener(const listener&) = delete;
     listener& operator=(const listener&) = delete;
 
-    /// Waits for a connection; one at a time (asserted). A checkpoint: a wait that is cancelled has taken none. An
-    /// exception other than `cancelled` is about one connection, or the end of the kernel's memory; it may be called
-    /// again.
+    /// Waits for a connection; one task at a time (asserted). A checkpoint: a wait that is cancelled has taken none.
     [[nodiscard]] task<socket> accept();
 
     [[nodiscard]] const address& local() const noexcept { return local_; }
@@ -85,16 +83,16 @@ private:
     [[nodiscard]] static int open(const address& at, const listener_options& options);
     void fill_reserve() noexcept;
     [[nodiscard]] bool turn_one_away() noexcept;
-    void begin_episode(int error);
+    void begin_refusal(int error);
 
     detail::watched_descriptor descriptor_;
     address local_;
     detail::unique_descriptor reserve_;  // given up for a moment when there is no other descriptor
-    bool exhausted_ = false;             // an episode is under way, and reported
+    bool refused_ = false;               // it cannot accept, and has said so
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-/// Yields a connection, or nothing when the process or the kernel has run out of what one needs.
+/// Yields a connection, or nothing when the kernel refuses one for a reason that may last.
 class listener::accept_awaiter : public detail::slot_awaiter<accept_awaiter> {
 public:
     static constexpr const char* what = "listener::accept";
@@ -142,11 +140,14 @@ inline bool listener::accept_awaiter::try_complete() noexcept {
 }
 
 inline std::optional<socket> listener::accept_awaiter::finish() {
-    if (accepted_ >= 0) return socket(owner_.descriptor_.loop(), accepted_, peer_);
-    if (error_ != EMFILE && error_ != ENFILE && error_ != ENOBUFS && error_ != ENOMEM) {
-        throw std::system_error(error_, std::system_category(), "ferry: accept on " + owner_.local_.to_string());
+    if (accepted_ >= 0) {
+        try {
+            return socket(owner_.descriptor_.loop(), accepted_, peer_);
+        } catch (const std::system_error& refused) {  // by the poller; the descriptor is closed
+            error_ = refused.code().value();
+        }
     }
-    owner_.begin_episode(error_);
+    owner_.begin_refusal(error_);
     return std::nullopt;
 }
 
@@ -157,7 +158,8 @@ inline listener::listener(event_loop& loop, const address& at, listener_options 
 
 inline int listener::open(const address& at, const listener_options& options) {
     const auto fail = [&at](const char* way_out) {
-        throw std::system_error(errno, std::system_category(), "ferry: cannot listen on " + at.to_string() + way_out);
+        const int error = errno;
+        throw std::system_error(error, std::system_category(), "ferry: cannot listen on " + at.to_string() + way_out);
     };
     const int domain = at.is_ipv6() ? AF_INET6 : AF_INET;
     detail::unique_descriptor made(::socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -190,7 +192,7 @@ inline task<socket> listener::accept() {
     for (;;) {
         std::optional<socket> accepted = co_await accept_awaiter(*this);
         if (accepted) {
-            exhausted_ = false;
+            refused_ = false;
             fill_reserve();
             co_return std::move(*accepted);
         }
@@ -213,11 +215,13 @@ inline bool listener::turn_one_away() noexcept {
     return !nobody;
 }
 
-inline void listener::begin_episode(int error) {
-    if (std::exchange(exhausted_, true)) return;
-    ferry::detail::report("ferry: listener " + local_.to_string() +
-                          " cannot accept: " + std::system_category().message(error) +
-                          "\n  it turns connections away, and tries again every 100 ms\n  raise the limit (ulimit -n), "
-                          "or limit how many connections may be open");
+inline void listener::begin_refusal(int error) {
+    if (std::exchange(refused_, true)) return;
+    std::string text = "ferry: listener " + local_.to_string() +
+                       " cannot accept: " + std::system_category().message(error) + "\n  it tries again every 100 ms";
+    if (error == EMFILE || error == ENFILE) {
+        text += ", and closes a connection each time\n  raise the limit (ulimit -n), or limit the open connections";
+    }
+    ferry::detail::report(text);
 }
 }  // namespace ferry::inline FERRY_ABI::net

@@ -68,6 +68,7 @@ private:
     task<> read_messages(websocket_exchange& exchange, task_group& tasks);
     task<bool> call_application(app::scope what, app::receive in, app::send out);
     task<> give_application_time(task_group& tasks);
+    task<bool> write_rest();
     task<> close_gently();
     task<> discard_input();
     bool skip_body();
@@ -86,6 +87,7 @@ private:
     websocket_exchange* websocket_ = nullptr;
     event_loop::time_point last_received_;
     bool pinged_ = false;
+    bool cut_ = false;
     std::string path_;  // of the request that runs, for reports
 };
 
@@ -114,7 +116,7 @@ inline task<> connection::run() {
         out_.emplace(server_.loop(), socket_, tasks, options_.high_water_mark());
         try {
             co_await serve();
-            co_await close_gently();
+            if (!cut_) co_await close_gently();
         } catch (const disconnected&) {
         } catch (const timeout_error&) {
         } catch (const std::exception& error) {
@@ -123,6 +125,7 @@ inline task<> connection::run() {
         out_->set_broken();
         tasks.cancel();  // the task that still drains, if any: nobody reads at the other end
     });
+    if (cut_) socket_.abort();  // only now does no task wait for it
 }
 
 inline task<> connection::serve() {
@@ -134,6 +137,10 @@ inline task<> connection::serve() {
         }
         const bool goes_on = co_await serve_request();
         if (!goes_on || server_.stopping()) co_return;
+        if (out_->unwritten_bytes() > options_.high_water_mark()) {  // a large response: its reader is not idle
+            const bool written = co_await write_rest();
+            if (!written) co_return;
+        }
         parser_.next();
     }
 }
@@ -200,8 +207,7 @@ inline task<bool> connection::serve_request() {
     });
     if (!exchange.finish(failed)) {
         report("ferry: the application for " + path_ + " ended before its response did; the connection is cut");
-        socket_.abort();
-        out_->set_broken();
+        cut_ = true;
         co_return false;
     }
     co_return exchange.writer().keep_alive() && skip_body();
@@ -224,7 +230,7 @@ inline task<bool> connection::call_application(app::scope what, app::receive in,
         co_return true;
     } catch (const cancelled&) {
         throw;
-    } catch (const disconnected&) {  // it was told that its client is gone, and passed that on
+    } catch (const client_gone&) {
         co_return true;
     } catch (const std::exception& error) {
         report("ferry: the application for " + path_ + " failed: " + error.what());
@@ -237,7 +243,7 @@ inline task<bool> connection::call_application(app::scope what, app::receive in,
 /// Feeds the application with the body, then waits for the client to go away.
 inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) {
     try {
-        if (exchange.wants_continue()) {
+        if (exchange.wants_continue() && !exchange.writer().started()) {
             exchange.writer().interim(100);
             out_->touch();
         }
@@ -258,8 +264,7 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
                     complete = true;
                     break;
                 case http::request_event::error:
-                    if (!exchange.writer().started()) refuse(parser_.error().status(), parser_.error().reason());
-                    exchange.disconnect();
+                    exchange.refuse(parser_.error().status(), parser_.error().reason());
                     complete = true;
                     break;
                 default:
@@ -346,18 +351,28 @@ inline task<> connection::read_messages(websocket_exchange& exchange, task_group
 
 inline void connection::refuse(int status, std::string_view why, const http::headers& fields) {
     http::response_writer writer(out_->buffer());
-    http::headers all = fields;
-    all.set("content-type", "text/plain; charset=utf-8");
-    writer.date(server_.date()).start(status, all);
-    writer.body(std::to_string(status) + ": " + std::string(why) + "\n", false);
+    write_error_response(writer, server_.date(), status, why, fields);
     out_->touch();
+}
+
+/// Waits until everything has been written. False if the client is gone, or took nothing for close_timeout.
+inline task<bool> connection::write_rest() {
+    for (;;) {
+        const std::size_t before = out_->unwritten_bytes();
+        try {
+            co_await timeout(options_.close_timeout(), out_->drained());
+            co_return !out_->broken();
+        } catch (const timeout_error&) {
+            if (out_->unwritten_bytes() >= before) co_return false;
+        }
+    }
 }
 
 /// Writes what is left, says that nothing follows, and waits a little for the client to close: closing a socket with
 /// unread octets would reset it, and the client might lose the response (RFC 9112 9.6).
 inline task<> connection::close_gently() {
-    co_await timeout(options_.close_timeout(), out_->drained());
-    if (out_->broken()) co_return;
+    const bool written = co_await write_rest();
+    if (!written) co_return;
     socket_.shutdown_send();
     co_await timeout(options_.close_timeout(), discard_input());
 }

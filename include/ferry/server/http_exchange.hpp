@@ -8,6 +8,7 @@
 #include <ferry/core/error.hpp>
 #include <ferry/http/request_head.hpp>
 #include <ferry/http/writer.hpp>
+#include <ferry/server/error_response.hpp>
 #include <ferry/server/inbox.hpp>
 #include <ferry/server/outbox.hpp>
 
@@ -34,6 +35,13 @@ public:
 
     /// The client has sent its last octet. It may still read: what is sent now is still tried.
     void disconnect() { incoming_.end(app::http_disconnect()); }
+    /// The request's body is malformed: the application is told that the client is gone, the client why, if it can be.
+    void refuse(int status, std::string_view why) {
+        disconnect();
+        if (writer_.started()) return;
+        refused_ = true;
+        respond(status, why);
+    }
 
     void deliver(app::http_response_start& start) override {
         require_client();
@@ -46,28 +54,28 @@ public:
         out_.touch();
         if (writer_.finished()) incoming_.end(app::http_disconnect());
     }
-    void deliver(app::websocket_accept&) override { refuse("websocket_accept"); }
-    void deliver(app::websocket_send&) override { refuse("websocket_send"); }
-    void deliver(app::websocket_close&) override { refuse("websocket_close"); }
-    void deliver(app::custom_message& what) override { refuse(what.name().c_str()); }
+    void deliver(app::websocket_accept&) override { misplaced("websocket_accept"); }
+    void deliver(app::websocket_send&) override { misplaced("websocket_send"); }
+    void deliver(app::websocket_close&) override { misplaced("websocket_close"); }
+    void deliver(app::custom_message& what) override { misplaced(what.name().c_str()); }
 
     /// The application has ended. False when the response cannot be completed and the connection must be cut.
     [[nodiscard]] bool finish(bool failed) {
         if (writer_.finished() || out_.broken()) return true;
         if (writer_.started()) return false;
-        const char* const why = failed ? "500: the application failed\n" : "500: the application did not respond\n";
-        writer_.date(date_).close_connection().start(500,
-                                                     http::headers().add("content-type", "text/plain; charset=utf-8"));
-        writer_.body(why, false);
-        out_.touch();
+        respond(500, failed ? "the application failed" : "the application did not respond");
         return true;
     }
 
 private:
     void require_client() const {
-        if (out_.broken()) throw disconnected("send: the client is gone");
+        if (out_.broken() || refused_) throw client_gone("send: the client is gone");
     }
-    [[noreturn]] static void refuse(const char* what) {
+    void respond(int status, std::string_view why) {
+        write_error_response(writer_, date_, status, why);
+        out_.touch();
+    }
+    [[noreturn]] static void misplaced(const char* what) {
         throw std::logic_error(std::string("send: ") + what + " does not belong to an http scope");
     }
     void above_mark(bool above) noexcept override { set_above_high_water_mark(above); }
@@ -80,6 +88,7 @@ private:
     http::response_writer writer_;
     std::string_view date_;
     bool wants_continue_;
+    bool refused_ = false;
 };
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

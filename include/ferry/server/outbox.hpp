@@ -18,6 +18,12 @@
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
+/// What send() throws once nobody can hear it. An application that lets it pass has not failed.
+class client_gone final : public disconnected {
+public:
+    using disconnected::disconnected;
+};
+
 /// The output of one connection. Protocols append to buffer() and call touch(); all that one turn of the loop produced
 /// is written at its end, together. What the kernel does not take is written by a task that exists only as long as
 /// needed.
@@ -31,7 +37,9 @@ public:
     outbox(const outbox&) = delete;
     outbox& operator=(const outbox&) = delete;
 
+    /// To append to. Empty once all of it has been written.
     [[nodiscard]] std::string& buffer() noexcept { return buffer_; }
+    [[nodiscard]] std::size_t unwritten_bytes() const noexcept { return buffer_.size() - written_bytes_; }
     /// Something was appended.
     void touch() {
         if (broken_) buffer_.clear();
@@ -81,20 +89,18 @@ private:
     }
     void write_some() noexcept {
         try {
-            if (!broken_) buffer_.erase(0, socket_.send_some(buffer_));
+            if (!broken_) written_bytes_ += socket_.send_some(std::string_view(buffer_).substr(written_bytes_));
         } catch (const std::exception&) {  // reset by the peer, or a network that fails: there is nobody to write to
             broken_ = true;
         }
-        if (broken_ || buffer_.empty()) {
-            written();
-        } else {
-            update_mark();
-        }
+        if (broken_ || unwritten_bytes() == 0) return written();
+        if (written_bytes_ > buffer_.size() / 2) buffer_.erase(0, std::exchange(written_bytes_, 0));
+        update_mark();
     }
     void written() noexcept;
     void update_mark() noexcept {
         // Once above, sending goes on at half the mark: no wake-up for each octet the kernel takes.
-        const bool above = buffer_.size() > (above_ ? high_water_mark_ / 2 : high_water_mark_);
+        const bool above = unwritten_bytes() > (above_ ? high_water_mark_ / 2 : high_water_mark_);
         if (std::exchange(above_, above) != above && observer_ != nullptr) observer_->above_mark(above);
     }
 
@@ -103,6 +109,7 @@ private:
     task_group& tasks_;
     std::size_t high_water_mark_;
     std::string buffer_;
+    std::size_t written_bytes_ = 0;  // of the buffer: dropped when they are most of it
     observer* observer_ = nullptr;
     drained_awaiter* waiting_ = nullptr;
     bool above_ = false;
@@ -130,6 +137,7 @@ inline outbox::drained_awaiter outbox::drained() noexcept { return drained_await
 
 inline void outbox::written() noexcept {
     buffer_.clear();
+    written_bytes_ = 0;
     if (buffer_.capacity() > high_water_mark_) std::string().swap(buffer_);  // an idle connection holds no big buffer
     update_mark();
     if (observer_ != nullptr) observer_->all_written();

@@ -9,6 +9,7 @@
 #include <ferry/http/request_head.hpp>
 #include <ferry/http/writer.hpp>
 #include <ferry/loop/event.hpp>
+#include <ferry/server/error_response.hpp>
 #include <ferry/server/inbox.hpp>
 #include <ferry/server/outbox.hpp>
 #include <ferry/websocket/handshake.hpp>
@@ -70,7 +71,7 @@ public:
     /// The application has ended: whoever is still connected is told.
     void finish(bool failed) {
         if (!accepted_) {
-            if (!denial_.started()) deny(500, failed ? "500: the application failed\n" : "500: no answer\n");
+            if (!denial_.started()) deny(500, failed ? "the application failed" : "the application did not answer");
             over_.set();
         } else {
             close(failed ? websocket::close_code::internal_error : websocket::close_code::normal, {});
@@ -91,7 +92,7 @@ public:
     void deliver(app::websocket_send& data) override {
         if (!accepted_) throw std::logic_error("send: websocket_send before websocket_accept");
         require_client();
-        if (session_.state() != websocket::session_state::open) throw disconnected("send: the WebSocket is closed");
+        if (session_.state() != websocket::session_state::open) throw client_gone("send: the WebSocket is closed");
         if (data.encoded() != nullptr) {
             session_.send_encoded(*data.encoded());
         } else if (data.is_text()) {
@@ -104,7 +105,7 @@ public:
     void deliver(app::websocket_close& what) override {
         if (accepted_) return close(what.code(), what.reason());
         if (denial_.started()) throw std::logic_error("send: websocket_close after a response was started");
-        deny(403, "403: this WebSocket was refused\n");
+        deny(403, "this WebSocket was refused");
         end(websocket::close_code::abnormal, {});
     }
     void deliver(app::http_response_start& start) override {
@@ -126,16 +127,14 @@ public:
 
 private:
     void require_client() const {
-        if (out_.broken()) throw disconnected("send: the client is gone");
+        if (out_.broken()) throw client_gone("send: the client is gone");
     }
     void close(std::uint16_t code, std::string_view reason) {
         session_.close(code, reason);
         out_.touch();
     }
-    void deny(int status, std::string_view text) {
-        denial_.date(date_).close_connection().start(status,
-                                                     http::headers().add("content-type", "text/plain; charset=utf-8"));
-        denial_.body(text, false);
+    void deny(int status, std::string_view why) {
+        write_error_response(denial_, date_, status, why);
         out_.touch();
     }
     void end(std::uint16_t code, std::string reason) {

@@ -1,0 +1,186 @@
+// tests/deadlock/park_test.cpp
+// SPDX-License-Identifier: BSL-1.0
+#include <ferry/deadlock/park.hpp>
+#include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/future.hpp>
+#include <ferry/loop/run.hpp>
+#include <ferry/loop/sleep.hpp>
+#include <ferry/loop/spawn.hpp>
+
+#include "core/frame_count.hpp"
+#include "support/catch.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <string>
+#include <thread>
+#include <utility>
+
+using ferry::blocking_error;
+using ferry::deadlock_error;
+using ferry::detail::thread_parker;
+using ferry::task;
+using namespace std::chrono_literals;
+
+namespace {
+task<int> load_user() {
+    co_await ferry::yield_now();
+    co_return 1;
+}
+/// The text of the deadlock_error that fn throws; "blocking: " before that of another blocking_error.
+template <class Fn>
+std::string refusal(Fn fn) {
+    try {
+        fn();
+    } catch (const deadlock_error& error) {
+        return error.what();
+    } catch (const blocking_error& error) {
+        return std::string("no deadlock, ") + error.what();
+    }
+    return "not refused";
+}
+bool has(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+}  // namespace
+
+TEST_CASE("an unpark before the park makes it return at once", "[deadlock][park]") {
+    thread_parker& mine = thread_parker::of_this_thread();
+    CHECK(&mine == &thread_parker::of_this_thread());
+    mine.unpark();
+    mine.unpark();  // there is one token at most
+    mine.park();
+    CHECK(!mine.park_until(thread_parker::clock::now()));
+    mine.unpark();
+    CHECK(mine.park_until(thread_parker::clock::now() - 1h));
+}
+
+TEST_CASE("a park gives up at its deadline, also at one before the clock's beginning", "[deadlock][park]") {
+    thread_parker& mine = thread_parker::of_this_thread();
+    const auto deadline = thread_parker::clock::now() + 1ms;
+    CHECK(!mine.park_until(deadline));
+    CHECK(thread_parker::clock::now() >= deadline);
+    CHECK(!mine.park_until(thread_parker::clock::time_point(-1h)));
+    CHECK(!mine.park_until(thread_parker::clock::time_point::min()));
+}
+
+TEST_CASE("a thread's parker is lent again after its end", "[deadlock][park]") {
+    thread_parker* first = nullptr;
+    thread_parker* second = nullptr;
+    std::thread([&first] { first = &thread_parker::of_this_thread(); }).join();
+    first->unpark();  // a late waker: only a spurious token for the next owner
+    std::thread([&second] {
+        second = &thread_parker::of_this_thread();
+        second->park();
+    }).join();
+    CHECK(first == second);
+}
+
+TEST_CASE("two threads that wake each other in turn never lose a token", "[deadlock][park][mt]") {
+    constexpr int rounds = 5'000;
+    std::atomic<int> turn{0};
+    std::atomic<thread_parker*> other{nullptr};
+    thread_parker& mine = thread_parker::of_this_thread();
+    int plain = 0;  // passed back and forth by the tokens
+    std::thread partner([&] {
+        other.store(&thread_parker::of_this_thread(), std::memory_order_release);
+        for (int i = 0; i < rounds; ++i) {
+            while (turn.load(std::memory_order_acquire) != 2 * i + 1) thread_parker::of_this_thread().park();
+            ++plain;
+            turn.store(2 * i + 2, std::memory_order_release);
+            mine.unpark();
+        }
+    });
+    while (other.load(std::memory_order_acquire) == nullptr) std::this_thread::yield();
+    for (int i = 0; i < rounds; ++i) {
+        ++plain;
+        turn.store(2 * i + 1, std::memory_order_release);
+        other.load(std::memory_order_relaxed)->unpark();
+        while (turn.load(std::memory_order_acquire) != 2 * i + 2) mine.park();
+    }
+    partner.join();
+    CHECK(plain == 2 * rounds);
+}
+
+TEST_CASE("waiting inside a turn for a task of the same loop is a deadlock, and both sides are named",
+          "[deadlock][park]") {
+    const ferry_test::frame_count frames;
+    ferry::event_loop loop;
+    std::string get;
+    std::string wait;
+    std::string wait_for;
+    const auto body = [&]() -> task<> {
+        auto user = ferry::spawn(load_user());
+        get = refusal([&] { static_cast<void>(user.get()); });
+        wait = refusal([&] { user.wait(); });
+        wait_for = refusal([&] { static_cast<void>(user.wait_for(1h)); });
+        co_await std::move(user);  // the way out that the text names
+    };
+    loop.run(body().named("render_page"));
+    CHECK(has(get, "deadlock: future::get("));
+    CHECK(has(get, "load_user) would wait for the loop that is waiting for it"));
+    CHECK(has(get, "task render_page runs in a turn of that loop"));
+    CHECK(has(get, "co_await"));
+    CHECK(has(wait, "deadlock: future::wait("));
+    CHECK(has(wait_for, "deadlock: future::wait_for("));
+}
+
+TEST_CASE("waiting inside a turn for anything else would block the loop", "[deadlock][park]") {
+    const ferry_test::frame_count frames;
+    ferry::event_loop loop;
+    ferry::event_loop other;
+    ferry::promise<int> promise;
+    ferry::future<int> result = promise.get_future();
+    auto elsewhere = ferry::spawn(other, load_user().named("elsewhere"));
+    std::string of_promise;
+    std::string of_other_loop;
+    loop.post([&] { of_promise = refusal([&] { static_cast<void>(result.get()); }); });
+    loop.post([&] { of_other_loop = refusal([&] { static_cast<void>(elsewhere.get()); }); });
+    loop.run_until_idle();
+    CHECK(has(of_promise, "no deadlock, blocking: future::get(promise) would block a loop"));
+    CHECK(has(of_promise, "a callback runs in a turn"));
+    CHECK(has(of_promise, "to_thread"));
+    CHECK(has(of_other_loop, "future::get(elsewhere)"));
+    promise.set_value(1);
+    CHECK(result.get() == 1);  // nothing was lost
+}
+
+TEST_CASE("a future that is ready can be read inside a turn", "[deadlock][park]") {
+    ferry::event_loop loop;
+    const auto body = [&]() -> task<int> {
+        auto user = ferry::spawn(load_user());
+        while (!user.is_ready()) co_await ferry::yield_now();
+        user.wait();
+        co_return user.get();
+    };
+    CHECK(loop.run(body()) == 1);
+}
+
+TEST_CASE("a loop cannot be run or closed inside a turn", "[deadlock][park]") {
+    ferry::event_loop loop;
+    ferry::event_loop other;
+    std::string text;
+    const auto calls = [&](ferry::event_loop& target, int which) {
+        if (which == 0) target.run(load_user());
+        if (which == 1) target.run();
+        if (which == 2) target.run_once();
+        if (which == 3) target.run_until_idle();
+        if (which == 4) target.close();
+        if (which == 5) target.cancel_tasks();
+    };
+    const char* const names[] = {"run(", "run(", "run_once(", "run_until_idle(", "close(", "cancel_tasks("};
+    auto pending = ferry::spawn(other, load_user());
+    for (int which = 0; which < 6; ++which) {
+        loop.post([&] { text = refusal([&] { calls(loop, which); }); });
+        loop.run_until_idle();
+        CHECK(has(text, (std::string("deadlock: event_loop::") + names[which]).c_str()));
+        loop.post([&] { text = refusal([&] { calls(other, which); }); });
+        loop.run_until_idle();
+        CHECK(has(text, (std::string("no deadlock, blocking: event_loop::") + names[which]).c_str()));
+    }
+    loop.post([&] { text = refusal([] { ferry::run(load_user()); }); });
+    loop.run_until_idle();
+    CHECK(has(text, "no deadlock, blocking: "));
+    CHECK(!loop.closing());
+    CHECK(!other.closing());
+    other.run_until_idle();
+    CHECK(pending.get() == 1);
+}

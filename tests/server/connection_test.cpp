@@ -1,0 +1,208 @@
+// tests/server/connection_test.cpp
+// SPDX-License-Identifier: BSL-1.0
+#include <ferry/core/error.hpp>
+#include <ferry/http/request_limits.hpp>
+#include <ferry/loop/sleep.hpp>
+#include <ferry/server/server.hpp>
+
+#include "server/apps.hpp"
+#include "support/catch.hpp"
+#include "support/raw_client.hpp"
+#include "support/reports.hpp"
+#include "support/site.hpp"
+
+#include <chrono>
+#include <stdexcept>
+#include <string>
+
+using namespace ferry_test;
+using namespace std::chrono_literals;
+
+namespace {
+/// What a connection gets that sends this and nothing else.
+response answer_to(const std::string& octets, ferry::serve_options options = ferry::serve_options()) {
+    site server(say_path, options);
+    raw_client client(server);
+    client.send(octets);
+    response answer = client.read_response();
+    CHECK(answer.has("Connection: close"));
+    CHECK(client.at_end());
+    return answer;
+}
+}  // namespace
+
+TEST_CASE("a malformed request gets 400, and the connection ends", "[server][connection]") {
+    CHECK(answer_to("what is this\r\n\r\n").status == 400);
+    CHECK(answer_to("GET / HTTP/1.1\r\n\r\n").status == 400);  // no Host
+    CHECK(answer_to("GET / HTTP/1.1\r\nHost: a\r\nbad header\r\n\r\n").status == 400);
+    CHECK(answer_to("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n").status ==
+          400);
+    CHECK(answer_to("GET / HTTP/2.5\r\nHost: a\r\n\r\n").status == 505);
+}
+
+TEST_CASE("a request that is too large is refused with the status that says what", "[server][connection]") {
+    CHECK(answer_to("GET /" + std::string(9000, 'x') + " HTTP/1.1\r\nHost: a\r\n\r\n").status == 414);
+    CHECK(answer_to("GET / HTTP/1.1\r\nHost: a\r\nCookie: " + std::string(40'000, 'x') + "\r\n\r\n").status == 431);
+    const ferry::serve_options small =
+        ferry::serve_options().http_limits(ferry::http::request_limits().max_body_bytes(10));
+    CHECK(answer_to("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\nhello world", small).status == 413);
+}
+
+TEST_CASE("what was answered before a malformed request is not lost", "[server][connection]") {
+    site server(say_path);
+    raw_client client(server);
+    client.send("GET /good HTTP/1.1\r\nHost: a\r\n\r\nbad\r\n\r\n");
+    CHECK(client.read_response().body == "/good");
+    CHECK(client.read_response().status == 400);
+    CHECK(client.at_end());
+}
+
+TEST_CASE("a malformed body is answered once, and ends the request for the application", "[server][connection]") {
+    const reports reported;
+    bool refused = false;
+    site server([&](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        co_await until_disconnect(receive);
+        try {
+            co_await respond(send, "and another answer");
+        } catch (const ferry::disconnected&) {
+            refused = true;
+        }
+    });
+    raw_client client(server);
+    client.request("POST", "/", "Transfer-Encoding: chunked\r\n");
+    client.send("5\r\nhello\r\nnonsense\r\n");
+    CHECK(client.read_response().status == 400);
+    CHECK(client.at_end());
+    CHECK(refused);
+    CHECK(reported.count() == 0);
+}
+
+TEST_CASE("a malformed body after the response began ends the connection behind it", "[server][connection]") {
+    site server([](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        co_await send(app::http_response_start(200));
+        co_await send(app::http_response_body("begun, ", true));
+        co_await until_disconnect(receive);
+        co_await send(app::http_response_body("ended"));
+    });
+    raw_client client(server);
+    client.request("POST", "/", "Transfer-Encoding: chunked\r\n");
+    client.send("nonsense\r\n\r\n");
+    CHECK(client.read_response().body == "begun, ended");
+    CHECK(client.at_end());
+}
+
+TEST_CASE("a body that the application does not read does not spoil the next request", "[server][connection]") {
+    site server(say_path);
+    raw_client client(server);
+    client.send("POST /one HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nunreadGET /two HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK(client.read_response().body == "/one");
+    CHECK(client.read_response().body == "/two");
+
+    client.request("POST", "/three", "Content-Length: 1000000\r\n");  // and sends nothing: nobody waits for it
+    CHECK(client.read_response().body == "/three");
+    CHECK(client.at_end());
+}
+
+TEST_CASE("a response reaches a client that is still sending a body nobody reads", "[server][connection]") {
+    site server(say_path);
+    raw_client client(server);
+    client.request("POST", "/big", "Content-Length: 10000000\r\n");
+    for (int piece = 0; piece < 20; ++piece) client.send(std::string(500'000, 'x'));
+    CHECK(client.read_response().body == "/big");
+    CHECK(client.at_end());
+}
+
+TEST_CASE("a head that does not arrive in time gets 408", "[server][connection]") {
+    site server(say_path, ferry::serve_options().header_timeout(3s).keep_alive_timeout(60s));
+    raw_client client(server);
+    client.send("GET / HTTP/1.1\r\n");
+    for (int second = 0; second < 2; ++second) {
+        server.advance(1s);
+        client.send("X-Slow: loris\r\n");  // octets do not extend it
+    }
+    CHECK(client.unread().empty());
+    server.advance(1s);
+    CHECK(client.read_response().status == 408);
+    CHECK(client.at_end());
+}
+
+TEST_CASE("a connection that asks for nothing is closed without a word", "[server][connection]") {
+    site server(say_path, ferry::serve_options().keep_alive_timeout(4s));
+    raw_client silent(server);
+    raw_client served(server);
+    served.request("GET", "/");
+    CHECK(served.read_response().body == "/");
+    server.advance(3s);
+    CHECK(server.server().connections() == 2);
+    server.advance(1s);
+    CHECK(silent.at_end());
+    CHECK(served.at_end());
+}
+
+TEST_CASE("the keep-alive time begins with each response anew", "[server][connection]") {
+    site server(say_path, ferry::serve_options().keep_alive_timeout(4s));
+    raw_client client(server);
+    for (int request = 0; request < 3; ++request) {
+        client.request("GET", "/");
+        CHECK(client.read_response().status == 200);
+        server.advance(3s);
+    }
+    CHECK(client.unread().empty());
+    server.advance(1s);
+    CHECK(client.at_end());
+}
+
+TEST_CASE("a client that does not close is dropped after close_timeout", "[server][connection]") {
+    site server(say_path, ferry::serve_options().close_timeout(2s));
+    raw_client client(server);
+    client.request("GET", "/", "Connection: close\r\n");
+    CHECK(client.read_response().body == "/");
+    CHECK(client.at_end());
+    CHECK(server.server().connections() == 1);  // it waits for the client's end
+    server.advance(2s);
+    CHECK(server.server().connections() == 0);
+}
+
+TEST_CASE("a client that never reads its last response is dropped after close_timeout", "[server][connection]") {
+    site server(
+        [](app::scope, app::receive, app::send send) -> ferry::task<> {
+            co_await respond(send, std::string(30'000'000, 'x'));
+        },
+        ferry::serve_options().close_timeout(2s));
+    raw_client client(server);
+    client.request("GET", "/", "Connection: close\r\n");
+    server.advance(2s);  // the kernel has taken some of it meanwhile
+    CHECK(server.server().connections() == 1);
+    server.advance(2s);
+    CHECK(server.server().connections() == 0);
+}
+
+TEST_CASE("a reader who takes his time gets all of a large response", "[server][connection]") {
+    site server(
+        [](app::scope, app::receive, app::send send) -> ferry::task<> {
+            co_await respond(send, std::string(60'000'000, 'x'));
+        },
+        ferry::serve_options().close_timeout(2s).keep_alive_timeout(5s));
+    raw_client client(server);
+    for (const std::string connection : {"keep-alive", "close"}) {
+        client.request("GET", "/", "Connection: " + connection + "\r\n");
+        static_cast<void>(client.read_through("\r\n\r\n"));
+        for (int seconds = 0; seconds < 20; ++seconds) {
+            CHECK(client.read(3'000'000).size() == 3'000'000);
+            server.advance(1s);
+        }
+    }
+    CHECK(client.at_end());
+}
+
+TEST_CASE("a failure that is not the client's leaving is reported", "[server][connection]") {
+    const reports reported;
+    site server([](app::scope, app::receive, app::send) -> ferry::task<> {
+        throw ferry::disconnected("the database has gone");
+        co_return;
+    });
+    raw_client client(server);
+    client.request("GET", "/");
+    CHECK(client.read_response().status == 500);
+    CHECK(reported.mention("the database has gone"));
+}
