@@ -764,6 +764,21 @@ private:
 };
 static_assert(sizeof(logical_task) <= 128);
 
+/// A cancel scope around what a task does between this object's construction and its destruction.
+class entered_scope : public cancel_scope {
+public:
+    explicit entered_scope(logical_task& task) noexcept : cancel_scope(task, &task.scope()), task_(task) {
+        task_.enter(*this);
+    }
+    ~entered_scope() { task_.leave(*this); }
+
+    /// Does the cancellation inside come from this scope, and from nothing around it?
+    [[nodiscard]] bool cancelled_here() const noexcept { return requested() && !cancelled_from_outside(); }
+
+private:
+    logical_task& task_;
+};
+
 // ---- implementation of cancel_scope, which needs the task --------------------------------------------------------
 inline cancel_scope::cancel_scope(logical_task& task, cancel_scope* parent, bool shielded) noexcept
     : task_(task), parent_(parent), shielded_(shielded), cancelled_(cancelled_from_outside()) {
@@ -3600,8 +3615,8 @@ inline void event_loop::run_until_idle() {
 }
 
 inline void event_loop::stop() noexcept {
+    const detail::loop_reference keep = control_;  // once it is told, the loop may go away
     stop_requested_.store(true, std::memory_order_release);
-    const detail::loop_reference keep = control_;
     keep->wake();
 }
 
@@ -3744,7 +3759,13 @@ public:
     [[nodiscard]] bool closed() const noexcept { return closed_; }
 
     /// Waits for room, then appends. A checkpoint; an item whose push is cancelled was not appended.
-    [[nodiscard]] push_awaiter push(T item) { return push_awaiter(*this, std::move(item)); }
+    /// GCC 11 and 12 refuse a temporary aggregate here: name it, and pass it or moved(it).
+    template <class U = T>
+    requires std::is_convertible_v<U&&, T>
+    [[nodiscard]] push_awaiter push(U&& item) {
+        detail::refuse_unsafe_temporaries<U&&>();
+        return push_awaiter(*this, T(std::forward<U>(item)));
+    }
     /// Appends if there is room; the item stays the caller's when there is none, or the queue is closed.
     [[nodiscard]] bool try_push(T&& item);
     /// Waits for the oldest item. A checkpoint.
@@ -4218,7 +4239,7 @@ public:
 
     /// Registers the pipe for the signal; the first listener of a signal installs the handler.
     static void add(int number, int pipe);
-    /// The last one restores what was there before.
+    /// The last one restores what was there before. When it returns, no handler on any thread writes to the pipe.
     static void remove(int number, int pipe) noexcept;
 
 private:
@@ -4229,6 +4250,7 @@ private:
     struct table {
         std::mutex mutex;  // guards everything but what the handler reads: the atomics in slots
         std::array<slot, capacity> slots;
+        std::atomic<int> in_handler{0};  // threads that may be about to write to a pipe they have read from a slot
         std::array<struct sigaction, highest + 1> before{};
         std::array<int, highest + 1> listeners{};
     };
@@ -4398,20 +4420,23 @@ inline void signal_listeners::remove(int number, int pipe) noexcept {
             used.pipe.load(std::memory_order_relaxed) != pipe) {
             continue;
         }
-        used.signal.store(0, std::memory_order_release);
-        used.pipe.store(-1, std::memory_order_release);
-        return;
+        used.signal.store(0, std::memory_order_seq_cst);  // a handler either sees this or is seen below
+        used.pipe.store(-1, std::memory_order_relaxed);
+        break;
     }
+    while (listeners.in_handler.load(std::memory_order_seq_cst) != 0) ::sched_yield();
 }
 
 inline void signal_listeners::on_signal(int number) noexcept {
     const int saved = errno;
     if (table* const listeners = for_handler().load(std::memory_order_acquire)) {
+        listeners->in_handler.fetch_add(1, std::memory_order_seq_cst);
         for (const slot& entry : listeners->slots) {
-            if (entry.signal.load(std::memory_order_acquire) != number) continue;
+            if (entry.signal.load(std::memory_order_seq_cst) != number) continue;
             const std::uint8_t byte = static_cast<std::uint8_t>(number);
             [[maybe_unused]] const auto written = ::write(entry.pipe.load(std::memory_order_relaxed), &byte, 1);
         }
+        listeners->in_handler.fetch_sub(1, std::memory_order_seq_cst);
     }
     errno = saved;
 }
@@ -4695,11 +4720,7 @@ namespace ferry::inline FERRY_ABI {
 ///                threw. Failures after that go to the suppressed-exception handler.
 class task_group {
 public:
-    explicit task_group(detail::logical_task& parent) noexcept
-        : join_(parent), scope_(parent, &parent.scope()), parent_(parent) {
-        parent.enter(scope_);
-    }
-    ~task_group() { parent_.leave(scope_); }
+    explicit task_group(detail::logical_task& parent) noexcept : join_(parent), scope_(parent), parent_(parent) {}
     task_group(const task_group&) = delete;
     task_group& operator=(const task_group&) = delete;
 
@@ -4753,13 +4774,9 @@ private:
     void rethrow_failure() const {
         if (failure_ != nullptr) std::rethrow_exception(failure_);
     }
-    /// Was the body's `cancelled` caused by this group?
-    [[nodiscard]] bool cancelled_itself() const noexcept {
-        return scope_.requested() && !scope_.cancelled_from_outside();
-    }
 
     join_wait join_;
-    detail::cancel_scope scope_;
+    detail::entered_scope scope_;
     detail::logical_task& parent_;
     std::size_t running_ = 0;
     std::exception_ptr failure_;
@@ -4857,7 +4874,7 @@ task<T> run_task_group(Fn fn, Args... args) {
     co_await group.join();
     group.rethrow_failure();
     if constexpr (std::is_void_v<T>) {
-        if (body.has_exception() && group.cancelled_itself()) co_return;
+        if (body.has_exception() && group.scope_.cancelled_here()) co_return;
     }
     co_return body.take();
 }
@@ -4876,24 +4893,17 @@ auto with_task_group(Fn&& fn, Args&&... args) {
 namespace ferry::inline FERRY_ABI {
 namespace detail {
 /// A cancel scope with a deadline, inside a logical task.
-class deadline_scope : public cancel_scope, private timer_node {
+class deadline_scope : public entered_scope, private timer_node {
 public:
     deadline_scope(logical_task& task, std::chrono::nanoseconds limit)
-        : cancel_scope(task, &task.scope()), timer_node(&fire), task_(task) {
-        event_loop& loop = event_loop::of(task);
-        loop.timers().arm(*this, deadline_after(loop.now(), limit));
-        task.enter(*this);
+        : entered_scope(task), timer_node(&fire), loop_(event_loop::of(task)) {
+        loop_.timers().arm(*this, deadline_after(loop_.now(), limit));
     }
-    ~deadline_scope() {
-        task_.leave(*this);
-        event_loop::of(task_).timers().disarm(*this);
-    }
-    /// Is it this deadline, and nothing around it, that ended what is inside?
-    [[nodiscard]] bool expired() const noexcept { return requested() && !cancelled_from_outside(); }
+    ~deadline_scope() { loop_.timers().disarm(*this); }
 
 private:
     static void fire(timer_node& node) noexcept { static_cast<deadline_scope&>(node).cancel(); }
-    logical_task& task_;
+    event_loop& loop_;
 };
 }  // namespace detail
 
@@ -4909,7 +4919,7 @@ task<detail::await_result<Awaitable>> timeout(std::chrono::duration<Rep, Period>
     try {
         co_return co_await std::move(what);
     } catch (const cancelled&) {
-        if (!scope.expired()) throw;
+        if (!scope.cancelled_here()) throw;
     }
     const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(detail::to_nanoseconds(limit)).count();
     throw timeout_error("timeout: task " + detail::short_name(self.name()) + " did not get its result within " +
@@ -4999,14 +5009,18 @@ public:
     [[nodiscard]] const char* name() const noexcept { return name_; }
     /// Blocks until the task has ended on that loop. False if the loop is closed; then nothing has happened.
     [[nodiscard]] bool run_on(loop_control& loop) {
+        const loop_reference inbox(loop);  // the task may end, and the loop with it, before push_new() returns
         parker_ = &thread_parker::of_this_thread();
         if (!loop.push_new(*this)) return false;
         while (!done_.load(std::memory_order_acquire)) parker_->park();
         return true;
     }
     T take() { return outcome_.take(); }
-    /// The awaitable, when run_on() returned false.
+    // When run_on() returned false: the awaitable, or the error.
     [[nodiscard]] task<T> take_body() noexcept { return std::move(*body_); }
+    [[noreturn]] void throw_closed() const {
+        throw closed_error("block_on(" + short_name(name_) + "): the loop is closed");
+    }
 
 private:
     class root final : public rooted_task<T> {
@@ -5096,20 +5110,21 @@ T run_on_private_loop(task<T> body) {
 /// Where it runs: inside a call of to_thread, on the loop that made the call; else on the default loop, if a
 /// loop_thread was installed; else on a loop of this thread's own, which this call drives. No thread is started.
 ///
-/// Errors  Inside a loop's turn it throws before anything starts: deadlock_error if that is the loop it would need,
-/// else
-///         blocking_error; co_await it there. closed_error if the loop closes first.
+/// Errors  Inside a loop's turn it throws deadlock_error before anything starts: co_await it there. closed_error if the
+///         loop that made the call is closed, or if the loop that runs the awaitable closes first.
 template <awaitable Awaitable>
 detail::await_result<Awaitable> block_on(Awaitable what) {
     using T = detail::await_result<Awaitable>;
     task<T> body = detail::to_task(std::move(what));
     detail::thread_state& self = detail::this_thread();
     detail::check_own_wait("block_on", body.name(), self.turn);
-    detail::loop_reference target =
-        self.home == nullptr ? detail::default_loop::get() : detail::loop_reference(*self.home);
+    const bool came_from_loop = self.home != nullptr;
+    const detail::loop_reference target =
+        came_from_loop ? detail::loop_reference(*self.home) : detail::default_loop::get();
     if (target) {
         detail::sent_task<T> sent(std::move(body));
         if (sent.run_on(*target.get())) return sent.take();
+        if (came_from_loop) sent.throw_closed();  // what lives on that loop must not be used on another
         body = sent.take_body();
     }
     return detail::run_on_private_loop(std::move(body));
@@ -5123,9 +5138,7 @@ detail::await_result<Awaitable> block_on(event_loop& loop, Awaitable what) {
     using T = detail::await_result<Awaitable>;
     detail::sent_task<T> sent(detail::to_task(std::move(what)));
     detail::check_own_wait("block_on", sent.name(), &loop);
-    if (!sent.run_on(loop.control())) {
-        throw closed_error("block_on(" + detail::short_name(sent.name()) + "): the loop is closed");
-    }
+    if (!sent.run_on(loop.control())) sent.throw_closed();
     return sent.take();
 }
 
@@ -5139,7 +5152,7 @@ public:
     /// As block_on(fn(args...)). Reference parameters are safe: the caller is blocked until the call is over.
     template <class... Args>
     requires std::invocable<Fn&, Args...>
-    auto operator()(Args&&... args) {
+    decltype(auto) operator()(Args&&... args) {
         static_assert(awaitable<std::invoke_result_t<Fn&, Args...>>,
                       "this function is not asynchronous: call it, it needs no loop");
         return block_on(detail::invoke(fn_, std::forward<Args>(args)...));
@@ -10022,6 +10035,9 @@ inline router& router::add(protocol type, std::string_view pattern, any_applicat
         if (is_name) part = part.substr(1, part.size() - 2);
         if (is_name && part.empty()) refuse("{} needs a name");
         if (part.find_first_of("{}") != std::string_view::npos) refuse("a {name} is a whole segment");
+        for (const segment& before : made.segments) {
+            if (is_name && before.is_name && before.text == part) refuse("it has the same {name} twice");
+        }
         made.segments.push_back(segment{std::string(part), is_name});
     }
     routes_.push_back(std::move(made));
@@ -11075,6 +11091,7 @@ public:
     [[nodiscard]] app::message take() override;
 
     void push(app::message what, std::size_t bytes) {
+        if (ignored_) return;
         queue_.emplace_back(std::move(what), bytes);
         bytes_ += bytes;
         notify();
@@ -11085,6 +11102,8 @@ public:
         last_.emplace(std::move(last));
         notify();
     }
+    /// Nobody receives any more: what is queued and what comes is dropped, so the reader never waits.
+    void ignore() noexcept;
     [[nodiscard]] bool ended() const noexcept { return last_.has_value(); }
     [[nodiscard]] bool full() const noexcept { return queue_.size() >= max_messages || bytes_ >= max_bytes; }
 
@@ -11096,6 +11115,7 @@ private:
     std::deque<std::pair<app::message, std::size_t>> queue_;
     std::size_t bytes_ = 0;
     std::optional<app::message> last_;
+    bool ignored_ = false;
     room_awaiter* reader_ = nullptr;
 };
 
@@ -11124,6 +11144,13 @@ inline app::message inbox::take() {
     queue_.pop_front();
     if (reader_ != nullptr && !full()) std::exchange(reader_, nullptr)->retry();
     return next;
+}
+
+inline void inbox::ignore() noexcept {
+    ignored_ = true;
+    queue_.clear();
+    bytes_ = 0;
+    if (reader_ != nullptr) std::exchange(reader_, nullptr)->retry();
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -11181,11 +11208,13 @@ public:
         update_mark();
     }
 
-    class drained_awaiter;
-    /// Waits until everything has been written, or the client is gone. A checkpoint; one task at a time.
-    [[nodiscard]] drained_awaiter drained() noexcept;
+    /// Waits until everything has been written. False if the client is gone, or took nothing for as long as `patience`.
+    /// A checkpoint; one task at a time.
+    [[nodiscard]] task<bool> drained(std::chrono::seconds patience);
 
 private:
+    class drained_awaiter;
+
     static void at_turn_end(ready_node& node) noexcept {
         outbox& self = static_cast<outbox&>(static_cast<turn_end_node&>(node));
         if (self.drains_) return;
@@ -11247,7 +11276,17 @@ private:
     outbox& owner_;
 };
 
-inline outbox::drained_awaiter outbox::drained() noexcept { return drained_awaiter(*this); }
+inline task<bool> outbox::drained(std::chrono::seconds patience) {
+    for (;;) {
+        const std::size_t before = unwritten_bytes();
+        try {
+            co_await timeout(patience, drained_awaiter(*this));
+            co_return !broken_;
+        } catch (const timeout_error&) {
+            if (unwritten_bytes() >= before) co_return false;
+        }
+    }
+}
 
 inline void outbox::written() noexcept {
     buffer_.clear();
@@ -11447,6 +11486,7 @@ public:
     }
     /// The application has ended: whoever is still connected is told.
     void finish(bool failed) {
+        incoming_.ignore();
         if (!accepted_) {
             if (!denial_.started()) deny(500, failed ? "the application failed" : "the application did not answer");
             over_.set();
@@ -11465,6 +11505,7 @@ public:
         session_.feed(early_.data(), early_.size());
         while (!take_events()) {  // at most what early_ may hold, so beyond the inbox's limit only by that
         }
+        std::string().swap(early_);
     }
     void deliver(app::websocket_send& data) override {
         if (!accepted_) throw std::logic_error("send: websocket_send before websocket_accept");
@@ -11605,7 +11646,6 @@ private:
     task<> read_messages(websocket_exchange& exchange, task_group& tasks);
     task<bool> call_application(app::scope what, app::receive in, app::send out);
     task<> give_application_time(task_group& tasks);
-    task<bool> write_rest();
     task<> close_gently();
     task<> discard_input();
     bool skip_body();
@@ -11630,22 +11670,16 @@ private:
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 /// The wait for the next request, which a shutdown ends.
-class connection::idle_scope : public cancel_scope {
+class connection::idle_scope : public entered_scope {
 public:
-    idle_scope(connection& owner, logical_task& task) : cancel_scope(task, &task.scope()), owner_(owner), task_(task) {
-        task_.enter(*this);
+    idle_scope(connection& owner, logical_task& task) : entered_scope(task), owner_(owner) {
         owner_.idle_ = this;
         if (owner_.server_.stopping()) cancel();
     }
-    ~idle_scope() {
-        owner_.idle_ = nullptr;
-        task_.leave(*this);
-    }
-    [[nodiscard]] bool ended_here() const noexcept { return requested() && !cancelled_from_outside(); }
+    ~idle_scope() { owner_.idle_ = nullptr; }
 
 private:
     connection& owner_;
-    logical_task& task_;
 };
 
 inline task<> connection::run() {
@@ -11675,7 +11709,7 @@ inline task<> connection::serve() {
         const bool goes_on = co_await serve_request();
         if (!goes_on || server_.stopping()) co_return;
         if (out_->unwritten_bytes() > options_.high_water_mark()) {  // a large response: its reader is not idle
-            const bool written = co_await write_rest();
+            const bool written = co_await out_->drained(options_.close_timeout());
             if (!written) co_return;
         }
         parser_.next();
@@ -11688,7 +11722,7 @@ inline task<connection::next_step> connection::read_head() {
     try {
         co_return co_await try_read_head();
     } catch (const cancelled&) {
-        if (!idle.ended_here()) throw;
+        if (!idle.cancelled_here()) throw;
     }
     co_return next_step::close;
 }
@@ -11816,7 +11850,7 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
             if (!co_await receive_more()) exchange.disconnect();
         }
         if (!exchange.incoming().ended()) co_return;
-    } catch (const disconnected&) {
+    } catch (const std::runtime_error&) {  // reset by the client, or a network that fails
         out_->set_broken();
     }
     if (!exchange.writer().finished()) co_await give_application_time(tasks);
@@ -11879,7 +11913,7 @@ inline task<> connection::read_messages(websocket_exchange& exchange, task_group
                 while (!exchange.take_events()) co_await exchange.incoming().room();
             }
         }
-    } catch (const disconnected&) {
+    } catch (const std::runtime_error&) {  // reset by the client, or a network that fails
         out_->set_broken();
         exchange.lost();
     }
@@ -11892,23 +11926,10 @@ inline void connection::refuse(int status, std::string_view why, const http::hea
     out_->touch();
 }
 
-/// Waits until everything has been written. False if the client is gone, or took nothing for close_timeout.
-inline task<bool> connection::write_rest() {
-    for (;;) {
-        const std::size_t before = out_->unwritten_bytes();
-        try {
-            co_await timeout(options_.close_timeout(), out_->drained());
-            co_return !out_->broken();
-        } catch (const timeout_error&) {
-            if (out_->unwritten_bytes() >= before) co_return false;
-        }
-    }
-}
-
 /// Writes what is left, says that nothing follows, and waits a little for the client to close: closing a socket with
 /// unread octets would reset it, and the client might lose the response (RFC 9112 9.6).
 inline task<> connection::close_gently() {
-    const bool written = co_await write_rest();
+    const bool written = co_await out_->drained(options_.close_timeout());
     if (!written) co_return;
     socket_.shutdown_send();
     co_await timeout(options_.close_timeout(), discard_input());
@@ -11928,6 +11949,7 @@ inline void connection::begin_shutdown() {
 
 inline void connection::check_liveness(event_loop::time_point now) {
     if (websocket_ == nullptr || !websocket_->accepted()) return;
+    if (websocket_->incoming().full()) last_received_ = now;  // it is the application that does not listen
     if (!pinged_ && now - last_received_ >= options_.ping_interval()) {
         pinged_ = true;
         websocket_->ping();
@@ -11997,23 +12019,16 @@ int serve_main(app::any_application app, int argc, char** argv, serve_options op
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 /// The wait for connections, which stop() ends.
-class server::accepting_scope : public detail::cancel_scope {
+class server::accepting_scope : public detail::entered_scope {
 public:
-    accepting_scope(server& owner, detail::logical_task& task)
-        : cancel_scope(task, &task.scope()), owner_(owner), task_(task) {
-        task_.enter(*this);
+    accepting_scope(server& owner, detail::logical_task& task) : entered_scope(task), owner_(owner) {
         owner_.accepting_ = this;
         if (owner_.context_.stopping()) cancel();
     }
-    ~accepting_scope() {
-        owner_.accepting_ = nullptr;
-        task_.leave(*this);
-    }
-    [[nodiscard]] bool ended_here() const noexcept { return requested() && !cancelled_from_outside(); }
+    ~accepting_scope() { owner_.accepting_ = nullptr; }
 
 private:
     server& owner_;
-    detail::logical_task& task_;
 };
 
 inline server::server(event_loop& loop, app::any_application app, const std::vector<net::address>& where,
@@ -12032,12 +12047,12 @@ inline server::server(event_loop& loop, app::any_application app, const std::vec
 
 inline task<> server::run() {
     context_.options().on_listening()(address_);
-    co_await with_task_group([this](task_group& tasks) -> task<> {
+    event ended(context_.loop());  // outlives the connections, which set it
+    co_await with_task_group([this, &ended](task_group& tasks) -> task<> {
         tasks.start(watch_liveness());
         co_await accept_until_stopped(tasks);
         listener_.reset();
         for (auto* one = connections_.front(); one != nullptr; one = connections_.next(*one)) one->begin_shutdown();
-        event ended(context_.loop());
         all_ended_ = &ended;
         if (count_ == 0) ended.set();
         try {
@@ -12046,7 +12061,6 @@ inline task<> server::run() {
             detail::report("ferry: " + std::to_string(count_) + " connections did not end within " +
                            std::to_string(context_.options().shutdown_timeout().count()) + " s; they are cancelled");
         }
-        all_ended_ = nullptr;
         tasks.cancel();
     });
 }
@@ -12078,7 +12092,7 @@ inline task<> server::accept_until_stopped(task_group& tasks) {
         }
     } catch (const cancelled&) {
         below_limit_ = nullptr;
-        if (!scope.ended_here()) throw;
+        if (!scope.cancelled_here()) throw;
     }
 }
 

@@ -28,42 +28,39 @@ struct crowd_report {
     delay_summary transit;           // from send() in one client to recv() in another
 };
 
-/// Everybody enters one room; when each has been told that all are present, each says a message a second, at moments
-/// spread evenly over it; when all has been heard, everybody leaves.
+/// Clients enter one room, so many a second; when each has been told that all are present, each says a message a
+/// second, at moments spread evenly over it; when all has been heard, they leave as they came.
 class crowd {
 public:
-    crowd(std::uint16_t port, std::size_t clients, std::size_t seconds)
-        : seconds_(seconds),
+    crowd(std::uint16_t port, std::size_t clients, std::size_t seconds, std::size_t arrivals_per_second)
+        : port_(port),
+          seconds_(seconds),
+          arrival_(std::chrono::nanoseconds(std::chrono::seconds(1)) / arrivals_per_second),
           everybody_("\"count\":" + std::to_string(clients) + "}"),
           sent_at_(clients * seconds),
           next_(clients * clients),
           heard_(clients * clients * seconds),
           saw_everybody_(clients) {
         clients_.reserve(clients);
-        for (std::size_t i = 0; i < clients; ++i) {
-            clients_.emplace_back(port);
-            set_.watch(clients_.back(), i);
-            clients_.back().open_websocket("/ws/soak");
-        }
     }
-    crowd_report talk() {
-        enter();
-        speak();
-        leave();
-        report_.transit = transit_.summary();
-        return report_;
-    }
-
-private:
     void enter();
     void speak();
     void leave();
+    [[nodiscard]] crowd_report report() const {
+        crowd_report all = report_;
+        all.transit = transit_.summary();
+        return all;
+    }
+
+private:
     void read(std::size_t listener);
     void hear(std::size_t listener, std::string_view text);
     static std::size_t number_after(std::string_view text, std::string_view key);
 
+    std::uint16_t port_;
     std::size_t seconds_;
-    std::string everybody_;
+    std::chrono::nanoseconds arrival_;  // from one to the next
+    std::string everybody_;             // the end of what is said when all are present
     std::vector<soak_client> clients_;
     client_set set_;
     std::vector<soak_clock::time_point> sent_at_;  // by sender and message
@@ -76,16 +73,23 @@ private:
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 inline void crowd::enter() {
-    std::vector<bool> greeted(clients_.size());
-    const auto give_up = soak_clock::now() + std::chrono::seconds(30);
+    std::vector<bool> greeted(saw_everybody_.size());
+    const auto on_readable = [&](std::size_t i) {
+        read(i);
+        if (!clients_[i].accepted() || greeted[i]) return;
+        greeted[i] = true;
+        clients_[i].send_text(R"({"type":"hello","name":"c)" + std::to_string(i) + "\"}");
+    };
+    for (auto due = soak_clock::now(); clients_.size() < saw_everybody_.size(); due += arrival_) {
+        while (soak_clock::now() < due) set_.wait(due, on_readable);
+        clients_.emplace_back(port_);
+        set_.watch(clients_.back(), clients_.size() - 1);
+        clients_.back().open_websocket("/ws/soak");
+    }
+    const auto give_up = soak_clock::now() + std::chrono::seconds(10);
     while (std::count(saw_everybody_.begin(), saw_everybody_.end(), false) > 0) {
         if (soak_clock::now() > give_up) throw std::runtime_error("not every client was told that all are present");
-        set_.wait(give_up, [&](std::size_t i) {
-            read(i);
-            if (!clients_[i].accepted() || greeted[i]) return;
-            greeted[i] = true;
-            clients_[i].send_text(R"({"type":"hello","name":"c)" + std::to_string(i) + "\"}");
-        });
+        set_.wait(give_up, on_readable);
     }
 }
 
@@ -117,17 +121,22 @@ inline void crowd::speak() {
 }
 
 inline void crowd::leave() {
-    for (soak_client& client : clients_) client.send_close();
-    const auto give_up = soak_clock::now() + std::chrono::seconds(10);
-    while (report_.farewells < clients_.size() && soak_clock::now() < give_up) {
-        set_.wait(give_up, [&](std::size_t i) {
-            if (clients_[i].descriptor() < 0) return;
-            read(i);
-            if (!clients_[i].ended()) return;
-            if (clients_[i].close_code() == 1000) ++report_.farewells;
-            clients_[i].close();
-        });
+    std::size_t open = clients_.size();
+    const auto on_readable = [&](std::size_t i) {
+        read(i);
+        if (!clients_[i].ended()) return;
+        if (clients_[i].close_code() == 1000) ++report_.farewells;
+        clients_[i].close();
+        --open;
+    };
+    auto due = soak_clock::now();
+    for (soak_client& client : clients_) {
+        while (soak_clock::now() < due) set_.wait(due, on_readable);
+        client.send_close();
+        due += arrival_;
     }
+    const auto give_up = soak_clock::now() + std::chrono::seconds(10);
+    while (open > 0 && soak_clock::now() < give_up) set_.wait(give_up, on_readable);
 }
 
 inline void crowd::read(std::size_t listener) {

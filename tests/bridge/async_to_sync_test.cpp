@@ -276,6 +276,39 @@ TEST_CASE("inside to_thread, block_on comes back to the loop that made the call"
     }
 }
 
+TEST_CASE("inside to_thread, block_on gets closed_error once the loop that made the call closes",
+          "[bridge][async_to_sync]") {
+    const ferry_test::frame_count frames;
+    ferry::loop_thread background;
+    background.make_default();
+    ferry::thread_pool pool(1);
+    event_loop loop;
+    progress started;
+    progress closing;
+    bool noted = false;
+    const auto call = [&] {
+        started.advance();
+        closing.wait_for();
+        ferry::block_on(note(noted));  // on no other loop: what it uses may live on that one
+    };
+    auto running = ferry::spawn(loop, ferry::to_thread(pool, call));
+    loop.run_once();
+    started.wait_for();
+    std::thread other([&] {
+        for (;;) {
+            try {
+                loop.post([] {});
+            } catch (const ferry::closed_error&) {
+                return closing.advance();
+            }
+        }
+    });
+    loop.close();
+    other.join();
+    REQUIRE_THROWS_AS(running.get(), ferry::closed_error);
+    CHECK(!noted);
+}
+
 TEST_CASE("it also comes back to a thread's own loop", "[bridge][async_to_sync]") {
     const std::thread::id here = std::this_thread::get_id();
     const auto there_and_back = [] { return ferry::block_on(where()); };
@@ -298,7 +331,8 @@ TEST_CASE("block_on a closed loop gets closed_error, and starts nothing", "[brid
     CHECK(!noted);
 }
 
-TEST_CASE("block_on whose loop closes gets closed_error, unless the task ends otherwise", "[bridge][async_to_sync]") {
+TEST_CASE("block_on whose loop closes gets closed_error, unless the task ends otherwise",
+          "[bridge][async_to_sync][mt]") {
     const ferry_test::frame_count frames;
     auto background = std::make_optional<ferry::loop_thread>();
     progress sleeping;

@@ -353,7 +353,10 @@ TEST_CASE("a loop that closes waits for the calls that run", "[bridge][sync_to_a
         queued = ferry::spawn(loop, ferry::to_thread(pool, std::ref(held), 2));
         loop.run_once();
         held.started.wait_for();
-        later = std::thread([&held] { held.release.advance(); });
+        later = std::thread([&] {
+            while (pool.queued() != 0) std::this_thread::yield();
+            held.release.advance();
+        });
     }
     later.join();
     CHECK(running->get() == 1);

@@ -210,7 +210,6 @@ TEST_CASE("destroying a pool joins its threads", "[bridge][thread_pool]") {
     event_loop loop;
     auto pool = std::make_optional<thread_pool>(1u);
     auto running = call_held(loop, *pool, calls, 1);
-    auto queued = call_held(loop, *pool, calls, 2);
     loop.run_once();
     calls.started.wait_for();
     std::thread later([&calls] { calls.release.advance(); });
@@ -219,7 +218,6 @@ TEST_CASE("destroying a pool joins its threads", "[bridge][thread_pool]") {
     later.join();
     loop.run_until_idle();
     CHECK(running.get() == 1);
-    REQUIRE_THROWS_AS(queued.get(), ferry::closed_error);
 }
 
 TEST_CASE("a pool that its own call destroys lets that call finish", "[bridge][thread_pool]") {

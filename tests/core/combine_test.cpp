@@ -70,8 +70,7 @@ task<int> slow_to_end(std::vector<int>& order, int id) {
 task<> fail_when_cancelled(const char* text) {
     try {
         co_await ferry::sleep_for(1h);
-    } catch (const ferry::cancelled&) {
-    }
+    } catch (const ferry::cancelled&) {}
     throw std::runtime_error(text);
 }
 task<> note(std::vector<int>& order, int id) {
@@ -116,9 +115,8 @@ TEST_CASE("when one of when_all throws, the others are cancelled and awaited bef
     ferry::virtual_clock clock;
     ferry::event_loop loop(clock);
     std::vector<int> order;
-    REQUIRE_THROWS_AS(
-        loop.run(ferry::when_all(slow_to_end(order, 1), fail_after(1s, "first"), slow_to_end(order, 2))),
-        std::runtime_error);
+    REQUIRE_THROWS_AS(loop.run(ferry::when_all(slow_to_end(order, 1), fail_after(1s, "first"), slow_to_end(order, 2))),
+                      std::runtime_error);
     CHECK(order == std::vector<int>{1, 2});
     CHECK(clock.elapsed() == 1s);
     CHECK(suppressed.empty());
@@ -245,8 +243,8 @@ task<int> tree(int depth, ferry::event* leaf_waits_for) {
         if (leaf_waits_for != nullptr) co_await leaf_waits_for->wait();
         co_return 1;
     }
-    const auto both =
-        co_await ferry::when_all(tree(depth - 1, leaf_waits_for), tree(depth > 12 ? 0 : depth - 1, leaf_waits_for));
+    const int right = depth > 12 ? 0 : depth - 1;  // a thread that ends in a bush
+    const auto both = co_await ferry::when_all(tree(depth - 1, leaf_waits_for), tree(right, leaf_waits_for));
     co_return std::get<0>(both) + std::get<1>(both);
 }
 }  // namespace

@@ -83,7 +83,7 @@ TEST_CASE("moved() moves a named value into what is stored for it", "[core][temp
     auto number = std::make_unique<int>(3);
     static_assert(std::is_same_v<detail::stored_type<decltype(ferry::moved(number))>, std::unique_ptr<int>>);
     static_assert(std::is_same_v<detail::stored_type<const std::string&>, std::string>);
-    static_assert(std::is_same_v<detail::stored_type<const char (&)[4]>, const char*>);
+    static_assert(std::is_same_v<detail::stored_type<const char(&)[4]>, const char*>);
     detail::stored_type<decltype(ferry::moved(number))> stored = ferry::moved(number);
     CHECK(number == nullptr);
     CHECK(*stored == 3);

@@ -18,8 +18,8 @@
 
 using ferry::blocking_error;
 using ferry::deadlock_error;
-using ferry::detail::thread_parker;
 using ferry::task;
+using ferry::detail::thread_parker;
 using namespace std::chrono_literals;
 
 namespace {

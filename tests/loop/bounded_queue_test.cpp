@@ -194,3 +194,35 @@ TEST_CASE("pushing and popping never exceed the capacity, lose nothing and keep 
     CHECK(received == count);
     CHECK(most == 3);
 }
+
+namespace {
+struct line {
+    std::shared_ptr<int> owner;
+    int number;
+};
+template <class T>
+concept pushable_as_temporary = !ferry::detail::unsafe_temporary<T&&>;
+}  // namespace
+
+TEST_CASE("an aggregate is pushed by its name, as a copy or moved", "[loop][bounded_queue]") {
+    const ferry_test::frame_count frames;
+    static_assert(pushable_as_temporary<std::string>);
+    static_assert(pushable_as_temporary<line> != ferry::detail::compiler_destroys_temporaries_twice);
+    ferry::event_loop loop;
+    const auto owner = std::make_shared<int>(1);
+    {
+        bounded_queue<line> queue(loop, 2);
+        const auto body = [&]() -> task<> {
+            line mine{owner, 1};
+            co_await queue.push(mine);
+            CHECK(owner.use_count() == 3);
+            co_await queue.push(ferry::moved(mine));
+            CHECK(mine.owner == nullptr);
+            const line popped = co_await queue.pop();
+            CHECK(popped.number == 1);
+        };
+        loop.run(body());
+        CHECK(owner.use_count() == 2);
+    }
+    CHECK(owner.use_count() == 1);
+}

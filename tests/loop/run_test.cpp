@@ -87,8 +87,7 @@ TEST_CASE("run(cancel_on_signals) returns what the awaitable ends with", "[loop]
         std::raise(SIGTERM);
         try {
             co_await ferry::sleep_for(1h);
-        } catch (const ferry::cancelled&) {
-        }
+        } catch (const ferry::cancelled&) {}
         co_return "cleaned up";
     };
     const auto fails = []() -> task<> {

@@ -20,6 +20,9 @@
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
+#include <unistd.h>
+
 using ferry::task;
 using namespace std::chrono_literals;
 
@@ -156,7 +159,8 @@ TEST_CASE("more listeners than the process has room for are refused", "[loop][si
     ferry::event_loop loop;
     {
         std::vector<std::unique_ptr<ferry::signals>> many;
-        for (int i = 0; i < 64; ++i) many.push_back(std::make_unique<ferry::signals>(loop, std::initializer_list{SIGUSR1}));
+        for (int i = 0; i < 64; ++i)
+            many.push_back(std::make_unique<ferry::signals>(loop, std::initializer_list{SIGUSR1}));
         REQUIRE_THROWS_AS(ferry::signals(loop, {SIGUSR1}), std::length_error);
         REQUIRE_THROWS_AS(ferry::signals(loop, {SIGUSR2}), std::length_error);
     }
@@ -184,4 +188,28 @@ TEST_CASE("signals may come and go while they are raised on another thread", "[l
     stop.store(true, std::memory_order_relaxed);
     raises.join();
     CHECK(received == 200);
+}
+
+TEST_CASE("a signal that arrives as its listener leaves is not written into somebody else's descriptor",
+          "[loop][signals][mt]") {
+    const own_handler own;
+    std::atomic<bool> stop{false};
+    std::thread raises([&stop] {
+        while (!stop.load(std::memory_order_relaxed)) std::raise(SIGUSR1);
+    });
+    ferry::event_loop loop;
+    int strays = 0;
+    for (int round = 0; round < 1'000; ++round) {
+        { const ferry::signals leaves(loop, {SIGUSR1}); }
+        int ends[2];
+        REQUIRE(::pipe2(ends, O_NONBLOCK | O_CLOEXEC) == 0);  // the same numbers as before
+        std::this_thread::yield();
+        char octet = 0;
+        strays += ::read(ends[0], &octet, 1) == 1;
+        ::close(ends[0]);
+        ::close(ends[1]);
+    }
+    stop.store(true, std::memory_order_relaxed);
+    raises.join();
+    CHECK(strays == 0);
 }

@@ -23,8 +23,7 @@ task<> note_after(std::chrono::nanoseconds delay, std::vector<int>& order, int i
 }
 }  // namespace
 
-TEST_CASE("sleeping tasks go on in the order of their deadlines, equal ones in the order they came",
-          "[loop][sleep]") {
+TEST_CASE("sleeping tasks go on in the order of their deadlines, equal ones in the order they came", "[loop][sleep]") {
     const ferry_test::frame_count frames;
     ferry::virtual_clock clock;
     ferry::event_loop loop(clock);

@@ -85,7 +85,7 @@ TEST_CASE("spawn keeps a function and its arguments until the coroutine has ende
     {
         auto captures = [shared](int factor) -> task<int> {
             co_await ferry::yield_now();
-            co_return *shared * factor;
+            co_return *shared* factor;
         };
         result = ferry::spawn(loop, ferry::moved(captures), 2);
     }
@@ -175,8 +175,9 @@ TEST_CASE("spawn works on any loop by its type", "[loop][spawn]") {
     my_loop loop;
     auto result = ferry::spawn(loop, seven);
     auto same = ferry::spawn(loop, seven());
+    auto as_a_member = loop.spawn(seven());
     loop.run_until_idle();
-    CHECK(result.get() + same.get() == 14);
+    CHECK(result.get() + same.get() + as_a_member.get() == 21);
 }
 
 TEST_CASE("many threads spawn on one loop, and receive the results", "[loop][spawn][mt]") {

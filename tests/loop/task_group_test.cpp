@@ -48,8 +48,7 @@ task<> fail_after(std::chrono::seconds delay, const char* text) {
 task<> fail_when_cancelled(const char* text) {
     try {
         co_await ferry::sleep_for(1h);
-    } catch (const ferry::cancelled&) {
-    }
+    } catch (const ferry::cancelled&) {}
     throw std::runtime_error(text);
 }
 
@@ -156,8 +155,7 @@ TEST_CASE("the first error is thrown, later ones go to the suppressed-exception 
     CHECK((suppressed[0] == "b: second" || suppressed[1] == "b: second"));
 }
 
-TEST_CASE("group.cancel ends body and children, and is no error where the body returns nothing",
-          "[loop][task_group]") {
+TEST_CASE("group.cancel ends body and children, and is no error where the body returns nothing", "[loop][task_group]") {
     fixture test;
     const auto body = [&](task_group& group) -> task<> {
         group.start(note_after(1h, test.order, 1));
@@ -223,8 +221,7 @@ TEST_CASE("a cancellation does not cut short the wait for the children", "[loop]
     const auto stubborn = [&]() -> task<> {
         try {
             co_await ferry::sleep_for(1h);
-        } catch (const ferry::cancelled&) {
-        }
+        } catch (const ferry::cancelled&) {}
         co_await ferry::with_task_group([&](task_group&) -> task<> {
             test.order.push_back(1);
             co_return;

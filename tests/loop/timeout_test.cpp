@@ -28,8 +28,7 @@ task<int> value_after(std::chrono::seconds delay) {
 task<int> value_in_the_end() {
     try {
         co_await ferry::sleep_for(1h);
-    } catch (const ferry::cancelled&) {
-    }
+    } catch (const ferry::cancelled&) {}
     co_return 8;
 }
 
@@ -116,8 +115,7 @@ TEST_CASE("when the task around a timeout is cancelled too, cancelled goes on", 
         const auto catches_then_waits = []() -> task<> {
             try {
                 co_await ferry::sleep_for(1h);
-            } catch (const ferry::cancelled&) {
-            }
+            } catch (const ferry::cancelled&) {}
             co_await timeout(1h, ferry::sleep_for(1s));
         };
         auto done = ferry::spawn(test.loop, catches_then_waits());

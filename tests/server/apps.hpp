@@ -49,4 +49,33 @@ inline ferry::task<> until_disconnect(app::receive receive) {
         if (std::holds_alternative<app::websocket_disconnect>(next)) co_return;
     }
 }
+
+/// Accepts, and sends every message back.
+inline ferry::task<> echo(app::scope, app::receive receive, app::send send) {
+    co_await send(app::websocket_accept());
+    for (;;) {
+        app::message next = co_await receive();
+        if (std::holds_alternative<app::websocket_disconnect>(next)) co_return;
+        auto* data = std::get_if<app::websocket_receive>(&next);
+        if (data == nullptr) continue;  // websocket_connect
+        const bool is_text = data->is_text();
+        app::websocket_send answer =
+            is_text ? app::websocket_send::text(data->take_data()) : app::websocket_send::binary(data->take_data());
+        co_await send(answer);
+    }
+}
+
+/// Accepts if that is still to do, and writes "CODE:REASON" when the end comes.
+inline auto note_disconnect(std::string& where) {
+    return [&where](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        for (;;) {
+            const app::message next = co_await receive();
+            if (std::holds_alternative<app::websocket_connect>(next)) co_await send(app::websocket_accept());
+            const auto* end = std::get_if<app::websocket_disconnect>(&next);
+            if (end == nullptr) continue;
+            where = std::to_string(end->code()) + ":" + end->reason();
+            co_return;
+        }
+    };
+}
 }  // namespace ferry_test

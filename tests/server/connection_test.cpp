@@ -91,6 +91,25 @@ TEST_CASE("a malformed body after the response began ends the connection behind 
     CHECK(client.at_end());
 }
 
+TEST_CASE("a client that expects 100 Continue is told to go on", "[server][connection]") {
+    site server(echo_body);
+    raw_client client(server);
+    client.request("POST", "/", "Content-Length: 4\r\nExpect: 100-continue\r\n");
+    CHECK(client.read_response().status == 100);
+    client.send("body");
+    CHECK(client.read_response().body == "body");
+}
+
+TEST_CASE("a client that expects 100 Continue can be answered at once", "[server][connection]") {
+    site server(say_path);
+    raw_client client(server);
+    client.request("POST", "/no", "Content-Length: 4\r\nExpect: 100-continue\r\n");
+    const response answer = client.read_response();
+    CHECK(answer.status == 200);
+    CHECK(answer.body == "/no");
+    CHECK(client.at_end());  // whether the body comes is unknown, so nothing can follow
+}
+
 TEST_CASE("a body that the application does not read does not spoil the next request", "[server][connection]") {
     site server(say_path);
     raw_client client(server);
@@ -164,11 +183,9 @@ TEST_CASE("a client that does not close is dropped after close_timeout", "[serve
 }
 
 TEST_CASE("a client that never reads its last response is dropped after close_timeout", "[server][connection]") {
-    site server(
-        [](app::scope, app::receive, app::send send) -> ferry::task<> {
-            co_await respond(send, std::string(30'000'000, 'x'));
-        },
-        ferry::serve_options().close_timeout(2s));
+    site server([](app::scope, app::receive,
+                   app::send send) -> ferry::task<> { co_await respond(send, std::string(30'000'000, 'x')); },
+                ferry::serve_options().close_timeout(2s));
     raw_client client(server);
     client.request("GET", "/", "Connection: close\r\n");
     server.advance(2s);  // the kernel has taken some of it meanwhile
@@ -178,11 +195,9 @@ TEST_CASE("a client that never reads its last response is dropped after close_ti
 }
 
 TEST_CASE("a reader who takes his time gets all of a large response", "[server][connection]") {
-    site server(
-        [](app::scope, app::receive, app::send send) -> ferry::task<> {
-            co_await respond(send, std::string(60'000'000, 'x'));
-        },
-        ferry::serve_options().close_timeout(2s).keep_alive_timeout(5s));
+    site server([](app::scope, app::receive,
+                   app::send send) -> ferry::task<> { co_await respond(send, std::string(60'000'000, 'x')); },
+                ferry::serve_options().close_timeout(2s).keep_alive_timeout(5s));
     raw_client client(server);
     for (const std::string connection : {"keep-alive", "close"}) {
         client.request("GET", "/", "Connection: " + connection + "\r\n");

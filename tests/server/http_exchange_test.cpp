@@ -56,7 +56,8 @@ TEST_CASE("HEAD gets the head that GET would get, and no body", "[server][http_e
     CHECK(client.read_response().body == "/");
 }
 
-TEST_CASE("an HTTP/1.0 connection ends with its response unless the client asks to keep it", "[server][http_exchange]") {
+TEST_CASE("an HTTP/1.0 connection ends with its response unless the client asks to keep it",
+          "[server][http_exchange]") {
     site server(say_path);
     raw_client client(server);
     client.send("GET /old HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
@@ -105,25 +106,6 @@ TEST_CASE("an upload waits while the application takes nothing", "[server][http_
     server.advance(1s);
     client.send(std::string_view(body).substr(sent));
     CHECK(client.read_response().body == "32000000");
-}
-
-TEST_CASE("a client that expects 100 Continue is told to go on", "[server][http_exchange]") {
-    site server(echo_body);
-    raw_client client(server);
-    client.request("POST", "/", "Content-Length: 4\r\nExpect: 100-continue\r\n");
-    CHECK(client.read_response().status == 100);
-    client.send("body");
-    CHECK(client.read_response().body == "body");
-}
-
-TEST_CASE("a client that expects 100 Continue can be answered at once", "[server][http_exchange]") {
-    site server(say_path);
-    raw_client client(server);
-    client.request("POST", "/no", "Content-Length: 4\r\nExpect: 100-continue\r\n");
-    const response answer = client.read_response();
-    CHECK(answer.status == 200);
-    CHECK(answer.body == "/no");
-    CHECK(client.at_end());  // whether the body comes is unknown, so nothing can follow
 }
 
 TEST_CASE("sending waits for a slow reader, and loses nothing", "[server][http_exchange]") {

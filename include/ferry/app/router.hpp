@@ -93,6 +93,9 @@ inline router& router::add(protocol type, std::string_view pattern, any_applicat
         if (is_name) part = part.substr(1, part.size() - 2);
         if (is_name && part.empty()) refuse("{} needs a name");
         if (part.find_first_of("{}") != std::string_view::npos) refuse("a {name} is a whole segment");
+        for (const segment& before : made.segments) {
+            if (is_name && before.is_name && before.text == part) refuse("it has the same {name} twice");
+        }
         made.segments.push_back(segment{std::string(part), is_name});
     }
     routes_.push_back(std::move(made));

@@ -67,14 +67,18 @@ public:
     [[nodiscard]] const char* name() const noexcept { return name_; }
     /// Blocks until the task has ended on that loop. False if the loop is closed; then nothing has happened.
     [[nodiscard]] bool run_on(loop_control& loop) {
+        const loop_reference inbox(loop);  // the task may end, and the loop with it, before push_new() returns
         parker_ = &thread_parker::of_this_thread();
         if (!loop.push_new(*this)) return false;
         while (!done_.load(std::memory_order_acquire)) parker_->park();
         return true;
     }
     T take() { return outcome_.take(); }
-    /// The awaitable, when run_on() returned false.
+    // When run_on() returned false: the awaitable, or the error.
     [[nodiscard]] task<T> take_body() noexcept { return std::move(*body_); }
+    [[noreturn]] void throw_closed() const {
+        throw closed_error("block_on(" + short_name(name_) + "): the loop is closed");
+    }
 
 private:
     class root final : public rooted_task<T> {
@@ -164,20 +168,21 @@ T run_on_private_loop(task<T> body) {
 /// Where it runs: inside a call of to_thread, on the loop that made the call; else on the default loop, if a
 /// loop_thread was installed; else on a loop of this thread's own, which this call drives. No thread is started.
 ///
-/// Errors  Inside a loop's turn it throws before anything starts: deadlock_error if that is the loop it would need,
-/// else
-///         blocking_error; co_await it there. closed_error if the loop closes first.
+/// Errors  Inside a loop's turn it throws deadlock_error before anything starts: co_await it there. closed_error if the
+///         loop that made the call is closed, or if the loop that runs the awaitable closes first.
 template <awaitable Awaitable>
 detail::await_result<Awaitable> block_on(Awaitable what) {
     using T = detail::await_result<Awaitable>;
     task<T> body = detail::to_task(std::move(what));
     detail::thread_state& self = detail::this_thread();
     detail::check_own_wait("block_on", body.name(), self.turn);
-    detail::loop_reference target =
-        self.home == nullptr ? detail::default_loop::get() : detail::loop_reference(*self.home);
+    const bool came_from_loop = self.home != nullptr;
+    const detail::loop_reference target =
+        came_from_loop ? detail::loop_reference(*self.home) : detail::default_loop::get();
     if (target) {
         detail::sent_task<T> sent(std::move(body));
         if (sent.run_on(*target.get())) return sent.take();
+        if (came_from_loop) sent.throw_closed();  // what lives on that loop must not be used on another
         body = sent.take_body();
     }
     return detail::run_on_private_loop(std::move(body));
@@ -191,9 +196,7 @@ detail::await_result<Awaitable> block_on(event_loop& loop, Awaitable what) {
     using T = detail::await_result<Awaitable>;
     detail::sent_task<T> sent(detail::to_task(std::move(what)));
     detail::check_own_wait("block_on", sent.name(), &loop);
-    if (!sent.run_on(loop.control())) {
-        throw closed_error("block_on(" + detail::short_name(sent.name()) + "): the loop is closed");
-    }
+    if (!sent.run_on(loop.control())) sent.throw_closed();
     return sent.take();
 }
 
@@ -207,7 +210,7 @@ public:
     /// As block_on(fn(args...)). Reference parameters are safe: the caller is blocked until the call is over.
     template <class... Args>
     requires std::invocable<Fn&, Args...>
-    auto operator()(Args&&... args) {
+    decltype(auto) operator()(Args&&... args) {
         static_assert(awaitable<std::invoke_result_t<Fn&, Args...>>,
                       "this function is not asynchronous: call it, it needs no loop");
         return block_on(detail::invoke(fn_, std::forward<Args>(args)...));

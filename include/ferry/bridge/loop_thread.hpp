@@ -40,7 +40,8 @@ public:
     void make_default() { detail::default_loop::install(detail::loop_reference(loop_->control())); }
 
 private:
-    /// The destructor's word to the thread, on whose stack it lies. Anyone may stop() the loop; only this ends the thread.
+    /// The destructor's word to the thread, on whose stack it lies. Anyone may stop() the loop; only this ends the
+    /// thread.
     class ending final : public detail::ready_node {
     public:
         explicit ending(event_loop& loop) noexcept : loop_(loop) {

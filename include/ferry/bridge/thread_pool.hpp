@@ -134,8 +134,8 @@ private:
     shared* shared_;
 };
 
-/// A call's hold on the pool it was submitted to: a call that runs, or was refused, outlives a pool whose destructor does
-/// not wait, and may be cancelled then.
+/// A call's hold on the pool it was submitted to. A task may be cancelled when the pool of its call is gone already:
+/// the call was refused, has just ended, or runs on in the background.
 class thread_pool::ticket {
 public:
     ticket() noexcept = default;

@@ -168,6 +168,21 @@ private:
 };
 static_assert(sizeof(logical_task) <= 128);
 
+/// A cancel scope around what a task does between this object's construction and its destruction.
+class entered_scope : public cancel_scope {
+public:
+    explicit entered_scope(logical_task& task) noexcept : cancel_scope(task, &task.scope()), task_(task) {
+        task_.enter(*this);
+    }
+    ~entered_scope() { task_.leave(*this); }
+
+    /// Does the cancellation inside come from this scope, and from nothing around it?
+    [[nodiscard]] bool cancelled_here() const noexcept { return requested() && !cancelled_from_outside(); }
+
+private:
+    logical_task& task_;
+};
+
 // ---- implementation of cancel_scope, which needs the task --------------------------------------------------------
 inline cancel_scope::cancel_scope(logical_task& task, cancel_scope* parent, bool shielded) noexcept
     : task_(task), parent_(parent), shielded_(shielded), cancelled_(cancelled_from_outside()) {

@@ -6,6 +6,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/error.hpp>
 #include <ferry/core/intrusive_list.hpp>
+#include <ferry/core/temporaries.hpp>
 #include <ferry/loop/event_loop.hpp>
 
 #include <cstddef>
@@ -48,7 +49,13 @@ public:
     [[nodiscard]] bool closed() const noexcept { return closed_; }
 
     /// Waits for room, then appends. A checkpoint; an item whose push is cancelled was not appended.
-    [[nodiscard]] push_awaiter push(T item) { return push_awaiter(*this, std::move(item)); }
+    /// GCC 11 and 12 refuse a temporary aggregate here: name it, and pass it or moved(it).
+    template <class U = T>
+    requires std::is_convertible_v<U&&, T>
+    [[nodiscard]] push_awaiter push(U&& item) {
+        detail::refuse_unsafe_temporaries<U&&>();
+        return push_awaiter(*this, T(std::forward<U>(item)));
+    }
     /// Appends if there is room; the item stays the caller's when there is none, or the queue is closed.
     [[nodiscard]] bool try_push(T&& item);
     /// Waits for the oldest item. A checkpoint.

@@ -261,8 +261,8 @@ inline void event_loop::run_until_idle() {
 }
 
 inline void event_loop::stop() noexcept {
+    const detail::loop_reference keep = control_;  // once it is told, the loop may go away
     stop_requested_.store(true, std::memory_order_release);
-    const detail::loop_reference keep = control_;
     keep->wake();
 }
 

@@ -20,6 +20,7 @@
 #include <system_error>
 
 #include <fcntl.h>
+#include <sched.h>
 #include <unistd.h>
 
 namespace ferry::inline FERRY_ABI {
@@ -33,7 +34,7 @@ public:
 
     /// Registers the pipe for the signal; the first listener of a signal installs the handler.
     static void add(int number, int pipe);
-    /// The last one restores what was there before.
+    /// The last one restores what was there before. When it returns, no handler on any thread writes to the pipe.
     static void remove(int number, int pipe) noexcept;
 
 private:
@@ -44,6 +45,7 @@ private:
     struct table {
         std::mutex mutex;  // guards everything but what the handler reads: the atomics in slots
         std::array<slot, capacity> slots;
+        std::atomic<int> in_handler{0};  // threads that may be about to write to a pipe they have read from a slot
         std::array<struct sigaction, highest + 1> before{};
         std::array<int, highest + 1> listeners{};
     };
@@ -213,20 +215,23 @@ inline void signal_listeners::remove(int number, int pipe) noexcept {
             used.pipe.load(std::memory_order_relaxed) != pipe) {
             continue;
         }
-        used.signal.store(0, std::memory_order_release);
-        used.pipe.store(-1, std::memory_order_release);
-        return;
+        used.signal.store(0, std::memory_order_seq_cst);  // a handler either sees this or is seen below
+        used.pipe.store(-1, std::memory_order_relaxed);
+        break;
     }
+    while (listeners.in_handler.load(std::memory_order_seq_cst) != 0) ::sched_yield();
 }
 
 inline void signal_listeners::on_signal(int number) noexcept {
     const int saved = errno;
     if (table* const listeners = for_handler().load(std::memory_order_acquire)) {
+        listeners->in_handler.fetch_add(1, std::memory_order_seq_cst);
         for (const slot& entry : listeners->slots) {
-            if (entry.signal.load(std::memory_order_acquire) != number) continue;
+            if (entry.signal.load(std::memory_order_seq_cst) != number) continue;
             const std::uint8_t byte = static_cast<std::uint8_t>(number);
             [[maybe_unused]] const auto written = ::write(entry.pipe.load(std::memory_order_relaxed), &byte, 1);
         }
+        listeners->in_handler.fetch_sub(1, std::memory_order_seq_cst);
     }
     errno = saved;
 }

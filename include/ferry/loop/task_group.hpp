@@ -24,11 +24,7 @@ namespace ferry::inline FERRY_ABI {
 ///                threw. Failures after that go to the suppressed-exception handler.
 class task_group {
 public:
-    explicit task_group(detail::logical_task& parent) noexcept
-        : join_(parent), scope_(parent, &parent.scope()), parent_(parent) {
-        parent.enter(scope_);
-    }
-    ~task_group() { parent_.leave(scope_); }
+    explicit task_group(detail::logical_task& parent) noexcept : join_(parent), scope_(parent), parent_(parent) {}
     task_group(const task_group&) = delete;
     task_group& operator=(const task_group&) = delete;
 
@@ -82,13 +78,9 @@ private:
     void rethrow_failure() const {
         if (failure_ != nullptr) std::rethrow_exception(failure_);
     }
-    /// Was the body's `cancelled` caused by this group?
-    [[nodiscard]] bool cancelled_itself() const noexcept {
-        return scope_.requested() && !scope_.cancelled_from_outside();
-    }
 
     join_wait join_;
-    detail::cancel_scope scope_;
+    detail::entered_scope scope_;
     detail::logical_task& parent_;
     std::size_t running_ = 0;
     std::exception_ptr failure_;
@@ -186,7 +178,7 @@ task<T> run_task_group(Fn fn, Args... args) {
     co_await group.join();
     group.rethrow_failure();
     if constexpr (std::is_void_v<T>) {
-        if (body.has_exception() && group.cancelled_itself()) co_return;
+        if (body.has_exception() && group.scope_.cancelled_here()) co_return;
     }
     co_return body.take();
 }

@@ -16,24 +16,17 @@
 namespace ferry::inline FERRY_ABI {
 namespace detail {
 /// A cancel scope with a deadline, inside a logical task.
-class deadline_scope : public cancel_scope, private timer_node {
+class deadline_scope : public entered_scope, private timer_node {
 public:
     deadline_scope(logical_task& task, std::chrono::nanoseconds limit)
-        : cancel_scope(task, &task.scope()), timer_node(&fire), task_(task) {
-        event_loop& loop = event_loop::of(task);
-        loop.timers().arm(*this, deadline_after(loop.now(), limit));
-        task.enter(*this);
+        : entered_scope(task), timer_node(&fire), loop_(event_loop::of(task)) {
+        loop_.timers().arm(*this, deadline_after(loop_.now(), limit));
     }
-    ~deadline_scope() {
-        task_.leave(*this);
-        event_loop::of(task_).timers().disarm(*this);
-    }
-    /// Is it this deadline, and nothing around it, that ended what is inside?
-    [[nodiscard]] bool expired() const noexcept { return requested() && !cancelled_from_outside(); }
+    ~deadline_scope() { loop_.timers().disarm(*this); }
 
 private:
     static void fire(timer_node& node) noexcept { static_cast<deadline_scope&>(node).cancel(); }
-    logical_task& task_;
+    event_loop& loop_;
 };
 }  // namespace detail
 
@@ -49,7 +42,7 @@ task<detail::await_result<Awaitable>> timeout(std::chrono::duration<Rep, Period>
     try {
         co_return co_await std::move(what);
     } catch (const cancelled&) {
-        if (!scope.expired()) throw;
+        if (!scope.cancelled_here()) throw;
     }
     const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(detail::to_nanoseconds(limit)).count();
     throw timeout_error("timeout: task " + detail::short_name(self.name()) + " did not get its result within " +

@@ -25,6 +25,7 @@
 #include <cstddef>
 #include <exception>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -68,7 +69,6 @@ private:
     task<> read_messages(websocket_exchange& exchange, task_group& tasks);
     task<bool> call_application(app::scope what, app::receive in, app::send out);
     task<> give_application_time(task_group& tasks);
-    task<bool> write_rest();
     task<> close_gently();
     task<> discard_input();
     bool skip_body();
@@ -93,22 +93,16 @@ private:
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 /// The wait for the next request, which a shutdown ends.
-class connection::idle_scope : public cancel_scope {
+class connection::idle_scope : public entered_scope {
 public:
-    idle_scope(connection& owner, logical_task& task) : cancel_scope(task, &task.scope()), owner_(owner), task_(task) {
-        task_.enter(*this);
+    idle_scope(connection& owner, logical_task& task) : entered_scope(task), owner_(owner) {
         owner_.idle_ = this;
         if (owner_.server_.stopping()) cancel();
     }
-    ~idle_scope() {
-        owner_.idle_ = nullptr;
-        task_.leave(*this);
-    }
-    [[nodiscard]] bool ended_here() const noexcept { return requested() && !cancelled_from_outside(); }
+    ~idle_scope() { owner_.idle_ = nullptr; }
 
 private:
     connection& owner_;
-    logical_task& task_;
 };
 
 inline task<> connection::run() {
@@ -138,7 +132,7 @@ inline task<> connection::serve() {
         const bool goes_on = co_await serve_request();
         if (!goes_on || server_.stopping()) co_return;
         if (out_->unwritten_bytes() > options_.high_water_mark()) {  // a large response: its reader is not idle
-            const bool written = co_await write_rest();
+            const bool written = co_await out_->drained(options_.close_timeout());
             if (!written) co_return;
         }
         parser_.next();
@@ -151,7 +145,7 @@ inline task<connection::next_step> connection::read_head() {
     try {
         co_return co_await try_read_head();
     } catch (const cancelled&) {
-        if (!idle.ended_here()) throw;
+        if (!idle.cancelled_here()) throw;
     }
     co_return next_step::close;
 }
@@ -279,7 +273,7 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
             if (!co_await receive_more()) exchange.disconnect();
         }
         if (!exchange.incoming().ended()) co_return;
-    } catch (const disconnected&) {
+    } catch (const std::runtime_error&) {  // reset by the client, or a network that fails
         out_->set_broken();
     }
     if (!exchange.writer().finished()) co_await give_application_time(tasks);
@@ -342,7 +336,7 @@ inline task<> connection::read_messages(websocket_exchange& exchange, task_group
                 while (!exchange.take_events()) co_await exchange.incoming().room();
             }
         }
-    } catch (const disconnected&) {
+    } catch (const std::runtime_error&) {  // reset by the client, or a network that fails
         out_->set_broken();
         exchange.lost();
     }
@@ -355,23 +349,10 @@ inline void connection::refuse(int status, std::string_view why, const http::hea
     out_->touch();
 }
 
-/// Waits until everything has been written. False if the client is gone, or took nothing for close_timeout.
-inline task<bool> connection::write_rest() {
-    for (;;) {
-        const std::size_t before = out_->unwritten_bytes();
-        try {
-            co_await timeout(options_.close_timeout(), out_->drained());
-            co_return !out_->broken();
-        } catch (const timeout_error&) {
-            if (out_->unwritten_bytes() >= before) co_return false;
-        }
-    }
-}
-
 /// Writes what is left, says that nothing follows, and waits a little for the client to close: closing a socket with
 /// unread octets would reset it, and the client might lose the response (RFC 9112 9.6).
 inline task<> connection::close_gently() {
-    const bool written = co_await write_rest();
+    const bool written = co_await out_->drained(options_.close_timeout());
     if (!written) co_return;
     socket_.shutdown_send();
     co_await timeout(options_.close_timeout(), discard_input());
@@ -391,6 +372,7 @@ inline void connection::begin_shutdown() {
 
 inline void connection::check_liveness(event_loop::time_point now) {
     if (websocket_ == nullptr || !websocket_->accepted()) return;
+    if (websocket_->incoming().full()) last_received_ = now;  // it is the application that does not listen
     if (!pinged_ && now - last_received_ >= options_.ping_interval()) {
         pinged_ = true;
         websocket_->ping();

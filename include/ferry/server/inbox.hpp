@@ -25,16 +25,20 @@ public:
     [[nodiscard]] app::message take() override;
 
     void push(app::message what, std::size_t bytes) {
+        if (ignored_) return;
         queue_.emplace_back(std::move(what), bytes);
         bytes_ += bytes;
         notify();
     }
     /// Nothing comes after what is queued, but this. The first end counts.
-    void end(app::message last) {
+    template <class Last>
+    void end(Last last) {
         if (last_.has_value()) return;
         last_.emplace(std::move(last));
         notify();
     }
+    /// Nobody receives any more: what is queued and what comes is dropped, so the reader never waits.
+    void ignore() noexcept;
     [[nodiscard]] bool ended() const noexcept { return last_.has_value(); }
     [[nodiscard]] bool full() const noexcept { return queue_.size() >= max_messages || bytes_ >= max_bytes; }
 
@@ -46,6 +50,7 @@ private:
     std::deque<std::pair<app::message, std::size_t>> queue_;
     std::size_t bytes_ = 0;
     std::optional<app::message> last_;
+    bool ignored_ = false;
     room_awaiter* reader_ = nullptr;
 };
 
@@ -74,6 +79,13 @@ inline app::message inbox::take() {
     queue_.pop_front();
     if (reader_ != nullptr && !full()) std::exchange(reader_, nullptr)->retry();
     return next;
+}
+
+inline void inbox::ignore() noexcept {
+    ignored_ = true;
+    queue_.clear();
+    bytes_ = 0;
+    if (reader_ != nullptr) std::exchange(reader_, nullptr)->retry();
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

@@ -8,8 +8,10 @@
 #include <ferry/core/error.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/task_group.hpp>
+#include <ferry/loop/timeout.hpp>
 #include <ferry/net/socket.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <exception>
 #include <string>
@@ -67,11 +69,13 @@ public:
         update_mark();
     }
 
-    class drained_awaiter;
-    /// Waits until everything has been written, or the client is gone. A checkpoint; one task at a time.
-    [[nodiscard]] drained_awaiter drained() noexcept;
+    /// Waits until everything has been written. False if the client is gone, or took nothing for as long as `patience`.
+    /// A checkpoint; one task at a time.
+    [[nodiscard]] task<bool> drained(std::chrono::seconds patience);
 
 private:
+    class drained_awaiter;
+
     static void at_turn_end(ready_node& node) noexcept {
         outbox& self = static_cast<outbox&>(static_cast<turn_end_node&>(node));
         if (self.drains_) return;
@@ -133,7 +137,17 @@ private:
     outbox& owner_;
 };
 
-inline outbox::drained_awaiter outbox::drained() noexcept { return drained_awaiter(*this); }
+inline task<bool> outbox::drained(std::chrono::seconds patience) {
+    for (;;) {
+        const std::size_t before = unwritten_bytes();
+        try {
+            co_await timeout(patience, drained_awaiter(*this));
+            co_return !broken_;
+        } catch (const timeout_error&) {
+            if (unwritten_bytes() >= before) co_return false;
+        }
+    }
+}
 
 inline void outbox::written() noexcept {
     buffer_.clear();

@@ -86,23 +86,16 @@ int serve_main(app::any_application app, int argc, char** argv, serve_options op
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 /// The wait for connections, which stop() ends.
-class server::accepting_scope : public detail::cancel_scope {
+class server::accepting_scope : public detail::entered_scope {
 public:
-    accepting_scope(server& owner, detail::logical_task& task)
-        : cancel_scope(task, &task.scope()), owner_(owner), task_(task) {
-        task_.enter(*this);
+    accepting_scope(server& owner, detail::logical_task& task) : entered_scope(task), owner_(owner) {
         owner_.accepting_ = this;
         if (owner_.context_.stopping()) cancel();
     }
-    ~accepting_scope() {
-        owner_.accepting_ = nullptr;
-        task_.leave(*this);
-    }
-    [[nodiscard]] bool ended_here() const noexcept { return requested() && !cancelled_from_outside(); }
+    ~accepting_scope() { owner_.accepting_ = nullptr; }
 
 private:
     server& owner_;
-    detail::logical_task& task_;
 };
 
 inline server::server(event_loop& loop, app::any_application app, const std::vector<net::address>& where,
@@ -121,12 +114,12 @@ inline server::server(event_loop& loop, app::any_application app, const std::vec
 
 inline task<> server::run() {
     context_.options().on_listening()(address_);
-    co_await with_task_group([this](task_group& tasks) -> task<> {
+    event ended(context_.loop());  // outlives the connections, which set it
+    co_await with_task_group([this, &ended](task_group& tasks) -> task<> {
         tasks.start(watch_liveness());
         co_await accept_until_stopped(tasks);
         listener_.reset();
         for (auto* one = connections_.front(); one != nullptr; one = connections_.next(*one)) one->begin_shutdown();
-        event ended(context_.loop());
         all_ended_ = &ended;
         if (count_ == 0) ended.set();
         try {
@@ -135,7 +128,6 @@ inline task<> server::run() {
             detail::report("ferry: " + std::to_string(count_) + " connections did not end within " +
                            std::to_string(context_.options().shutdown_timeout().count()) + " s; they are cancelled");
         }
-        all_ended_ = nullptr;
         tasks.cancel();
     });
 }
@@ -167,7 +159,7 @@ inline task<> server::accept_until_stopped(task_group& tasks) {
         }
     } catch (const cancelled&) {
         below_limit_ = nullptr;
-        if (!scope.ended_here()) throw;
+        if (!scope.cancelled_here()) throw;
     }
 }
 

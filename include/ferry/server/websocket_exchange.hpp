@@ -70,6 +70,7 @@ public:
     }
     /// The application has ended: whoever is still connected is told.
     void finish(bool failed) {
+        incoming_.ignore();
         if (!accepted_) {
             if (!denial_.started()) deny(500, failed ? "the application failed" : "the application did not answer");
             over_.set();
@@ -88,6 +89,7 @@ public:
         session_.feed(early_.data(), early_.size());
         while (!take_events()) {  // at most what early_ may hold, so beyond the inbox's limit only by that
         }
+        std::string().swap(early_);
     }
     void deliver(app::websocket_send& data) override {
         if (!accepted_) throw std::logic_error("send: websocket_send before websocket_accept");

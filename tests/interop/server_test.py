@@ -1,0 +1,266 @@
+#!/usr/bin/env python3
+# tests/interop/server_test.py - the example servers as processes: other clients, signals, limits, wrong options
+# SPDX-License-Identifier: BSL-1.0
+"""Usage: server_test.py --bin DIR
+
+Starts the examples in DIR on 127.0.0.1 and prints "ok NAME", "skipped NAME: reason" or "failed NAME: reason" for each
+test. Exits 0 when none failed, 1 when one did, 77 when DIR has no examples.
+"""
+
+import argparse
+import base64
+import concurrent.futures
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+LIMIT_SECONDS = 20  # for anything that should happen at once, on a machine with other work
+
+
+class Failure(Exception):
+    pass
+
+
+class Skipped(Exception):
+    pass
+
+
+def check(is_so, otherwise):
+    if not is_so:
+        raise Failure(otherwise)
+
+
+class Server:
+    """An example that serves, from its start to its end; `log` has what it wrote to stderr."""
+
+    def __init__(self, name, *arguments, preexec=None):
+        self.errors = tempfile.TemporaryFile()
+        command = [os.path.join(BIN, name), "--host", "127.0.0.1", "--port", "0", *arguments]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.errors, preexec_fn=preexec)
+        line = self.process.stdout.readline().decode()
+        found = re.fullmatch(r"listening on http://127\.0\.0\.1:(\d+)/\n", line)
+        if not found:
+            self.process.kill()
+            self.process.wait()
+            raise Failure(f"{name} said {line!r} instead of where it listens; {self.log()!r}")
+        self.port = int(found[1])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.errors.close()
+
+    def log(self):
+        self.errors.seek(0)
+        return self.errors.read().decode(errors="replace")
+
+    def stop(self, number=signal.SIGTERM):
+        """Sends the signal; returns the exit status."""
+        self.process.send_signal(number)
+        try:
+            return self.process.wait(LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"still running {LIMIT_SECONDS} s after signal {number}") from None
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), LIMIT_SECONDS)
+
+    def curl(self, path="/"):
+        if not shutil.which("curl"):
+            raise Skipped("no curl")
+        command = ["curl", "-sS", "--max-time", str(LIMIT_SECONDS), f"http://127.0.0.1:{self.port}{path}"]
+        got = subprocess.run(command, capture_output=True, text=True)
+        check(got.returncode == 0, f"curl failed: {got.stderr.strip()}")
+        return got.stdout
+
+    def get(self, path="/"):
+        """The same with nothing but a socket."""
+        with self.connect() as client:
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode())
+            head, _, body = read_all(client).partition(b"\r\n\r\n")
+        check(head.startswith(b"HTTP/1.1 200 "), f"the answer was {head!r}")
+        return body.decode()
+
+
+def read_all(client):
+    octets = b""
+    while piece := client.recv(65536):
+        octets += piece
+    return octets
+
+
+def read_exactly(client, count):
+    octets = b""
+    while len(octets) < count:
+        piece = client.recv(count - len(octets))
+        check(piece, f"the connection ended {count - len(octets)} octets too early")
+        octets += piece
+    return octets
+
+
+def exits_with_1(words, *arguments, program="http_hello"):
+    """The program ends by itself, with status 1 and one line on stderr that has these words."""
+    got = subprocess.run([os.path.join(BIN, program), *arguments], capture_output=True, text=True, timeout=LIMIT_SECONDS)
+    check(got.returncode == 1, f"{arguments}: it exited with {got.returncode}")
+    check(got.stdout == "", f"{arguments}: it said {got.stdout!r}")
+    check(program in got.stderr and got.stderr.count("\n") == 1, f"{arguments}: unclear: {got.stderr!r}")
+    for word in words:
+        check(word in got.stderr, f"{arguments}: {word!r} is not in {got.stderr!r}")
+
+
+def test_http_hello_answers_curl():
+    with Server("http_hello") as server:
+        check(server.curl("/ferry") == "hello, /ferry\n", "the greeting is wrong")
+        check(server.curl("/a%20b?query") == "hello, /a b\n", "the path is not decoded")
+        check(server.stop() == 0, "it did not exit with 0")
+        check(server.log() == "", f"it wrote {server.log()!r} to stderr")
+
+
+def test_ws_echo_sends_messages_back():
+    with Server("ws_echo") as server, server.connect() as client:
+        key = base64.b64encode(os.urandom(16)).decode()
+        client.sendall(
+            f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Origin: http://127.0.0.1:{server.port}\r\nSec-WebSocket-Key: {key}\r\n"
+            "Sec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += read_exactly(client, 1)
+        check(head.startswith(b"HTTP/1.1 101 "), f"the answer was {head!r}")
+        mask = os.urandom(4)
+        for text in (b"hi", "gr\u00fc\u00dfe".encode()):
+            masked = bytes(octet ^ mask[at % 4] for at, octet in enumerate(text))
+            client.sendall(bytes([0x81, 0x80 | len(text)]) + mask + masked)
+            check(read_exactly(client, 2 + len(text)) == bytes([0x81, len(text)]) + text, f"{text!r} did not come back")
+        server.process.send_signal(signal.SIGTERM)
+        check(read_exactly(client, 4)[2:] == b"\x03\xe9", "no close frame with 1001 at the end")
+        client.close()
+        check(server.process.wait(LIMIT_SECONDS) == 0, "it did not exit with 0")
+
+
+def test_blocking_page_answers_while_it_blocks():
+    with Server("blocking_page") as server:
+        check(server.curl() == "42 rows\n", "the page is wrong")
+        began = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(10) as clients:
+            pages = list(clients.map(lambda _: server.get(), range(10)))
+        seconds = time.monotonic() - began
+        check(pages == ["42 rows\n"] * 10, f"pages: {pages}")
+        check(0.45 < seconds < 2.5, f"ten pages of 0.5 s at once took {seconds:.2f} s")
+        check(server.stop() == 0, "it did not exit with 0")
+
+
+def test_legacy_main_prints_the_best_price():
+    got = subprocess.run([os.path.join(BIN, "legacy_main")], capture_output=True, text=True, timeout=LIMIT_SECONDS)
+    check(got.returncode == 0, f"it exited with {got.returncode}: {got.stderr}")
+    lines = got.stdout.splitlines()
+    check(lines[0] == "north 54, south 84, west 44", f"it printed {lines}")
+    check(re.fullmatch(r"best price 44, after \d+ ms and not 300", lines[1]), f"it printed {lines}")
+
+
+def test_a_port_in_use_is_a_clear_error():
+    with Server("http_hello") as server:
+        exits_with_1(["in use", f"127.0.0.1:{server.port}"], "--port", str(server.port))
+        check(server.get() == "hello, /\n", "the first server has gone")
+
+
+def test_a_bad_host_is_a_clear_error():
+    exits_with_1(["no-such-host.invalid"], "--host", "no-such-host.invalid", "--port", "0")
+    exits_with_1(["192.0.2.1", "address of this machine"], "--host", "192.0.2.1", "--port", "0")
+
+
+def test_bad_options_are_clear_errors():
+    exits_with_1(["--prot", "--port"], "--prot", "8000")
+    exits_with_1(["--port needs a value"], "--port")
+    for number in ("65536", "-1", "80x", ""):
+        exits_with_1([f"--port {number}", "0 to 65535"], "--port", number)
+
+
+def test_signals_end_it_with_0():
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with Server("http_hello") as server, server.connect() as idle:
+            idle.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+            check(idle.recv(4096).startswith(b"HTTP/1.1 200"), "no answer")
+            server.process.send_signal(number)
+            check(idle.recv(4096) == b"", "the idle connection was not closed")
+            idle.close()
+            check(server.process.wait(LIMIT_SECONDS) == 0, f"signal {number}: it did not exit with 0")
+
+
+def test_a_running_request_is_finished_first():
+    with Server("blocking_page") as server, server.connect() as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+        time.sleep(0.1)  # into the half second for which the page blocks
+        server.process.send_signal(signal.SIGTERM)
+        check(read_all(client).endswith(b"42 rows\n"), "the running request was not answered")
+        client.close()
+        check(server.process.wait(LIMIT_SECONDS) == 0, "it did not exit with 0")
+
+
+def test_a_second_signal_does_not_wait():
+    with Server("ws_echo") as server, server.connect() as client:
+        client.sendall(
+            b"GET / HTTP/1.1\r\nHost: t\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        check(client.recv(4096).startswith(b"HTTP/1.1 101"), "the handshake was refused")
+        server.process.send_signal(signal.SIGTERM)
+        check(client.recv(4096)[2:4] == b"\x03\xe9", "no close frame")  # which is not answered
+        began = time.monotonic()
+        check(server.stop() == 0, "it did not exit with 0")
+        check(time.monotonic() - began < 3, "it waited for the client")
+
+
+def test_out_of_descriptors_it_lives_and_serves_again():
+    limit = 32
+    with Server("http_hello", preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))) as server:
+        clients = [server.connect() for _ in range(limit + 10)]
+        clients[-1].settimeout(LIMIT_SECONDS)
+        check(clients[-1].recv(1) == b"", "the last client was neither served nor turned away")
+        check(server.process.poll() is None, "it has ended")
+        for client in clients:
+            client.close()
+        for _ in range(20):
+            check(server.get() == "hello, /\n", "it does not serve any more")
+        check(server.stop() == 0, "it did not exit with 0")
+        check(server.log().count("cannot accept") == 1, f"it reported {server.log()!r}")
+
+
+def main():
+    failed = 0
+    for name, test in list(globals().items()):
+        if not name.startswith("test_"):
+            continue
+        title = name.removeprefix("test_").replace("_", " ")
+        try:
+            test()
+            print(f"ok {title}", flush=True)
+        except Skipped as reason:
+            print(f"skipped {title}: {reason}", flush=True)
+        except (Failure, OSError, subprocess.SubprocessError) as reason:
+            failed += 1
+            print(f"failed {title}: {reason}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", required=True, metavar="DIR")
+    BIN = parser.parse_args().bin
+    if not os.path.exists(os.path.join(BIN, "http_hello")):
+        print(f"skipped everything: there is no {BIN}/http_hello")
+        sys.exit(77)
+    sys.exit(main())

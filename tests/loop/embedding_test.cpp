@@ -1,0 +1,93 @@
+// tests/loop/embedding_test.cpp - a loop inside a foreign one
+// SPDX-License-Identifier: BSL-1.0
+#include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/sleep.hpp>
+#include <ferry/loop/spawn.hpp>
+#include <ferry/loop/virtual_clock.hpp>
+
+#include "support/catch.hpp"
+
+#include <chrono>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <poll.h>
+
+using ferry::event_loop;
+using ferry::task;
+using namespace std::chrono_literals;
+
+namespace {
+task<> note_twice(std::vector<int>& order, int id) {
+    order.push_back(id);
+    co_await ferry::yield_now();
+    order.push_back(10 * id);
+}
+
+task<> hour() { co_await ferry::sleep_for(1h); }
+
+bool becomes_readable(int descriptor, int milliseconds) {
+    pollfd entry{descriptor, POLLIN, 0};
+    return ::poll(&entry, 1, milliseconds) == 1;
+}
+}  // namespace
+
+TEST_CASE("a loop can be driven from another: native_handle, next_deadline, run_once", "[loop][event_loop]") {
+    event_loop loop;
+    int posted = 0;
+    const int handle = loop.native_handle();
+    loop.run_once();
+    CHECK(!becomes_readable(handle, 0));
+    CHECK(loop.next_deadline() == event_loop::time_point::max());
+    SECTION("a post from another thread makes the handle readable") {
+        for (int round = 1; round <= 3; ++round) {
+            std::thread([&] { loop.post([&posted] { ++posted; }); }).join();
+            REQUIRE(becomes_readable(handle, 10'000));
+            loop.run_once();
+            CHECK(posted == round);
+            CHECK(!becomes_readable(handle, 0));
+        }
+    }
+    SECTION("so does a post from this thread, and a spawn") {
+        loop.post([&posted] { ++posted; });
+        REQUIRE(becomes_readable(handle, 0));
+        loop.run_once();
+        CHECK(posted == 1);
+        auto sleeping = ferry::spawn(loop, hour());
+        REQUIRE(becomes_readable(handle, 0));
+        loop.run_once();
+        CHECK(loop.next_deadline() > loop.now() + 59min);
+        CHECK(loop.next_deadline() <= loop.now() + 1h);
+    }
+    SECTION("so does a post that came while run_once was ending") {
+        loop.post([&] { loop.post([&posted] { ++posted; }); });
+        loop.run_once();
+        CHECK(posted == 0);
+        CHECK(loop.next_deadline() == event_loop::time_point::min());
+        CHECK(becomes_readable(handle, 0));
+        loop.run_once();
+        CHECK(posted == 1);
+    }
+    SECTION("next_deadline is now while tasks are ready") {
+        std::vector<int> order;
+        auto done = ferry::spawn(loop, note_twice(order, 1));
+        loop.run_once();
+        loop.post([&] { auto other = ferry::spawn(note_twice(order, 2)); });
+        CHECK(loop.next_deadline() == event_loop::time_point::min());
+        loop.run_until_idle();
+        CHECK(loop.next_deadline() == event_loop::time_point::max());
+    }
+}
+
+TEST_CASE("run_once waits at most as long as it was told", "[loop][event_loop]") {
+    ferry::virtual_clock clock;
+    event_loop loop(clock);
+    auto sleeping = ferry::spawn(loop, hour());
+    loop.run_until_idle();
+    loop.run_once(1min);
+    loop.run_once(1min);
+    CHECK(clock.elapsed() <= 2min);
+    while (!sleeping.is_ready()) loop.run_once(std::chrono::nanoseconds::max());
+    CHECK(clock.elapsed() == 1h);
+}

@@ -1,0 +1,237 @@
+// tests/server/websocket_faults_test.cpp
+// SPDX-License-Identifier: BSL-1.0
+#include <ferry/core/error.hpp>
+#include <ferry/loop/sleep.hpp>
+#include <ferry/server/server.hpp>
+#include <ferry/websocket/handshake.hpp>
+#include <ferry/websocket/session_options.hpp>
+
+#include "server/apps.hpp"
+#include "support/catch.hpp"
+#include "support/raw_client.hpp"
+#include "support/reports.hpp"
+#include "support/site.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+using namespace ferry_test;
+using namespace std::chrono_literals;
+
+namespace {
+constexpr std::string_view upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
+constexpr std::string_view key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+constexpr std::string_view version = "Sec-WebSocket-Version: 13\r\n";
+
+int status_of_handshake(const std::string& fields, ferry::serve_options options = ferry::serve_options()) {
+    site server(echo, std::move(options));
+    raw_client client(server);
+    client.request("GET", "/", fields);
+    return client.read_response().status;
+}
+
+/// The code with which the server closes after these octets; the application is told the same.
+std::uint16_t code_after(std::string_view octets) {
+    std::string seen;
+    site server(note_disconnect(seen),
+                ferry::serve_options().websocket_limits(ferry::websocket::session_options().max_message_bytes(1000)));
+    raw_client client(server);
+    client.open_websocket();
+    client.send(octets);
+    const sent_frame answer = client.read_frame();
+    REQUIRE(answer.op == ws::opcode::close);
+    REQUIRE(answer.payload.size() >= 2);
+    CHECK(client.at_end());
+    const auto code = static_cast<std::uint16_t>(static_cast<unsigned char>(answer.payload[0]) << 8 |
+                                                 static_cast<unsigned char>(answer.payload[1]));
+    server.until([&] { return !seen.empty(); });
+    CHECK(seen.substr(0, 5) == std::to_string(code) + ":");
+    return code;
+}
+}  // namespace
+
+TEST_CASE("a bad handshake gets the status that says what is wrong", "[server][websocket_faults]") {
+    const std::string good = std::string(upgrade) + std::string(key) + std::string(version);
+    CHECK(status_of_handshake(good) == 101);
+    CHECK(status_of_handshake(std::string(upgrade) + std::string(version)) == 400);  // no key
+    CHECK(status_of_handshake(std::string(upgrade) + std::string(version) + "Sec-WebSocket-Key: short\r\n") == 400);
+    CHECK(status_of_handshake(std::string(upgrade) + std::string(key)) == 426);
+    CHECK(status_of_handshake(std::string(upgrade) + std::string(key) + "Sec-WebSocket-Version: 8\r\n") == 426);
+    CHECK(status_of_handshake("Upgrade: websocket\r\n" + std::string(key) + std::string(version)) == 400);
+}
+
+TEST_CASE("a page of another site may not open a WebSocket unless it is listed", "[server][websocket_faults]") {
+    const std::string good = std::string(upgrade) + std::string(key) + std::string(version);
+    CHECK(status_of_handshake(good + "Origin: http://test\r\n") == 101);
+    CHECK(status_of_handshake(good + "Origin: http://evil.example\r\n") == 403);
+    CHECK(status_of_handshake(good + "Origin: null\r\n") == 403);
+    ferry::websocket::handshake_options rules;
+    rules.allow_origin("https://friend.example");
+    const ferry::serve_options options = ferry::serve_options().websocket_origins(rules);
+    CHECK(status_of_handshake(good + "Origin: https://friend.example\r\n", options) == 101);
+    CHECK(status_of_handshake(good + "Origin: http://evil.example\r\n", options) == 403);
+}
+
+TEST_CASE("a client that breaks the protocol is told how, and so is the application", "[server][websocket_faults]") {
+    CHECK(code_after(unmasked(0x81, "unmasked")) == 1002);
+    CHECK(code_after(masked(0xC1, "reserved bit")) == 1002);
+    CHECK(code_after(masked(0x80, "continues nothing")) == 1002);
+    CHECK(code_after(masked(0x81, "\xff\xfe")) == 1007);
+    CHECK(code_after(masked(0x81, std::string(1001, 'x'))) == 1009);
+    CHECK(code_after(masked(0x01, std::string(600, 'x')) + masked(0x80, std::string(600, 'x'))) == 1009);
+}
+
+TEST_CASE("what came before a violation is still delivered", "[server][websocket_faults]") {
+    std::string seen;
+    site server([&](app::scope scope, app::receive receive, app::send send) -> ferry::task<> {
+        static_cast<void>(co_await receive());
+        co_await send(app::websocket_accept());
+        for (int message = 0; message < 2; ++message) {
+            const app::message next = co_await receive();
+            seen += std::get<app::websocket_receive>(next).data() + " ";
+        }
+        std::string end;
+        co_await note_disconnect(end)(scope, receive, send);
+        seen += end.substr(0, 5);
+    });
+    raw_client client(server);
+    client.open_websocket();
+    client.send(masked(0x81, "first") + masked(0x81, "second") + unmasked(0x81, "third"));
+    server.until([&] { return seen.size() == 18; });
+    CHECK(seen == "first second 1002:");
+}
+
+TEST_CASE("a peer that vanishes is a disconnect with 1006", "[server][websocket_faults]") {
+    std::string seen;
+    site server(note_disconnect(seen));
+    for (const bool with_reset : {false, true}) {
+        raw_client client(server);
+        client.open_websocket();
+        if (with_reset) {
+            client.reset();
+        } else {
+            client.close();
+        }
+        server.until_empty();
+        CHECK(std::exchange(seen, "") == "1006:");
+    }
+}
+
+TEST_CASE("a peer that vanishes before the answer is told to the application", "[server][websocket_faults]") {
+    std::string seen;
+    bool refused = false;
+    site server([&](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        static_cast<void>(co_await receive());
+        const app::message last = co_await receive();
+        seen = std::to_string(std::get<app::websocket_disconnect>(last).code());
+        try {
+            co_await send(app::websocket_accept());
+            co_await send(app::websocket_send::text("hello?"));
+        } catch (const ferry::disconnected&) {
+            refused = true;
+        }
+    });
+    raw_client client(server);
+    client.ask_for_websocket();
+    server.turn();
+    client.reset();
+    server.until_empty();
+    CHECK(seen == "1006");
+    CHECK(refused);
+}
+
+TEST_CASE("sending to a WebSocket waits for its reader, and loses nothing", "[server][websocket_faults]") {
+    constexpr std::size_t message_bytes = 16 * 1024, messages = 2048;
+    std::size_t accepted = 0;
+    site server([&](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        co_await send(app::websocket_accept());
+        for (; accepted < messages; ++accepted) {
+            co_await send(
+                app::websocket_send::binary(std::string(message_bytes, static_cast<char>('a' + accepted % 26))));
+        }
+        co_await until_disconnect(receive);
+    });
+    raw_client client(server);
+    client.open_websocket();
+    server.advance(10s);
+    CHECK(accepted < messages / 2);  // the rest of the memory is the kernel's
+    for (std::size_t message = 0; message < messages; ++message) {
+        const sent_frame frame = client.read_frame();
+        REQUIRE(frame.payload.size() == message_bytes);
+        REQUIRE(frame.payload[0] == static_cast<char>('a' + message % 26));
+    }
+}
+
+TEST_CASE("a client that sends faster than the application takes has to wait", "[server][websocket_faults]") {
+    std::size_t taken = 0;
+    site server([&](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        co_await send(app::websocket_accept());
+        co_await ferry::sleep_for(1s);
+        for (;;) {
+            const app::message next = co_await receive();
+            if (std::holds_alternative<app::websocket_disconnect>(next)) co_return;
+            if (std::holds_alternative<app::websocket_receive>(next)) ++taken;
+        }
+    });
+    raw_client client(server);
+    client.open_websocket();
+    std::string octets;
+    for (int message = 0; message < 2000; ++message) octets += masked(0x82, std::string(16 * 1024, 'x'));
+    std::size_t sent = 0;
+    for (int stalled = 0; stalled < 100; ++stalled) {
+        const std::size_t now = client.send_some(std::string_view(octets).substr(sent));
+        if (now != 0) stalled = 0;
+        sent += now;
+        server.turn();
+    }
+    CHECK(sent < octets.size() / 2);
+    server.advance(1s);
+    client.send(std::string_view(octets).substr(sent));
+    client.send_close(1000);
+    CHECK(client.read_frame().op == ws::opcode::close);
+    CHECK(taken == 2000);
+}
+
+TEST_CASE("a silent peer is pinged, and dropped when it stays silent", "[server][websocket_faults]") {
+    std::string seen;
+    site server(note_disconnect(seen), ferry::serve_options().ping_interval(10s).pong_timeout(5s));
+    raw_client client(server);
+    client.open_websocket();
+    for (int second = 0; second < 9; ++second) server.advance(1s);
+    CHECK(client.unread().empty());
+    for (int second = 0; second < 3; ++second) server.advance(1s);
+    CHECK(client.read_frame().op == ws::opcode::ping);
+    client.send(masked(0x8A, ""));  // a pong
+    for (int second = 0; second < 12; ++second) server.advance(1s);
+    CHECK(client.read_frame().op == ws::opcode::ping);
+    CHECK(seen.empty());
+    for (int second = 0; second < 8; ++second) server.advance(1s);
+    CHECK(client.at_end());
+    CHECK(seen == "1006:");
+    CHECK(server.server().connections() == 0);
+}
+
+TEST_CASE("a peer whose messages wait for the application does not count as silent", "[server][websocket_faults]") {
+    std::string seen;
+    site server(
+        [&](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+            co_await send(app::websocket_accept());
+            co_await ferry::sleep_for(60s);
+            co_await receive();
+            for (int message = 0; message < 40; ++message) co_await receive();
+            co_await send(app::websocket_send::text("at last"));
+            co_await until_disconnect(receive);
+        },
+        ferry::serve_options().ping_interval(10s).pong_timeout(5s));
+    raw_client client(server);
+    client.open_websocket();
+    for (int message = 0; message < 40; ++message) client.send_text("please");
+    for (int second = 0; second < 61; ++second) server.advance(1s);
+    sent_frame frame = client.read_frame();
+    while (frame.op == ws::opcode::ping) frame = client.read_frame();
+    CHECK(frame == sent_frame{ws::opcode::text, "at last"});
+}
