@@ -1,20 +1,20 @@
 // A chat: rooms, presence, and a history kept by blocking legacy code that the event loop never feels.
 //   ./examples/run chat --port 8000 --history /tmp/chat     prints "listening on http://127.0.0.1:8000/"
 //   then open http://127.0.0.1:8000/room/lobby in two tabs
-// One ordered writer carries what is said to the disk, in batches. Its queue holds 1000 lines; when the disk cannot
-// follow, a line is still said to everyone, and its speaker is told that it will not be kept.
+// What is said goes to everyone at once, and to the disk through history_writer.hpp. When the disk cannot follow, the
+// speaker is told that a line will not be kept.
 // SPDX-License-Identifier: BSL-1.0
 #include <ferry/ferry.hpp>
 #include <fstream>
 #include <map>
-#include "legacy_history.hpp"
+#include "history_writer.hpp"
 
 namespace app = ferry::app;
 using ferry::task, ferry::value;
 
 struct room {
-    room(ferry::event_loop& loop, std::string its_name, std::size_t number)
-        : name(std::move(its_name)), group("room." + std::to_string(number)), loaded(loop) {}
+    room(ferry::event_loop& loop, const std::string& its_name, std::size_t number)
+        : name(its_name), group("room." + std::to_string(number)), loaded(loop) {}
     value remember(const history_line& line) {
         if (recent.size() == 50) recent.erase(recent.begin());
         return recent.emplace_back(
@@ -24,67 +24,57 @@ struct room {
     std::map<std::string, std::string> visitors;  // names by channel
     std::vector<value> recent;                    // what a newcomer is shown
     ferry::event loaded;                          // set when recent has what the disk knew
+    std::size_t users = 1;                        // visitors, and the load
 };
 
 class chat {
 public:
-    chat(ferry::event_loop& loop, const std::string& directory) : loop_(loop), history_(directory) {}
+    chat(ferry::event_loop& loop, history_writer& history) : loop_(loop), history_(history) {}
+    ~chat() { loop_.cancel_tasks(); }  // a history that is still being loaded
 
     task<> visit(app::scope scope, app::receive receive, app::send send) {
         co_await receive();  // websocket_connect
         const std::string name(scope.get<app::path_parameters>()->find("name"));
-        if (name.size() > 60 || rooms_.size() > 1000) co_return co_await send(app::websocket_close());
+        if (rooms_.size() >= 1000) std::erase_if(rooms_, [](auto& at) { return at.second.users == 0; });
+        const bool has_room = rooms_.size() < 1000 || rooms_.contains(name);
+        if (!has_room || name.size() > 60) co_return co_await send(app::websocket_close());
         co_await send(app::websocket_accept());
-        const auto [at, is_new] = rooms_.try_emplace(name, loop_, name, rooms_.size());
+        const auto [at, is_new] = rooms_.try_emplace(name, loop_, name, ++rooms_made_);
         room& here = at->second;
         if (is_new) ferry::spawn(loop_, load(here));
-        co_await here.loaded.wait();
+        ++here.users;
         const std::string channel = layer_.new_channel("visitor");
-        co_await layer_.group_add(here.group, channel);
         std::exception_ptr failure;
         try {
+            co_await here.loaded.wait();
+            co_await layer_.group_add(here.group, channel);
             co_await ferry::with_task_group([&](ferry::task_group& tasks) -> task<> {
                 tasks.start(forward(channel, send));
                 app::message next = co_await receive();
-                for (; std::holds_alternative<app::websocket_receive>(next); next = co_await receive()) {
-                    co_await hear(here, channel, ferry::json::parse(std::get<app::websocket_receive>(next).data()),
-                                  send);
-                }
+                for (; std::holds_alternative<app::websocket_receive>(next); next = co_await receive())
+                    co_await hear(here, channel, ferry::json::parse(std::get<app::websocket_receive>(next).data()));
                 tasks.cancel();  // websocket_disconnect
             });
         } catch (...) {
             failure = std::current_exception();
         }
-        // Neither of these suspends, so a visit that was cancelled leaves the room too.
-        co_await layer_.group_discard(here.group, channel);
+        co_await layer_.group_discard(here.group, channel);  // none of these suspends, so a cancelled visit leaves too
+        co_await layer_.drop_channel(channel);
         if (here.visitors.erase(channel) > 0) co_await announce(here);
+        --here.users;
         if (failure) std::rethrow_exception(failure);
     }
-    /// Writes what is said, in its order, as much at a time as has come up; ends when it is closed and empty.
-    task<> write_history() {
-        while (!unwritten_.closed() || !unwritten_.empty()) {
-            std::vector<history_line> batch;
-            try {
-                batch.push_back(co_await unwritten_.pop());
-                while (auto line = unwritten_.try_pop()) batch.push_back(std::move(*line));
-                co_await ferry::sync_to_async (&legacy_history::append)(&history_, std::cref(batch));
-            } catch (const std::exception& error) {  // or the queue is closed, and empty
-                if (!batch.empty()) std::fprintf(stderr, "chat: %zu lines lost: %s\n", batch.size(), error.what());
-            }
-        }
-    }
-    void close() { unwritten_.close(); }
     ferry::layer_counters counters() const { return layer_.counters(); }
 
 private:
     task<> load(room& here) {
         try {
-            auto lines = co_await ferry::to_thread(&legacy_history::load, &history_, here.name, std::size_t{50});
-            for (const history_line& line : lines) here.remember(line);
+            for (const history_line& line : co_await history_.load(here.name, 50)) here.remember(line);
         } catch (const std::exception& error) {
             std::fprintf(stderr, "chat: the history of a room is not shown: %s\n", error.what());
         }
         here.loaded.set();
+        --here.users;
     }
     task<> forward(std::string channel, app::send send) {
         for (;;) co_await send(app::websocket_send::text((co_await layer_.receive(channel)).at("frame").as_text()));
@@ -96,9 +86,10 @@ private:
         const value presence = value::object().set("type", "presence").set("names", names).set("count", names.size());
         return layer_.group_send(here.group, frame(presence));
     }
-    task<> hear(room& here, const std::string& channel, value said, app::send send) {
+    task<> hear(room& here, const std::string& channel, value said) {
         if (said.at("type") == value("hello")) {
-            co_await tell(send, value::object().set("type", "history").set("lines", value::list(here.recent)));
+            co_await layer_.send(channel,
+                                 frame(value::object().set("type", "history").set("lines", value::list(here.recent))));
             here.visitors[channel] = said.at("name").as_text();
             co_await announce(here);
         } else if (said.at("type") == value("say") && here.visitors.contains(channel)) {
@@ -106,42 +97,43 @@ private:
             history_line line(here.name, here.visitors[channel], said.at("text").as_text(), now);
             co_await layer_.group_send(here.group,
                                        frame(here.remember(line).set("type", "said").set("id", said.at("id"))));
-            if (unwritten_.try_push(std::move(line))) co_return;
-            co_await tell(send, value::object().set("type", "notice").set("text", "The disk cannot follow: not kept."));
+            if (history_.keep(std::move(line))) co_return;
+            co_await layer_.send(
+                channel, frame(value::object().set("type", "notice").set("text", "The disk cannot follow: not kept.")));
         }
     }
-    static task<> tell(app::send out, value what) { co_await out(app::websocket_send::text(ferry::json::dump(what))); }
     ferry::event_loop& loop_;
-    legacy_history history_;
-    ferry::bounded_queue<history_line> unwritten_{loop_, 1000};
-    ferry::in_memory_layer layer_;
+    history_writer& history_;
+    ferry::in_memory_layer layer_{ferry::channel_layer_options().capacity(1000)};
     std::map<std::string, room> rooms_;
+    std::size_t rooms_made_ = 0;
 };
 
 int main(int argc, char** argv) try {
-    ferry::serve_options options;
+    auto options =
+        ferry::serve_options().websocket_limits(ferry::websocket::session_options().max_message_bytes(16384));
     const std::vector<std::string> rest = options.take_arguments(argc, argv);
-    if (!rest.empty() && rest[0] != "--history") throw std::invalid_argument("unknown option " + rest[0]);
+    const bool kept = rest.size() == 2 && rest[0] == "--history";
+    if (!kept && !rest.empty()) throw std::invalid_argument("options: --host NAME --port NUMBER --history DIRECTORY");
     std::ifstream file(std::filesystem::path(__FILE__).parent_path() / "chat.html");
     const std::string html(std::istreambuf_iterator<char>(file), {});
+    if (html.empty()) throw std::runtime_error("there is no chat.html beside chat.cpp");
     ferry::event_loop loop;
-    chat service(loop, rest.empty() ? "chat-history" : rest.back());
-    app::router site;
-    site.http("/", [](app::scope, app::receive, app::send send) -> task<> {
-        co_await send(app::http_response_start(302).header("location", "/room/lobby"));
-        co_await send(app::http_response_body());
-    });
-    site.http("/room/{name}", [&](app::scope, app::receive, app::send send) -> task<> {
+    history_writer history(loop, kept ? rest[1] : "chat-history");
+    chat service(loop, history);
+    const auto page = [&](app::scope, app::receive, app::send send) -> task<> {
         co_await send(app::http_response_start(200).header("content-type", "text/html; charset=utf-8"));
         co_await send(app::http_response_body(html));
-    });
+    };
+    app::router site;
+    site.http("/", page).http("/room/{name}", page);
     site.websocket("/ws/{name}", [&](app::scope scope, app::receive receive, app::send send) {
         return service.visit(std::move(scope), receive, send);
     });
     loop.run(ferry::with_task_group([&](ferry::task_group& tasks) -> task<> {
-        tasks.start(service.write_history());
+        tasks.start(history.run());
         co_await ferry::serve_until_signal(ferry::access_log() | site, options);
-        service.close();  // what is queued is still written
+        history.close();  // what is queued is still written
     }));
 } catch (const std::exception& error) {
     std::fprintf(stderr, "chat: %s\n", error.what());

@@ -1,6 +1,5 @@
 // A blocking program that uses asynchronous code: main() and its functions stay as they are.
-//   ./examples/run legacy_main                     prints the prices of three shops, asked all at once, and what it
-//   took
+//   ./examples/run legacy_main         prints the prices of three shops, asked all at once, and what it took
 // SPDX-License-Identifier: BSL-1.0
 #include <ferry/bridge.hpp>
 

@@ -291,6 +291,8 @@ public:
     void run_next(ready_node& node) noexcept { node.next = std::exchange(run_next_, &node); }
 
     [[nodiscard]] bool has_ready() const noexcept { return first_ != nullptr; }
+    /// Whose turn this thread is in beneath this executor's own, where allow_blocking let one loop run another.
+    [[nodiscard]] const executor* beneath() const noexcept { return beneath_; }
     /// The logical task that runs now, null inside a plain callback.
     [[nodiscard]] logical_task* current() const noexcept { return current_; }
 
@@ -320,6 +322,7 @@ public:
 protected:
     executor() = default;
     ~executor() = default;
+    void set_beneath(const executor* outer) noexcept { beneath_ = outer; }
 
     /// Runs at most `limit` ready nodes, each with all that it puts on the run-next list. Returns how many it ran.
     std::size_t run_ready(std::size_t limit) noexcept {
@@ -342,6 +345,7 @@ private:
     ready_node* last_ = nullptr;
     ready_node* run_next_ = nullptr;
     logical_task* current_ = nullptr;
+    const executor* beneath_ = nullptr;
     unsigned depth_ = 0;
 };
 }  // namespace detail
@@ -639,8 +643,7 @@ private:
 /// only points to it. At any time it is in exactly one state: not started, running (current() of its loop), ready
 /// (linked in the ready queue, the run-next list or the loop's inbox), waiting (wait() is set), or finished.
 ///
-/// Ownership      Lives where its maker keeps its result: a stack frame, an awaiter, a spawned state. Its maker
-/// destroys
+/// Ownership      Lives where its maker keeps its result: a stack frame, an awaiter, a spawned state. Its maker destroys
 ///                it after `finished` was called; that call is the last thing the executor does with it.
 /// Thread-safety  None, but for one thing: another thread that has won the right to end the wait may push this node
 ///                to the loop's inbox, once, and touches nothing afterwards.
@@ -1066,7 +1069,7 @@ namespace detail {
 template <class T>
 class result {
     using stored = std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*,
-                                      std::conditional_t<std::is_void_v<T>, char, T>>;
+                                      std::conditional_t<std::is_void_v<T>, char, std::remove_const_t<T>>>;
 
 public:
     result() noexcept {}
@@ -1176,8 +1179,10 @@ public:
     template <class Awaitable>
     [[nodiscard]] decltype(auto) await_transform(
         Awaitable&& value, std::source_location where = std::source_location::current()) noexcept {
-        static_assert(awaitable<Awaitable>,
-                      "this type is not one of ferry's awaitables; wrap a callback with callback_to_awaitable");
+        static_assert(
+            awaitable<Awaitable>,
+            "a ferry coroutine awaits ferry's own awaitables; fulfil a ferry::promise from a foreign one's callback "
+            "and co_await its future");
         awaiting_ = where;
         return std::forward<Awaitable>(value);
     }
@@ -1377,7 +1382,12 @@ task<T> to_task(task<T> value) {
 }
 template <awaitable Awaitable>
 auto to_task(Awaitable value) {
-    return await_in_task<Awaitable>(std::move(value));
+    auto body = await_in_task<Awaitable>(std::move(value));
+    if constexpr (requires { Awaitable::what; }) {
+        return std::move(body).named(Awaitable::what);
+    } else {
+        return body;
+    }
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -2971,7 +2981,8 @@ inline void thread_parker::unpark() noexcept {
 inline void check_own_wait(const char* operation, const char* subject, const executor* target) {
     const thread_state& self = this_thread();
     if (self.turn == nullptr) return;
-    const bool own = target == self.turn;
+    bool own = false;
+    for (const executor* turn = self.turn; turn != nullptr; turn = turn->beneath()) own = own || turn == target;
     if (!own && self.allowance != nullptr) return;
     const logical_task* const running = self.turn->current();
     const std::string who = running == nullptr ? "a callback" : "task " + short_name(running->name());
@@ -3465,7 +3476,7 @@ public:
         poller_->add(descriptor);
     }
     void unwatch(io_watch& descriptor) noexcept { poller_->remove(descriptor); }
-    [[nodiscard]] detail::loop_control& control() noexcept { return *control_.get(); }
+    [[nodiscard]] detail::loop_control& control() const noexcept { return *control_.get(); }
     /// The one buffer that every socket of this loop receives into; an idle connection holds none. What is in it is
     /// valid until the next task runs.
     [[nodiscard]] char* read_buffer() {
@@ -3492,7 +3503,8 @@ public:
     [[nodiscard]] bool closing() const noexcept { return closing_; }
 
 private:
-    static constexpr std::size_t batch = 256;  // ready nodes between two polls
+    static constexpr std::size_t batch = 256;  // ready nodes between two polls, at most
+    static constexpr std::size_t slice = 16;   // ready nodes between two looks at the clock
 
     class turn_guard;
     class wake_watch final : public io_watch {
@@ -3530,12 +3542,19 @@ private:
 /// While it lives, this thread is inside a turn of the loop.
 class event_loop::turn_guard {
 public:
-    explicit turn_guard(event_loop& loop) noexcept : outer_(std::exchange(detail::this_thread().turn, &loop)) {}
-    ~turn_guard() { detail::this_thread().turn = outer_; }
+    explicit turn_guard(event_loop& loop) noexcept
+        : loop_(loop), outer_(std::exchange(detail::this_thread().turn, &loop)) {
+        loop_.set_beneath(outer_);
+    }
+    ~turn_guard() {
+        loop_.set_beneath(nullptr);
+        detail::this_thread().turn = outer_;
+    }
     turn_guard(const turn_guard&) = delete;
     turn_guard& operator=(const turn_guard&) = delete;
 
 private:
+    event_loop& loop_;
     detail::executor* outer_;
 };
 
@@ -3669,7 +3688,8 @@ void event_loop::post(Fn fn) {
         Fn call_;
     };
     posted* const node = new posted(std::move(fn));
-    if (control_->push_new(*node)) return;
+    const detail::loop_reference keep = control_;  // once it has the node, the loop may run it, end and go away
+    if (keep->push_new(*node)) return;
     delete node;
     throw closed_error("post: the loop is closed");
 }
@@ -3684,7 +3704,10 @@ inline void event_loop::forget_turn_end(detail::turn_end_node& node) noexcept {
 inline void event_loop::work() noexcept {
     schedule_all(control_->take());
     if (!timers_.empty()) timers_.fire_due(now(), batch);
-    run_ready(batch);
+    for (std::size_t count = 0; count < batch && has_ready(); count += slice) {
+        run_ready(slice);
+        if (!timers_.empty() && timers_.next() <= now()) break;  // long steps must not add up to a late timer
+    }
     run_turn_end();
 }
 
@@ -3817,7 +3840,7 @@ public:
     static constexpr const char* what = "bounded_queue::pop";
     explicit pop_awaiter(bounded_queue& owner) noexcept : owner_(owner) {}
     bool try_complete() noexcept {
-        item_ = owner_.try_pop();
+        if (std::optional<T> item = owner_.try_pop()) item_.emplace(std::move(*item));
         return item_.has_value() || owner_.closed_;
     }
     void link() noexcept { owner_.poppers_.push_back(*this); }
@@ -4678,7 +4701,10 @@ future<detail::await_result<Awaitable>> spawn(event_loop& loop, Awaitable what) 
     future<T> result = made->get_future();
     if (event_loop::current() == &loop && !loop.closing()) {
         loop.schedule(*made);
-    } else if (!loop.control().push_new(*made)) {
+        return result;
+    }
+    const detail::loop_reference keep(loop.control());  // once it has the task, the loop may run it, end and go away
+    if (!keep->push_new(*made)) {
         const std::string name = detail::short_name(made->name());
         delete made;
         throw closed_error("spawn(" + name + "): the loop is closed");
@@ -5110,17 +5136,21 @@ T run_on_private_loop(task<T> body) {
 /// Where it runs: inside a call of to_thread, on the loop that made the call; else on the default loop, if a
 /// loop_thread was installed; else on a loop of this thread's own, which this call drives. No thread is started.
 ///
-/// Errors  Inside a loop's turn it throws deadlock_error before anything starts: co_await it there. closed_error if the
-///         loop that made the call is closed, or if the loop that runs the awaitable closes first.
+/// Errors  Inside a loop's turn it throws before anything starts: blocking_error where the default loop would run it, else
+///         deadlock_error; co_await it there. closed_error if the loop that made the call is closed, or if the loop that
+///         runs the awaitable closes first.
 template <awaitable Awaitable>
 detail::await_result<Awaitable> block_on(Awaitable what) {
     using T = detail::await_result<Awaitable>;
     task<T> body = detail::to_task(std::move(what));
     detail::thread_state& self = detail::this_thread();
-    detail::check_own_wait("block_on", body.name(), self.turn);
     const bool came_from_loop = self.home != nullptr;
     const detail::loop_reference target =
         came_from_loop ? detail::loop_reference(*self.home) : detail::default_loop::get();
+    // Inside a turn, the loop of this thread is the one that would have to run it, unless another one is the default.
+    const event_loop* const turning = event_loop::current();
+    const bool is_elsewhere = target && turning != nullptr && target.get() != &turning->control();
+    detail::check_own_wait("block_on", body.name(), is_elsewhere ? nullptr : self.turn);
     if (target) {
         detail::sent_task<T> sent(std::move(body));
         if (sent.run_on(*target.get())) return sent.take();
@@ -5275,8 +5305,7 @@ namespace ferry::inline FERRY_ABI {
 ///     background.make_default();                       // block_on and async_to_sync of plain threads go there
 ///     auto page = ferry::block_on(client.get("/"));
 ///
-/// Ownership      Owns the thread and the loop. The destructor closes the loop, which cancels what still runs on it,
-/// and
+/// Ownership      Owns the thread and the loop. The destructor closes the loop, which cancels what still runs on it, and
 ///                joins; inside a loop's turn the thread ends in the background instead.
 /// Thread-safety  loop() and make_default() on any thread.
 /// Errors         The constructor throws std::system_error when the thread cannot be started.
@@ -5293,7 +5322,8 @@ public:
     void make_default() { detail::default_loop::install(detail::loop_reference(loop_->control())); }
 
 private:
-    /// The destructor's word to the thread, on whose stack it lies. Anyone may stop() the loop; only this ends the thread.
+    /// The destructor's word to the thread, on whose stack it lies. Anyone may stop() the loop; only this ends the
+    /// thread.
     class ending final : public detail::ready_node {
     public:
         explicit ending(event_loop& loop) noexcept : loop_(loop) {
@@ -5386,8 +5416,7 @@ public:
 
 /// Threads that run blocking calls in the order they arrive. Threads start when there is work and none is idle.
 ///
-/// Ownership      Destroying it closes it and joins its threads; inside a loop's turn, or on one of its own threads,
-/// they
+/// Ownership      Destroying it closes it and joins its threads; inside a loop's turn, or on one of its own threads, they
 ///                end in the background. The default pool lives until the process ends.
 /// Thread-safety  Every member, on any thread; the destructor like any destructor.
 /// Errors         A call for a closed pool throws closed_error, one beyond the queue's limit queue_full.
@@ -5472,8 +5501,8 @@ private:
     shared* shared_;
 };
 
-/// A call's hold on the pool it was submitted to: a call that runs, or was refused, outlives a pool whose destructor does
-/// not wait, and may be cancelled then.
+/// A call's hold on the pool it was submitted to. A task may be cancelled when the pool of its call is gone already:
+/// the call was refused, has just ended, or runs on in the background.
 class thread_pool::ticket {
 public:
     ticket() noexcept = default;
@@ -10279,6 +10308,9 @@ public:
     /// std::invalid_argument when no channel name can begin with that prefix.
     [[nodiscard]] virtual std::string new_channel(std::string_view prefix) = 0;
 
+    /// Drops what is unread on a channel that nobody will read any more; else it is kept until it expires.
+    virtual task<> drop_channel(std::string channel) = 0;
+
     /// Makes the channel a member, or renews its membership.
     virtual task<> group_add(std::string group, std::string channel) = 0;
     /// Does nothing when the channel is no member.
@@ -10415,6 +10447,8 @@ public:
     void wait(receiver& waiting);
     /// The receiver does not wait any more. False when it was taken out before and is being woken.
     bool withdraw(receiver& waiting) noexcept;
+    /// Drops the messages of one channel.
+    void drop(const std::string& channel, layer_step& step) noexcept;
     /// Drops all messages.
     void clear(layer_step& step) noexcept;
     /// Wakes every receiver without a message.
@@ -10499,6 +10533,13 @@ inline bool mailboxes::withdraw(receiver& waiting) noexcept {
     box->receivers.erase(waiting);
     erase_if_idle(*box);
     return true;
+}
+
+inline void mailboxes::drop(const std::string& channel, layer_step& step) noexcept {
+    mailbox* const box = find(channel);
+    if (box == nullptr) return;
+    while (!box->messages.empty()) drop_oldest(*box, step);
+    erase_if_idle(*box);
 }
 
 inline void mailboxes::clear(layer_step& step) noexcept {
@@ -10776,6 +10817,7 @@ public:
     task<std::vector<std::string>> group_members(std::string group) override;
     task<std::size_t> group_size(std::string group) override;
 
+    task<> drop_channel(std::string channel) override;
     task<> flush() override;
     task<> close() override;
 
@@ -10926,6 +10968,13 @@ inline task<std::size_t> in_memory_layer::group_size(std::string group) {
     check_group_name(group);
     locked_step step(*this, "group_size");
     co_return groups_.members(group, step.now).size();
+}
+
+inline task<> in_memory_layer::drop_channel(std::string channel) {
+    check_channel_name(channel);
+    locked_step step(*this, "drop_channel");
+    mailboxes_.drop(channel, step);
+    co_return;
 }
 
 inline task<> in_memory_layer::flush() {
@@ -11097,7 +11146,8 @@ public:
         notify();
     }
     /// Nothing comes after what is queued, but this. The first end counts.
-    void end(app::message last) {
+    template <class Last>
+    void end(Last last) {
         if (last_.has_value()) return;
         last_.emplace(std::move(last));
         notify();
@@ -11796,11 +11846,13 @@ inline bool connection::skip_body() {
 
 /// True if it returned; false if it threw, which is reported here.
 inline task<bool> connection::call_application(app::scope what, app::receive in, app::send out) {
+    const logical_task& self = co_await current_task();
     try {
         co_await server_.app()(std::move(what), in, out);
         co_return true;
     } catch (const cancelled&) {
-        throw;
+        if (self.scope().cancelled()) throw;
+        report("ferry: the application for " + path_ + " failed: it threw `cancelled`, but nobody had cancelled it");
     } catch (const client_gone&) {
         co_return true;
     } catch (const std::exception& error) {
@@ -11931,6 +11983,8 @@ inline void connection::refuse(int status, std::string_view why, const http::hea
 inline task<> connection::close_gently() {
     const bool written = co_await out_->drained(options_.close_timeout());
     if (!written) co_return;
+    // A client that owes nothing, and is sent away between two requests, has nothing to lose.
+    if (server_.stopping() && pending_.empty() && parser_.idle()) co_return;
     socket_.shutdown_send();
     co_await timeout(options_.close_timeout(), discard_input());
 }
@@ -12005,8 +12059,9 @@ private:
     event* all_ended_ = nullptr;    // the shutdown waits for it
 };
 
-/// Serves on the loop that awaits it until SIGINT or SIGTERM; a second signal does not wait for anybody. For a program
-/// that has more to run beside its server, or to finish after it.
+/// Serves on the loop that awaits it until SIGINT or SIGTERM; a second signal cancels whatever still runs, a third one does
+/// what it does without ferry. For a program that has more to run beside its server, or to finish after it.
+/// SIGPIPE is ignored from then on, unless the program has a handler for it.
 task<> serve_until_signal(app::any_application app, serve_options options = {});
 
 /// The same on a loop of its own, on this thread.
@@ -12129,16 +12184,27 @@ inline task<> server::watch_liveness() {
     }
 }
 
+namespace detail {
+/// Whoever reads the program's log may go away; that is no reason to end.
+inline void ignore_broken_pipes() noexcept {
+    struct sigaction now {};
+    if (::sigaction(SIGPIPE, nullptr, &now) == 0 && now.sa_handler == SIG_DFL) ::signal(SIGPIPE, SIG_IGN);
+}
+}  // namespace detail
+
 inline task<> serve_until_signal(app::any_application app, serve_options options) {
     event_loop& loop = *event_loop::current();
     const auto where = co_await to_thread(&net::resolve_blocking, options.host(), options.port());
     server site(loop, std::move(app), where, std::move(options));
-    signals stop(loop, {SIGINT, SIGTERM});
+    std::optional<signals> stop;
+    stop.emplace(loop, std::initializer_list<int>{SIGINT, SIGTERM});
+    detail::ignore_broken_pipes();
     co_await with_task_group([&](task_group& tasks) -> task<> {
         tasks.start([&]() -> task<> {
-            co_await stop.wait();
+            co_await stop->wait();
             site.stop();
-            co_await stop.wait();
+            co_await stop->wait();
+            stop.reset();  // a third one ends the process, should a call in a thread refuse to end
             tasks.cancel();
         });
         co_await site.run();
@@ -12160,8 +12226,9 @@ inline int serve_main(app::any_application app, int argc, char** argv, serve_opt
         return 0;
     } catch (const std::exception& error) {
         std::fprintf(stderr, "%s: %s\n", argc > 0 ? argv[0] : "server", error.what());
-        return 1;
+    } catch (const cancelled&) {  // by the second signal
     }
+    return 1;
 }
 }  // namespace ferry::inline FERRY_ABI
 

@@ -88,7 +88,7 @@ private:
 class chat_site {
 public:
     explicit chat_site(const std::string& directory)
-        : service_(loop_, directory), server_(loop_, routes(), {ferry::net::address("127.0.0.1", 0)}, quiet()) {}
+        : history_(loop_, directory), service_(loop_, history_), server_(loop_, routes(), {ferry::net::address("127.0.0.1", 0)}, quiet()) {}
 
     [[nodiscard]] ferry::event_loop& loop() noexcept { return loop_; }
     [[nodiscard]] std::uint16_t port() const noexcept { return server_.address().port(); }
@@ -98,11 +98,11 @@ public:
     /// Serves as long as `work` runs, then until everything has been written.
     void serve_while(task<> work) {
         loop_.run(ferry::with_task_group([&](ferry::task_group& tasks) -> task<> {
-            tasks.start(service_.write_history());
+            tasks.start(history_.run());
             tasks.start(server_.run());
             co_await std::move(work);
             server_.stop();
-            service_.close();
+            history_.close();
         }));
     }
     /// Until the server has seen the end of every connection.
@@ -134,6 +134,7 @@ private:
     }
 
     ferry::event_loop loop_;
+    history_writer history_;
     chat service_;
     ferry::server server_;
 };

@@ -415,6 +415,20 @@ TEST_CASE("flush drops messages and groups, and receivers go on waiting", "[chan
     CHECK(number(received.get()) == 3);
 }
 
+TEST_CASE("drop_channel drops what is unread there, and nothing else", "[channels][in_memory_layer]") {
+    scene s;
+    s.send("a", 1);
+    s.send("a", 2);
+    s.send("b", 3);
+    s.add("room", "a");
+    s.loop.run(s.layer.drop_channel("a"));
+    CHECK(s.receive_all("a") == numbers{});
+    CHECK(s.receive_all("b") == numbers{3});
+    CHECK(s.size("room") == 1);
+    s.loop.run(s.layer.drop_channel("never-used"));
+    REQUIRE_THROWS_AS(s.loop.run(s.layer.drop_channel("not a name")), std::invalid_argument);
+}
+
 TEST_CASE("close wakes every receiver with closed_error", "[channels][in_memory_layer]") {
     scene s;
     ferry::event_loop other(s.clock);

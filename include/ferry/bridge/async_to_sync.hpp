@@ -168,17 +168,21 @@ T run_on_private_loop(task<T> body) {
 /// Where it runs: inside a call of to_thread, on the loop that made the call; else on the default loop, if a
 /// loop_thread was installed; else on a loop of this thread's own, which this call drives. No thread is started.
 ///
-/// Errors  Inside a loop's turn it throws deadlock_error before anything starts: co_await it there. closed_error if the
-///         loop that made the call is closed, or if the loop that runs the awaitable closes first.
+/// Errors  Inside a loop's turn it throws before anything starts: blocking_error where the default loop would run it, else
+///         deadlock_error; co_await it there. closed_error if the loop that made the call is closed, or if the loop that
+///         runs the awaitable closes first.
 template <awaitable Awaitable>
 detail::await_result<Awaitable> block_on(Awaitable what) {
     using T = detail::await_result<Awaitable>;
     task<T> body = detail::to_task(std::move(what));
     detail::thread_state& self = detail::this_thread();
-    detail::check_own_wait("block_on", body.name(), self.turn);
     const bool came_from_loop = self.home != nullptr;
     const detail::loop_reference target =
         came_from_loop ? detail::loop_reference(*self.home) : detail::default_loop::get();
+    // Inside a turn, the loop of this thread is the one that would have to run it, unless another one is the default.
+    const event_loop* const turning = event_loop::current();
+    const bool is_elsewhere = target && turning != nullptr && target.get() != &turning->control();
+    detail::check_own_wait("block_on", body.name(), is_elsewhere ? nullptr : self.turn);
     if (target) {
         detail::sent_task<T> sent(std::move(body));
         if (sent.run_on(*target.get())) return sent.take();

@@ -22,8 +22,7 @@ namespace ferry::inline FERRY_ABI {
 ///     background.make_default();                       // block_on and async_to_sync of plain threads go there
 ///     auto page = ferry::block_on(client.get("/"));
 ///
-/// Ownership      Owns the thread and the loop. The destructor closes the loop, which cancels what still runs on it,
-/// and
+/// Ownership      Owns the thread and the loop. The destructor closes the loop, which cancels what still runs on it, and
 ///                joins; inside a loop's turn the thread ends in the background instead.
 /// Thread-safety  loop() and make_default() on any thread.
 /// Errors         The constructor throws std::system_error when the thread cannot be started.

@@ -48,8 +48,7 @@ public:
 
 /// Threads that run blocking calls in the order they arrive. Threads start when there is work and none is idle.
 ///
-/// Ownership      Destroying it closes it and joins its threads; inside a loop's turn, or on one of its own threads,
-/// they
+/// Ownership      Destroying it closes it and joins its threads; inside a loop's turn, or on one of its own threads, they
 ///                end in the background. The default pool lives until the process ends.
 /// Thread-safety  Every member, on any thread; the destructor like any destructor.
 /// Errors         A call for a closed pool throws closed_error, one beyond the queue's limit queue_full.

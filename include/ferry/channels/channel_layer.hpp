@@ -93,6 +93,9 @@ public:
     /// std::invalid_argument when no channel name can begin with that prefix.
     [[nodiscard]] virtual std::string new_channel(std::string_view prefix) = 0;
 
+    /// Drops what is unread on a channel that nobody will read any more; else it is kept until it expires.
+    virtual task<> drop_channel(std::string channel) = 0;
+
     /// Makes the channel a member, or renews its membership.
     virtual task<> group_add(std::string group, std::string channel) = 0;
     /// Does nothing when the channel is no member.

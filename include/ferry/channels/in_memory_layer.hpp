@@ -74,6 +74,7 @@ public:
     task<std::vector<std::string>> group_members(std::string group) override;
     task<std::size_t> group_size(std::string group) override;
 
+    task<> drop_channel(std::string channel) override;
     task<> flush() override;
     task<> close() override;
 
@@ -224,6 +225,13 @@ inline task<std::size_t> in_memory_layer::group_size(std::string group) {
     check_group_name(group);
     locked_step step(*this, "group_size");
     co_return groups_.members(group, step.now).size();
+}
+
+inline task<> in_memory_layer::drop_channel(std::string channel) {
+    check_channel_name(channel);
+    locked_step step(*this, "drop_channel");
+    mailboxes_.drop(channel, step);
+    co_return;
 }
 
 inline task<> in_memory_layer::flush() {

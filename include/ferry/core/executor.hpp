@@ -39,6 +39,8 @@ public:
     void run_next(ready_node& node) noexcept { node.next = std::exchange(run_next_, &node); }
 
     [[nodiscard]] bool has_ready() const noexcept { return first_ != nullptr; }
+    /// Whose turn this thread is in beneath this executor's own, where allow_blocking let one loop run another.
+    [[nodiscard]] const executor* beneath() const noexcept { return beneath_; }
     /// The logical task that runs now, null inside a plain callback.
     [[nodiscard]] logical_task* current() const noexcept { return current_; }
 
@@ -68,6 +70,7 @@ public:
 protected:
     executor() = default;
     ~executor() = default;
+    void set_beneath(const executor* outer) noexcept { beneath_ = outer; }
 
     /// Runs at most `limit` ready nodes, each with all that it puts on the run-next list. Returns how many it ran.
     std::size_t run_ready(std::size_t limit) noexcept {
@@ -90,6 +93,7 @@ private:
     ready_node* last_ = nullptr;
     ready_node* run_next_ = nullptr;
     logical_task* current_ = nullptr;
+    const executor* beneath_ = nullptr;
     unsigned depth_ = 0;
 };
 }  // namespace detail

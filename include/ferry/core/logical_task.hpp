@@ -43,8 +43,7 @@ private:
 /// only points to it. At any time it is in exactly one state: not started, running (current() of its loop), ready
 /// (linked in the ready queue, the run-next list or the loop's inbox), waiting (wait() is set), or finished.
 ///
-/// Ownership      Lives where its maker keeps its result: a stack frame, an awaiter, a spawned state. Its maker
-/// destroys
+/// Ownership      Lives where its maker keeps its result: a stack frame, an awaiter, a spawned state. Its maker destroys
 ///                it after `finished` was called; that call is the last thing the executor does with it.
 /// Thread-safety  None, but for one thing: another thread that has won the right to end the wait may push this node
 ///                to the loop's inbox, once, and touches nothing afterwards.

@@ -18,7 +18,7 @@ namespace detail {
 template <class T>
 class result {
     using stored = std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*,
-                                      std::conditional_t<std::is_void_v<T>, char, T>>;
+                                      std::conditional_t<std::is_void_v<T>, char, std::remove_const_t<T>>>;
 
 public:
     result() noexcept {}

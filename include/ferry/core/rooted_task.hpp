@@ -42,7 +42,12 @@ task<T> to_task(task<T> value) {
 }
 template <awaitable Awaitable>
 auto to_task(Awaitable value) {
-    return await_in_task<Awaitable>(std::move(value));
+    auto body = await_in_task<Awaitable>(std::move(value));
+    if constexpr (requires { Awaitable::what; }) {
+        return std::move(body).named(Awaitable::what);
+    } else {
+        return body;
+    }
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

@@ -52,8 +52,10 @@ public:
     template <class Awaitable>
     [[nodiscard]] decltype(auto) await_transform(
         Awaitable&& value, std::source_location where = std::source_location::current()) noexcept {
-        static_assert(awaitable<Awaitable>,
-                      "this type is not one of ferry's awaitables; wrap a callback with callback_to_awaitable");
+        static_assert(
+            awaitable<Awaitable>,
+            "a ferry coroutine awaits ferry's own awaitables; fulfil a ferry::promise from a foreign one's callback "
+            "and co_await its future");
         awaiting_ = where;
         return std::forward<Awaitable>(value);
     }

@@ -126,7 +126,8 @@ inline void thread_parker::unpark() noexcept {
 inline void check_own_wait(const char* operation, const char* subject, const executor* target) {
     const thread_state& self = this_thread();
     if (self.turn == nullptr) return;
-    const bool own = target == self.turn;
+    bool own = false;
+    for (const executor* turn = self.turn; turn != nullptr; turn = turn->beneath()) own = own || turn == target;
     if (!own && self.allowance != nullptr) return;
     const logical_task* const running = self.turn->current();
     const std::string who = running == nullptr ? "a callback" : "task " + short_name(running->name());

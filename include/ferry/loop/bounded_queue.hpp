@@ -107,7 +107,7 @@ public:
     static constexpr const char* what = "bounded_queue::pop";
     explicit pop_awaiter(bounded_queue& owner) noexcept : owner_(owner) {}
     bool try_complete() noexcept {
-        item_ = owner_.try_pop();
+        if (std::optional<T> item = owner_.try_pop()) item_.emplace(std::move(*item));
         return item_.has_value() || owner_.closed_;
     }
     void link() noexcept { owner_.poppers_.push_back(*this); }

@@ -111,7 +111,7 @@ public:
         poller_->add(descriptor);
     }
     void unwatch(io_watch& descriptor) noexcept { poller_->remove(descriptor); }
-    [[nodiscard]] detail::loop_control& control() noexcept { return *control_.get(); }
+    [[nodiscard]] detail::loop_control& control() const noexcept { return *control_.get(); }
     /// The one buffer that every socket of this loop receives into; an idle connection holds none. What is in it is
     /// valid until the next task runs.
     [[nodiscard]] char* read_buffer() {
@@ -138,7 +138,8 @@ public:
     [[nodiscard]] bool closing() const noexcept { return closing_; }
 
 private:
-    static constexpr std::size_t batch = 256;  // ready nodes between two polls
+    static constexpr std::size_t batch = 256;  // ready nodes between two polls, at most
+    static constexpr std::size_t slice = 16;   // ready nodes between two looks at the clock
 
     class turn_guard;
     class wake_watch final : public io_watch {
@@ -176,12 +177,19 @@ private:
 /// While it lives, this thread is inside a turn of the loop.
 class event_loop::turn_guard {
 public:
-    explicit turn_guard(event_loop& loop) noexcept : outer_(std::exchange(detail::this_thread().turn, &loop)) {}
-    ~turn_guard() { detail::this_thread().turn = outer_; }
+    explicit turn_guard(event_loop& loop) noexcept
+        : loop_(loop), outer_(std::exchange(detail::this_thread().turn, &loop)) {
+        loop_.set_beneath(outer_);
+    }
+    ~turn_guard() {
+        loop_.set_beneath(nullptr);
+        detail::this_thread().turn = outer_;
+    }
     turn_guard(const turn_guard&) = delete;
     turn_guard& operator=(const turn_guard&) = delete;
 
 private:
+    event_loop& loop_;
     detail::executor* outer_;
 };
 
@@ -315,7 +323,8 @@ void event_loop::post(Fn fn) {
         Fn call_;
     };
     posted* const node = new posted(std::move(fn));
-    if (control_->push_new(*node)) return;
+    const detail::loop_reference keep = control_;  // once it has the node, the loop may run it, end and go away
+    if (keep->push_new(*node)) return;
     delete node;
     throw closed_error("post: the loop is closed");
 }
@@ -330,7 +339,10 @@ inline void event_loop::forget_turn_end(detail::turn_end_node& node) noexcept {
 inline void event_loop::work() noexcept {
     schedule_all(control_->take());
     if (!timers_.empty()) timers_.fire_due(now(), batch);
-    run_ready(batch);
+    for (std::size_t count = 0; count < batch && has_ready(); count += slice) {
+        run_ready(slice);
+        if (!timers_.empty() && timers_.next() <= now()) break;  // long steps must not add up to a late timer
+    }
     run_turn_end();
 }
 

@@ -108,7 +108,10 @@ future<detail::await_result<Awaitable>> spawn(event_loop& loop, Awaitable what) 
     future<T> result = made->get_future();
     if (event_loop::current() == &loop && !loop.closing()) {
         loop.schedule(*made);
-    } else if (!loop.control().push_new(*made)) {
+        return result;
+    }
+    const detail::loop_reference keep(loop.control());  // once it has the task, the loop may run it, end and go away
+    if (!keep->push_new(*made)) {
         const std::string name = detail::short_name(made->name());
         delete made;
         throw closed_error("spawn(" + name + "): the loop is closed");

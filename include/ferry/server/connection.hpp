@@ -219,11 +219,13 @@ inline bool connection::skip_body() {
 
 /// True if it returned; false if it threw, which is reported here.
 inline task<bool> connection::call_application(app::scope what, app::receive in, app::send out) {
+    const logical_task& self = co_await current_task();
     try {
         co_await server_.app()(std::move(what), in, out);
         co_return true;
     } catch (const cancelled&) {
-        throw;
+        if (self.scope().cancelled()) throw;
+        report("ferry: the application for " + path_ + " failed: it threw `cancelled`, but nobody had cancelled it");
     } catch (const client_gone&) {
         co_return true;
     } catch (const std::exception& error) {
@@ -354,6 +356,8 @@ inline void connection::refuse(int status, std::string_view why, const http::hea
 inline task<> connection::close_gently() {
     const bool written = co_await out_->drained(options_.close_timeout());
     if (!written) co_return;
+    // A client that owes nothing, and is sent away between two requests, has nothing to lose.
+    if (server_.stopping() && pending_.empty() && parser_.idle()) co_return;
     socket_.shutdown_send();
     co_await timeout(options_.close_timeout(), discard_input());
 }

@@ -24,6 +24,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <exception>
+#include <initializer_list>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -72,8 +73,9 @@ private:
     event* all_ended_ = nullptr;    // the shutdown waits for it
 };
 
-/// Serves on the loop that awaits it until SIGINT or SIGTERM; a second signal does not wait for anybody. For a program
-/// that has more to run beside its server, or to finish after it.
+/// Serves on the loop that awaits it until SIGINT or SIGTERM; a second signal cancels whatever still runs, a third one does
+/// what it does without ferry. For a program that has more to run beside its server, or to finish after it.
+/// SIGPIPE is ignored from then on, unless the program has a handler for it.
 task<> serve_until_signal(app::any_application app, serve_options options = {});
 
 /// The same on a loop of its own, on this thread.
@@ -196,16 +198,27 @@ inline task<> server::watch_liveness() {
     }
 }
 
+namespace detail {
+/// Whoever reads the program's log may go away; that is no reason to end.
+inline void ignore_broken_pipes() noexcept {
+    struct sigaction now {};
+    if (::sigaction(SIGPIPE, nullptr, &now) == 0 && now.sa_handler == SIG_DFL) ::signal(SIGPIPE, SIG_IGN);
+}
+}  // namespace detail
+
 inline task<> serve_until_signal(app::any_application app, serve_options options) {
     event_loop& loop = *event_loop::current();
     const auto where = co_await to_thread(&net::resolve_blocking, options.host(), options.port());
     server site(loop, std::move(app), where, std::move(options));
-    signals stop(loop, {SIGINT, SIGTERM});
+    std::optional<signals> stop;
+    stop.emplace(loop, std::initializer_list<int>{SIGINT, SIGTERM});
+    detail::ignore_broken_pipes();
     co_await with_task_group([&](task_group& tasks) -> task<> {
         tasks.start([&]() -> task<> {
-            co_await stop.wait();
+            co_await stop->wait();
             site.stop();
-            co_await stop.wait();
+            co_await stop->wait();
+            stop.reset();  // a third one ends the process, should a call in a thread refuse to end
             tasks.cancel();
         });
         co_await site.run();
@@ -227,7 +240,8 @@ inline int serve_main(app::any_application app, int argc, char** argv, serve_opt
         return 0;
     } catch (const std::exception& error) {
         std::fprintf(stderr, "%s: %s\n", argc > 0 ? argv[0] : "server", error.what());
-        return 1;
+    } catch (const cancelled&) {  // by the second signal
     }
+    return 1;
 }
 }  // namespace ferry::inline FERRY_ABI

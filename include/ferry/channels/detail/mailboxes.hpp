@@ -117,6 +117,8 @@ public:
     void wait(receiver& waiting);
     /// The receiver does not wait any more. False when it was taken out before and is being woken.
     bool withdraw(receiver& waiting) noexcept;
+    /// Drops the messages of one channel.
+    void drop(const std::string& channel, layer_step& step) noexcept;
     /// Drops all messages.
     void clear(layer_step& step) noexcept;
     /// Wakes every receiver without a message.
@@ -201,6 +203,13 @@ inline bool mailboxes::withdraw(receiver& waiting) noexcept {
     box->receivers.erase(waiting);
     erase_if_idle(*box);
     return true;
+}
+
+inline void mailboxes::drop(const std::string& channel, layer_step& step) noexcept {
+    mailbox* const box = find(channel);
+    if (box == nullptr) return;
+    while (!box->messages.empty()) drop_oldest(*box, step);
+    erase_if_idle(*box);
 }
 
 inline void mailboxes::clear(layer_step& step) noexcept {
