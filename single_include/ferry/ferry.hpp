@@ -1072,7 +1072,7 @@ class result {
                                       std::conditional_t<std::is_void_v<T>, char, std::remove_const_t<T>>>;
 
 public:
-    result() noexcept {}
+    result() noexcept : error_() {}  // no exception: a store that keeps GCC from warning of an uninitialised one
     ~result() { reset(); }
     result(const result&) = delete;
     result& operator=(const result&) = delete;

@@ -88,7 +88,9 @@ private:
 class chat_site {
 public:
     explicit chat_site(const std::string& directory)
-        : history_(loop_, directory), service_(loop_, history_), server_(loop_, routes(), {ferry::net::address("127.0.0.1", 0)}, quiet()) {}
+        : history_(loop_, directory),
+          service_(loop_, history_),
+          server_(loop_, routes(), {ferry::net::address("127.0.0.1", 0)}, quiet()) {}
 
     [[nodiscard]] ferry::event_loop& loop() noexcept { return loop_; }
     [[nodiscard]] std::uint16_t port() const noexcept { return server_.address().port(); }

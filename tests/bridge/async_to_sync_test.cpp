@@ -405,6 +405,41 @@ TEST_CASE("block_on inside a turn throws deadlock_error, names the task, and sta
     CHECK(loop.run(add(1, 1)) == 2);
 }
 
+TEST_CASE("block_on inside a turn throws blocking_error where the default loop would run it",
+          "[bridge][async_to_sync]") {
+    const ferry_test::frame_count frames;
+    ferry::loop_thread background;
+    background.make_default();
+    event_loop loop;
+    bool noted = false;
+    const auto body = [&]() -> task<> {
+        CHECK(contains(refusal([&] { ferry::block_on(note(noted)); }), "blocking_error"));
+        CHECK(!noted);
+        const ferry::allow_blocking ok("nobody else uses this loop");
+        CHECK(ferry::block_on(add(1, 2)) == 3);
+        co_return;
+    };
+    loop.run(body());
+}
+
+TEST_CASE("a loop that is run inside a turn cannot wait for the loop beneath it", "[bridge][async_to_sync]") {
+    const ferry_test::frame_count frames;
+    event_loop outer;
+    bool noted = false;
+    const auto inner_body = [&]() -> task<> {
+        CHECK(contains(refusal([&] { ferry::block_on(outer, note(noted)); }), "deadlock_error"));
+        co_return;
+    };
+    const auto outer_body = [&]() -> task<> {
+        const ferry::allow_blocking ok("the inner loop is short");
+        event_loop inner;
+        inner.run(inner_body());
+        co_return;
+    };
+    outer.run(outer_body());
+    CHECK(!noted);
+}
+
 TEST_CASE("block_on another loop inside a turn throws blocking_error, unless it is allowed",
           "[bridge][async_to_sync]") {
     const ferry_test::frame_count frames;

@@ -34,8 +34,8 @@ TEST_CASE("channel and group names have 1 to 99 characters", "[channels][names]"
         CHECK(!channel_allowed(name));
         CHECK(!group_allowed(name));
     }
-    CHECK(channel_allowed(std::string(98, 'a') + "!"));
-    CHECK(!channel_allowed(std::string(99, 'a') + "!"));
+    CHECK(channel_allowed(std::string(98, 'a').append("!")));
+    CHECK(!channel_allowed(std::string(99, 'a').append("!")));
 }
 
 TEST_CASE("names consist of letters, digits, hyphens, underscores and periods", "[channels][names]") {

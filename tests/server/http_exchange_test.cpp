@@ -146,6 +146,23 @@ TEST_CASE("an application that fails before its response costs a 500 and a repor
     CHECK(reported.mention("the application for /account failed: no database"));
 }
 
+TEST_CASE("an application that throws `cancelled` by itself costs a 500 and not the server",
+          "[server][http_exchange]") {
+    const reports reported;
+    site server([](app::scope what, app::receive, app::send send) -> ferry::task<> {
+        if (what.path() == "/bad") throw ferry::cancelled();
+        co_await send(app::http_response_start(200));
+        co_await send(app::http_response_body("fine"));
+    });
+    raw_client client(server);
+    client.request("GET", "/bad");
+    CHECK(client.read_response().status == 500);
+    CHECK(reported.mention("the application for /bad failed"));
+    raw_client next(server);
+    next.request("GET", "/good");
+    CHECK(next.read_response().body == "fine");
+}
+
 TEST_CASE("an application that fails in its response has its connection cut", "[server][http_exchange]") {
     const reports reported;
     site server([](app::scope, app::receive, app::send send) -> ferry::task<> {

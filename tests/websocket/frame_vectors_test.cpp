@@ -118,7 +118,7 @@ bool as_expected(const result& seen, const json& vector) {
 
 TEST_CASE("every frame vector gives what it should, in one write, octet by octet and cut anywhere",
           "[websocket][vectors]") {
-    const json file = json::parse_file(std::string(FERRY_TEST_VECTORS_DIR) + "/websocket-frames.json");
+    const json file = json::parse_file(FERRY_TEST_VECTORS_DIR "/websocket-frames.json");
     std::size_t run = 0;
     std::size_t skipped = 0;
     std::vector<std::string> unexpected;

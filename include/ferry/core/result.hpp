@@ -77,9 +77,12 @@ private:
 
     void reset() noexcept {
         if (state_ == state::value) value_.~stored();
-        if (state_ == state::error) error_.~exception_ptr();
+        if (state_ == state::error) destroy_exception();
         state_ = state::none;
     }
+
+    // Out of line: GCC 12 would warn that it may be uninitialised, being blind to state_.
+    [[gnu::noinline]] void destroy_exception() noexcept { error_.~exception_ptr(); }
 
     union {
         stored value_;
