@@ -1072,7 +1072,7 @@ class result {
                                       std::conditional_t<std::is_void_v<T>, char, std::remove_const_t<T>>>;
 
 public:
-    result() noexcept : error_() {}  // no exception: a store that keeps GCC from warning of an uninitialised one
+    result() noexcept {}
     ~result() { reset(); }
     result(const result&) = delete;
     result& operator=(const result&) = delete;
@@ -1128,9 +1128,12 @@ private:
 
     void reset() noexcept {
         if (state_ == state::value) value_.~stored();
-        if (state_ == state::error) error_.~exception_ptr();
+        if (state_ == state::error) destroy_exception();
         state_ = state::none;
     }
+
+    // Out of line: GCC 12 would warn that it may be uninitialised, being blind to state_.
+    [[gnu::noinline]] void destroy_exception() noexcept { error_.~exception_ptr(); }
 
     union {
         stored value_;
