@@ -39,7 +39,7 @@ task<int> add(int a, int b) {
     co_await ferry::yield_now();
     co_return a + b;
 }
-task<int&> raise(int& value) {
+task<int&> increase(int& value) {
     co_await ferry::yield_now();
     ++value;
     co_return value;
@@ -102,7 +102,7 @@ TEST_CASE("block_on returns what the awaitable yields, or throws", "[bridge][asy
     const auto expect = [](auto block_on) {
         CHECK(block_on(add(1, 2)) == 3);
         int value = 1;
-        int& same = block_on(raise(value));
+        int& same = block_on(increase(value));
         CHECK(&same == &value);
         CHECK(value == 2);
         CHECK(*block_on(box(7)) == 7);
@@ -143,7 +143,7 @@ TEST_CASE("async_to_sync makes a blocking function of an asynchronous one", "[br
     CHECK(plus(&counting, 2) == 5);
     CHECK(plus(std::ref(counting), 2) == 7);
     int value = 1;
-    CHECK(&ferry::async_to_sync(raise)(value) == &value);  // by reference: the caller is blocked
+    CHECK(&ferry::async_to_sync(increase)(value) == &value);  // by reference: the caller is blocked
     auto move_only = ferry::async_to_sync([own = std::make_unique<int>(5)](int by) -> task<int> {
         co_await ferry::yield_now();
         co_return * own += by;
