@@ -2,10 +2,16 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <ferry/core/async_generator.hpp>
 #include <ferry/core/combine.hpp>
 #include <ferry/core/config.hpp>
+#include <ferry/core/context.hpp>
+#include <ferry/core/context_local.hpp>
 #include <ferry/core/error.hpp>
 #include <ferry/core/exception_handlers.hpp>
+#include <ferry/core/outcome.hpp>
+#include <ferry/core/shield.hpp>
+#include <ferry/core/stop_token.hpp>
 #include <ferry/core/task.hpp>
 #include <ferry/core/temporaries.hpp>
 
@@ -19,10 +25,15 @@
 #include <ferry/deadlock/report.hpp>
 
 #include <ferry/loop/bounded_queue.hpp>
+#include <ferry/loop/callback.hpp>
 #include <ferry/loop/event.hpp>
 #include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/every.hpp>
 #include <ferry/loop/future.hpp>
+#include <ferry/loop/on.hpp>
 #include <ferry/loop/run.hpp>
+#include <ferry/loop/shared_future.hpp>
+#include <ferry/loop/shuffled_loop.hpp>
 #include <ferry/loop/signals.hpp>
 #include <ferry/loop/sleep.hpp>
 #include <ferry/loop/spawn.hpp>
@@ -33,4 +44,5 @@
 #include <ferry/bridge/async_to_sync.hpp>
 #include <ferry/bridge/loop_thread.hpp>
 #include <ferry/bridge/sync_to_async.hpp>
+#include <ferry/bridge/thread_channel.hpp>
 #include <ferry/bridge/thread_pool.hpp>

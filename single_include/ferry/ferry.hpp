@@ -147,64 +147,6 @@ public:
 };
 }  // namespace ferry::inline FERRY_ABI
 
-// ferry/core/exception_handlers.hpp - where an exception goes that no caller can receive
-
-namespace ferry::inline FERRY_ABI {
-/// Receives an exception and the name of the task it comes from ("?" when it has none). Called on any thread.
-using exception_handler = void (*)(std::exception_ptr error, const char* task_name) noexcept;
-
-namespace detail {
-inline void print_exception(const char* what_happened, const std::exception_ptr& error,
-                            const char* task_name) noexcept {
-    try {
-        std::rethrow_exception(error);
-    } catch (const std::exception& caught) {
-        std::fprintf(stderr, "ferry: %s in task '%s': %s\n", what_happened, task_name, caught.what());
-    } catch (const cancelled& caught) {
-        std::fprintf(stderr, "ferry: %s in task '%s': %s\n", what_happened, task_name, caught.what());
-    } catch (...) {
-        std::fprintf(stderr, "ferry: %s in task '%s': an exception of unknown type\n", what_happened, task_name);
-    }
-}
-
-inline void print_and_terminate(std::exception_ptr error, const char* task_name) noexcept {
-    print_exception("unhandled exception", error, task_name);
-    std::terminate();
-}
-inline void print_suppressed(std::exception_ptr error, const char* task_name) noexcept {
-    print_exception("a second failure, beside the one that is thrown,", error, task_name);
-}
-
-inline std::atomic<exception_handler>& unhandled_handler() noexcept {
-    static constinit std::atomic<exception_handler> handler{&print_and_terminate};
-    return handler;
-}
-inline std::atomic<exception_handler>& suppressed_handler() noexcept {
-    static constinit std::atomic<exception_handler> handler{&print_suppressed};
-    return handler;
-}
-
-inline void report_unhandled(std::exception_ptr error, const char* task_name) noexcept {
-    unhandled_handler().load(std::memory_order_acquire)(error, task_name == nullptr ? "?" : task_name);
-}
-inline void report_suppressed(std::exception_ptr error, const char* task_name) noexcept {
-    suppressed_handler().load(std::memory_order_acquire)(error, task_name == nullptr ? "?" : task_name);
-}
-}  // namespace detail
-
-/// Sets who receives an exception that ends a task whose future is gone or was never asked. The default prints it and
-/// calls std::terminate. Returns the handler before.
-inline exception_handler set_unhandled_exception_handler(exception_handler handler) noexcept {
-    return detail::unhandled_handler().exchange(handler, std::memory_order_acq_rel);
-}
-
-/// Sets who receives the second and later failures of tasks that were awaited together (when_all, when_any, a task
-/// group throw the first). The default prints them. Returns the handler before.
-inline exception_handler set_suppressed_exception_handler(exception_handler handler) noexcept {
-    return detail::suppressed_handler().exchange(handler, std::memory_order_acq_rel);
-}
-}  // namespace ferry::inline FERRY_ABI
-
 // ferry/core/cancellation.hpp - cancel scopes: a tree that a cancellation runs down
 
 namespace ferry::inline FERRY_ABI {
@@ -257,6 +199,207 @@ private:
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/core/context.hpp - the variables that follow a call: an immutable map behind one pointer
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// The value of one context variable: immutable, shared by every context that has it.
+class context_value {
+public:
+    context_value() = default;
+    context_value(const context_value&) = delete;
+    context_value& operator=(const context_value&) = delete;
+    virtual ~context_value() = default;
+
+    void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+    void release() noexcept {
+        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    }
+
+private:
+    std::atomic<std::uint32_t> references_{1};
+};
+
+/// Owns one reference to a value.
+class context_value_reference {
+public:
+    explicit context_value_reference(context_value& owned) noexcept : value_(&owned) {}
+    context_value_reference(const context_value_reference& other) noexcept : value_(other.value_) { value_->retain(); }
+    context_value_reference& operator=(context_value_reference other) noexcept {
+        std::swap(value_, other.value_);
+        return *this;
+    }
+    ~context_value_reference() { value_->release(); }
+    [[nodiscard]] const context_value& operator*() const noexcept { return *value_; }
+
+private:
+    context_value* value_;
+};
+}  // namespace detail
+
+/// The context variables of one logical task or thread, as a value: setting one makes a new map and leaves every copy as
+/// it was. Handing a context to another task or thread, and taking it back, moves one pointer.
+///
+/// Ownership      A counted reference to an immutable map; variables (context_local) are known by their address and must
+///                outlive it.
+/// Thread-safety  That of a pointer: distinct objects on distinct threads, one object on one thread. What is in the map
+///                is read-only.
+/// Cost           Copying counts a reference; lookup and change are linear in the number of variables that are set.
+class context {
+public:
+    context() noexcept = default;
+    context(const context& other) noexcept : map_(other.map_) {
+        if (map_ != nullptr) map_->references.fetch_add(1, std::memory_order_relaxed);
+    }
+    context(context&& other) noexcept : map_(std::exchange(other.map_, nullptr)) {}
+    context& operator=(context other) noexcept {
+        std::swap(map_, other.map_);
+        return *this;
+    }
+    ~context() {
+        if (map_ != nullptr) release();
+    }
+
+    [[nodiscard]] bool empty() const noexcept { return map_ == nullptr; }
+
+    // For context_local: variables by their address.
+    [[nodiscard]] const detail::context_value* find(const void* variable) const noexcept;
+    /// With the value instead of the one before.
+    void set(const void* variable, detail::context_value_reference value);
+    void erase(const void* variable);
+
+private:
+    struct entry {
+        entry(const void* key, detail::context_value_reference of_it) noexcept
+            : variable(key), value(std::move(of_it)) {}
+        const void* variable;
+        detail::context_value_reference value;
+    };
+    struct map {
+        std::atomic<std::uint32_t> references{1};
+        std::vector<entry> entries;
+    };
+
+    [[nodiscard]] map* copy_without(const void* variable, std::size_t room) const;
+    void replace_by(map* fresh) noexcept {
+        if (map_ != nullptr) release();
+        map_ = fresh;
+    }
+    void release() noexcept {
+        if (map_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete map_;
+    }
+
+    map* map_ = nullptr;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline const detail::context_value* context::find(const void* variable) const noexcept {
+    if (map_ == nullptr) return nullptr;
+    for (const entry& known : map_->entries) {
+        if (known.variable == variable) return &*known.value;
+    }
+    return nullptr;
+}
+
+inline void context::set(const void* variable, detail::context_value_reference value) {
+    map* const fresh = copy_without(variable, 1);
+    fresh->entries.emplace_back(variable, std::move(value));
+    replace_by(fresh);
+}
+
+inline void context::erase(const void* variable) {
+    if (find(variable) != nullptr) replace_by(copy_without(variable, 0));
+}
+
+inline context::map* context::copy_without(const void* variable, std::size_t room) const {
+    std::unique_ptr<map> fresh(new map);
+    fresh->entries.reserve((map_ == nullptr ? 0 : map_->entries.size()) + room);
+    if (map_ != nullptr) {
+        for (const entry& known : map_->entries) {
+            if (known.variable != variable) fresh->entries.push_back(known);
+        }
+    }
+    return fresh.release();
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/core/this_thread.hpp - everything ferry keeps per thread, behind one accessor
+
+namespace ferry::inline FERRY_ABI {
+class allow_blocking;
+class event_loop;
+
+namespace detail {
+class executor;
+class loop_control;
+class thread_contexts;
+class thread_parker;
+class wait_node;
+struct free_block;
+
+/// Runs when the thread that registered it ends; the youngest registration runs first.
+struct thread_exit_hook {
+    void (*run)() noexcept = nullptr;
+    thread_exit_hook* next = nullptr;
+};
+
+/// One thread's share of ferry. Trivially destructible on purpose: frames are still freed while, and after, the
+/// thread's other thread-locals are destroyed.
+struct thread_state {
+    static constexpr std::size_t frame_classes = 32;
+
+    executor* turn = nullptr;                        // whose turn runs on this thread, if any
+    executor* bound_executors = nullptr;             // those that no other thread runs
+    free_block* frames[frame_classes] = {};          // recycled coroutine frames, one list for each 64 bytes
+    std::uint16_t frame_counts[frame_classes] = {};  // how long each of those lists is
+    thread_exit_hook frames_hook;
+    wait_node* wait_nodes = nullptr;  // recycled slab nodes
+    std::uint32_t wait_node_count = 0;
+    thread_exit_hook wait_nodes_hook;
+    bool ended = false;                         // the exit hooks have run: cache nothing any more
+    thread_parker* parker = nullptr;            // where this thread sleeps, made on first use
+    const allow_blocking* allowance = nullptr;  // innermost allow_blocking scope
+    loop_control* home = nullptr;               // a pool worker: the loop whose to_thread entered it
+    event_loop* private_loop = nullptr;         // what block_on drives here when there is no other loop
+    thread_exit_hook private_loop_hook;
+    thread_contexts* contexts = nullptr;  // the context variables of code outside of tasks, made on first use
+    const char* thread_name = nullptr;    // "pool/3", "loop_thread"; null for a thread not ours
+    thread_exit_hook* exit_hooks = nullptr;
+};
+
+/// Runs the exit hooks of one thread.
+struct thread_end {
+    thread_state* state = nullptr;
+    ~thread_end() {
+        if (state == nullptr) return;
+        while (thread_exit_hook* hook = state->exit_hooks) {
+            state->exit_hooks = hook->next;
+            hook->run();
+        }
+        state->ended = true;
+    }
+};
+
+/// The calling thread's state. Compilers may treat the address of a thread-local as a constant of a coroutine and keep
+/// it across a suspension; hence never inlined, and the pointer is opaque so that two calls are never merged.
+[[gnu::noinline]] inline thread_state& this_thread() noexcept {
+    static constinit thread_local thread_state state;
+    thread_state* opaque = &state;
+    __asm__ volatile("" : "+r"(opaque));
+    return *opaque;
+}
+
+/// Registers a hook, an object with static storage per thread or one that outlives the thread.
+[[gnu::noinline]] inline void at_thread_exit(thread_exit_hook& hook) noexcept {
+    static thread_local thread_end end;
+    thread_state& self = this_thread();
+    end.state = &self;
+    hook.next = self.exit_hooks;
+    self.exit_hooks = &hook;
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/core/executor.hpp - where logical tasks resume: a ready queue and the run-next list
 
 namespace ferry::inline FERRY_ABI {
@@ -268,6 +411,38 @@ struct ready_node {
     ready_node* next = nullptr;
     void (*run)(ready_node& self) noexcept = nullptr;
 };
+
+/// Where other threads hand nodes to an executor. Reference-counted: it outlives the executor.
+///
+/// Thread-safety  All members, on every thread that holds a reference.
+class remote_inbox {
+public:
+    virtual void retain() noexcept = 0;
+    virtual void release() noexcept = 0;
+    /// Hands a node over; false, and the node stays the caller's, once every task of the executor has ended.
+    [[nodiscard]] virtual bool push(ready_node& node) noexcept = 0;
+
+protected:
+    ~remote_inbox() = default;
+};
+
+/// Whether, and with which seed, new executors shuffle: set for a whole process by its test runner.
+class shuffle_setting {
+public:
+    void start(std::uint64_t seed) noexcept { next_.store(seed * 2 + 1, std::memory_order_relaxed); }
+    /// Odd, another one each time; 0 when nobody asked for a shuffle.
+    [[nodiscard]] std::uint64_t next() noexcept {
+        if (next_.load(std::memory_order_relaxed) == 0) return 0;
+        return next_.fetch_add(2, std::memory_order_relaxed) * 0x9e3779b97f4a7c15u | 1;
+    }
+
+private:
+    std::atomic<std::uint64_t> next_{0};
+};
+inline shuffle_setting& shuffle_of_new_loops() noexcept {
+    static constinit shuffle_setting setting;
+    return setting;
+}
 
 /// The part of a loop that coroutines see: what is ready runs in order, what must go on at once goes on first.
 ///
@@ -293,6 +468,14 @@ public:
     [[nodiscard]] bool has_ready() const noexcept { return first_ != nullptr; }
     /// Whose turn this thread is in beneath this executor's own, where allow_blocking let one loop run another.
     [[nodiscard]] const executor* beneath() const noexcept { return beneath_; }
+    /// Where other threads put nodes of this executor's tasks.
+    [[nodiscard]] remote_inbox& remote() const noexcept { return *remote_; }
+    /// Has this thread promised that no other one runs it?
+    [[nodiscard]] static bool is_bound_to_this_thread(const executor* candidate) noexcept {
+        const executor* bound = this_thread().bound_executors;
+        while (bound != nullptr && bound != candidate) bound = bound->next_bound_;
+        return bound != nullptr;
+    }
     /// The logical task that runs now, null inside a plain callback.
     [[nodiscard]] logical_task* current() const noexcept { return current_; }
 
@@ -323,14 +506,24 @@ protected:
     executor() = default;
     ~executor() = default;
     void set_beneath(const executor* outer) noexcept { beneath_ = outer; }
+    void set_remote(remote_inbox& inbox) noexcept { remote_ = &inbox; }
+    /// From now on what is ready runs in an order drawn from the seed.
+    void shuffle(std::uint64_t seed) noexcept { random_ = seed * 2 + 1; }
+    void bind_to_this_thread() noexcept {
+        if (is_bound_to_this_thread(this)) return;
+        next_bound_ = std::exchange(this_thread().bound_executors, this);
+    }
+    void unbind() noexcept {
+        executor** link = &this_thread().bound_executors;
+        while (*link != nullptr && *link != this) link = &(*link)->next_bound_;
+        if (*link == this) *link = next_bound_;
+    }
 
     /// Runs at most `limit` ready nodes, each with all that it puts on the run-next list. Returns how many it ran.
     std::size_t run_ready(std::size_t limit) noexcept {
         std::size_t count = 0;
         for (; count < limit && first_ != nullptr; ++count) {
-            ready_node& node = *first_;
-            first_ = node.next;
-            if (first_ == nullptr) last_ = nullptr;
+            ready_node& node = random_ == 0 ? take_first() : take_any();
             node.run(node);
             while (ready_node* next = run_next_) {
                 run_next_ = next->next;
@@ -341,11 +534,36 @@ protected:
     }
 
 private:
+    ready_node& take_first() noexcept {
+        ready_node& node = *first_;
+        first_ = node.next;
+        if (first_ == nullptr) last_ = nullptr;
+        return node;
+    }
+    /// One of the first 16, each as likely as the others.
+    ready_node& take_any() noexcept {
+        std::size_t count = 1;
+        for (const ready_node* node = first_->next; node != nullptr && count < 16; node = node->next) ++count;
+        random_ = random_ * 6364136223846793005u + 1442695040888963407u;  // Knuth's generator; its high bits are good
+        ready_node* before = nullptr;
+        for (std::size_t skip = (random_ >> 33) % count; skip > 0; --skip) {
+            before = before == nullptr ? first_ : before->next;
+        }
+        if (before == nullptr) return take_first();
+        ready_node& node = *before->next;
+        before->next = node.next;
+        if (last_ == &node) last_ = before;
+        return node;
+    }
+
     ready_node* first_ = nullptr;
     ready_node* last_ = nullptr;
     ready_node* run_next_ = nullptr;
     logical_task* current_ = nullptr;
     const executor* beneath_ = nullptr;
+    remote_inbox* remote_ = nullptr;
+    executor* next_bound_ = nullptr;                        // of those that this thread alone runs
+    std::uint64_t random_ = shuffle_of_new_loops().next();  // the generator's state; 0: first in, first out
     unsigned depth_ = 0;
 };
 }  // namespace detail
@@ -414,80 +632,6 @@ private:
     T* first_ = nullptr;
     T* last_ = nullptr;
 };
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/core/this_thread.hpp - everything ferry keeps per thread, behind one accessor
-
-namespace ferry::inline FERRY_ABI {
-class allow_blocking;
-class event_loop;
-
-namespace detail {
-class executor;
-class loop_control;
-class thread_parker;
-class wait_node;
-struct free_block;
-
-/// Runs when the thread that registered it ends; the youngest registration runs first.
-struct thread_exit_hook {
-    void (*run)() noexcept = nullptr;
-    thread_exit_hook* next = nullptr;
-};
-
-/// One thread's share of ferry. Trivially destructible on purpose: frames are still freed while, and after, the
-/// thread's other thread-locals are destroyed.
-struct thread_state {
-    static constexpr std::size_t frame_classes = 32;
-
-    executor* turn = nullptr;                        // whose turn runs on this thread, if any
-    free_block* frames[frame_classes] = {};          // recycled coroutine frames, one list for each 64 bytes
-    std::uint16_t frame_counts[frame_classes] = {};  // how long each of those lists is
-    thread_exit_hook frames_hook;
-    wait_node* wait_nodes = nullptr;  // recycled slab nodes
-    std::uint32_t wait_node_count = 0;
-    thread_exit_hook wait_nodes_hook;
-    bool ended = false;                         // the exit hooks have run: cache nothing any more
-    thread_parker* parker = nullptr;            // where this thread sleeps, made on first use
-    const allow_blocking* allowance = nullptr;  // innermost allow_blocking scope
-    loop_control* home = nullptr;               // a pool worker: the loop whose to_thread entered it
-    event_loop* private_loop = nullptr;         // what block_on drives here when there is no other loop
-    thread_exit_hook private_loop_hook;
-    const char* thread_name = nullptr;  // "pool/3", "loop_thread"; null for a thread not ours
-    thread_exit_hook* exit_hooks = nullptr;
-};
-
-/// Runs the exit hooks of one thread.
-struct thread_end {
-    thread_state* state = nullptr;
-    ~thread_end() {
-        if (state == nullptr) return;
-        while (thread_exit_hook* hook = state->exit_hooks) {
-            state->exit_hooks = hook->next;
-            hook->run();
-        }
-        state->ended = true;
-    }
-};
-
-/// The calling thread's state. Compilers may treat the address of a thread-local as a constant of a coroutine and keep
-/// it across a suspension; hence never inlined, and the pointer is opaque so that two calls are never merged.
-[[gnu::noinline]] inline thread_state& this_thread() noexcept {
-    static constinit thread_local thread_state state;
-    thread_state* opaque = &state;
-    __asm__ volatile("" : "+r"(opaque));
-    return *opaque;
-}
-
-/// Registers a hook, an object with static storage per thread or one that outlives the thread.
-[[gnu::noinline]] inline void at_thread_exit(thread_exit_hook& hook) noexcept {
-    static thread_local thread_end end;
-    thread_state& self = this_thread();
-    end.state = &self;
-    hook.next = self.exit_hooks;
-    self.exit_hooks = &hook;
-}
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
@@ -652,15 +796,8 @@ public:
     using finished_function = void (*)(logical_task& self) noexcept;
 
     /// `parent` is the scope whose cancellation reaches this task, null for a root. `finished` is called on the loop's
-    /// thread, outside of every frame of this task.
-    logical_task(executor& owner, cancel_scope* parent, finished_function finished)
-        : owner_(&owner),
-          scope_(&root_scope_),
-          record_(&wait_node::acquire()),
-          finished_function_(finished),
-          root_scope_(*this, parent) {
-        run = &resume;
-    }
+    /// thread, outside of every frame of this task. The task starts with the context of the code that makes it.
+    logical_task(executor& owner, cancel_scope* parent, finished_function finished);
     ~logical_task() { record_->release(); }
     logical_task(const logical_task&) = delete;
     logical_task& operator=(const logical_task&) = delete;
@@ -677,6 +814,9 @@ public:
     [[nodiscard]] const char* name() const noexcept { return record_->name(); }
     [[nodiscard]] const wait_node& record() const noexcept { return *record_; }
     [[nodiscard]] const waiter* wait() const noexcept { return wait_; }
+
+    /// Its context variables.
+    [[nodiscard]] ferry::context& context() noexcept { return context_; }
 
     // Cancellation. scope() is the innermost one; scopes nest like the frames that hold them.
     [[nodiscard]] cancel_scope& scope() const noexcept { return *scope_; }
@@ -759,6 +899,7 @@ private:
     cancel_scope* scope_;
     wait_node* record_;
     finished_function finished_function_;
+    ferry::context context_;
     cancel_scope root_scope_;
     std::uint8_t inline_budget_ = inline_completions;
     bool retrying_ = false;
@@ -781,6 +922,76 @@ public:
 private:
     logical_task& task_;
 };
+
+/// The context variables of a thread's code outside of tasks.
+class thread_contexts {
+public:
+    ferry::context lent;  // follows the call: what a task lent to this thread, or the thread's own
+    ferry::context own;   // stays with the thread
+
+    /// Made on first use, gone with the thread.
+    [[nodiscard]] static thread_contexts& of_this_thread();
+
+private:
+    static void release() noexcept { delete std::exchange(this_thread().contexts, nullptr); }
+    thread_exit_hook hook_;
+};
+
+/// The logical task that runs on this thread; null in plain code and in callbacks.
+[[nodiscard]] inline logical_task* running_task() noexcept {
+    const executor* const turn = this_thread().turn;
+    return turn == nullptr ? nullptr : turn->current();
+}
+
+/// A copy of the context of what runs on this thread: the task's, else the thread's.
+[[nodiscard]] inline ferry::context current_context() noexcept {
+    if (logical_task* const task = running_task()) return task->context();
+    const thread_contexts* const contexts = this_thread().contexts;
+    return contexts == nullptr ? ferry::context() : contexts->lent;
+}
+/// Puts another in its place, and returns the one before.
+inline ferry::context exchange_current_context(ferry::context fresh) {
+    logical_task* const task = running_task();
+    if (task == nullptr && this_thread().contexts == nullptr && fresh.empty()) return fresh;
+    return std::exchange(task != nullptr ? task->context() : thread_contexts::of_this_thread().lent, std::move(fresh));
+}
+
+/// While it lives, this thread runs with a context that somebody lent; then that somebody has it back, as it is by then.
+class lent_context {
+public:
+    explicit lent_context(ferry::context& owner)
+        : owner_(owner), outer_(exchange_current_context(std::exchange(owner, {}))) {}
+    ~lent_context() { owner_ = exchange_current_context(std::move(outer_)); }
+    lent_context(const lent_context&) = delete;
+    lent_context& operator=(const lent_context&) = delete;
+
+private:
+    ferry::context& owner_;
+    ferry::context outer_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline logical_task::logical_task(executor& owner, cancel_scope* parent, finished_function finished)
+    : owner_(&owner),
+      scope_(&root_scope_),
+      record_(&wait_node::acquire()),
+      finished_function_(finished),
+      context_(current_context()),
+      root_scope_(*this, parent) {
+    run = &resume;
+}
+
+inline thread_contexts& thread_contexts::of_this_thread() {
+    thread_state& self = this_thread();
+    if (self.contexts == nullptr) {
+        self.contexts = new thread_contexts;
+        if (!self.ended) {  // a thread that is past its end keeps it
+            self.contexts->hook_.run = &release;
+            at_thread_exit(self.contexts->hook_);
+        }
+    }
+    return *self.contexts;
+}
 
 // ---- implementation of cancel_scope, which needs the task --------------------------------------------------------
 inline cancel_scope::cancel_scope(logical_task& task, cancel_scope* parent, bool shielded) noexcept
@@ -833,6 +1044,11 @@ concept awaitable = requires {
     typename std::remove_cvref_t<T>::native_awaitable;
 };
 
+/// Void in a place that needs an object, such as the tuple that when_all yields.
+struct nothing {
+    friend bool operator==(nothing, nothing) = default;
+};
+
 namespace detail {
 template <class T>
 decltype(auto) get_awaiter(T&& value) {
@@ -849,14 +1065,13 @@ using await_result = decltype(get_awaiter(std::declval<T>()).await_resume());
 
 /// A result that is valid only until the next co_await, such as net::borrowed_bytes.
 template <class T>
-concept borrowed_result = requires {
-    typename std::remove_cvref_t<T>::borrowed_until_next_await;
+inline constexpr bool is_borrowed = requires {
+    typename T::borrowed_until_next_await;
 };
-
-/// Void in a place that needs an object.
-struct nothing {
-    friend bool operator==(nothing, nothing) = default;
-};
+template <class T>
+inline constexpr bool is_borrowed<std::optional<T>> = is_borrowed<T>;
+template <class T>
+concept borrowed_result = is_borrowed<std::remove_cvref_t<T>>;
 
 template <class T>
 using object_or_nothing = std::conditional_t<std::is_void_v<T>, nothing, T>;
@@ -1059,6 +1274,169 @@ inline void frame_allocator::release_lists() noexcept {
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/core/foreign.hpp - awaitables that know nothing of ferry
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+template <class T>
+concept has_member_co_await = requires(T&& value) {
+    std::forward<T>(value).operator co_await();
+};
+template <class T>
+concept has_free_co_await = requires(T&& value) {
+    operator co_await(std::forward<T>(value));
+};
+template <class T>
+concept plain_awaiter = requires(std::remove_reference_t<T>& value) {
+    { value.await_ready() } -> std::convertible_to<bool>;
+    value.await_resume();
+};
+
+/// Something that is not ferry's and can be co_awaited by the rules of the language.
+template <class T>
+concept foreign_awaitable = !awaitable<T> && (has_member_co_await<T> || has_free_co_await<T> || plain_awaiter<T>);
+
+template <class T>
+decltype(auto) get_foreign_awaiter(T&& value) {
+    if constexpr (has_member_co_await<T>) {
+        return std::forward<T>(value).operator co_await();
+    } else if constexpr (has_free_co_await<T>) {
+        return operator co_await(std::forward<T>(value));
+    } else {
+        return std::forward<T>(value);
+    }
+}
+
+/// The coroutine that a foreign awaitable gets to resume in the task's place. When it is resumed, on whatever thread, or
+/// destroyed instead, it hands the task's node to the task's loop.
+class trampoline {
+public:
+    class promise_type {
+    public:
+        static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
+        static void operator delete(void* frame, std::size_t size) noexcept {
+            frame_allocator::deallocate(frame, size);
+        }
+        trampoline get_return_object() noexcept {
+            return trampoline(std::coroutine_handle<promise_type>::from_promise(*this));
+        }
+        [[nodiscard]] std::suspend_always initial_suspend() const noexcept { return {}; }
+        [[nodiscard]] std::suspend_never final_suspend() const noexcept { return {}; }
+        void return_void() const noexcept {}
+        void unhandled_exception() const noexcept { std::terminate(); }
+    };
+
+    explicit trampoline(std::coroutine_handle<promise_type> frame) noexcept : frame_(frame) {}
+    [[nodiscard]] std::coroutine_handle<promise_type> frame() const noexcept { return frame_; }
+
+private:
+    std::coroutine_handle<promise_type> frame_;
+};
+
+/// The way home of one foreign await: a counted reference to the inbox, and the node to put there.
+///
+/// The node is pushed once: by the resumption, or by this object's end. Everything the foreign side wrote before it
+/// resumed the trampoline is seen by the task (the push releases, the loop's take acquires).
+class way_home {
+public:
+    enum class fate : unsigned char { resumed, destroyed, not_needed };
+
+    way_home(remote_inbox& inbox, ready_node& node, fate& how) noexcept : inbox_(&inbox), node_(&node), fate_(&how) {
+        inbox_->retain();
+    }
+    way_home(way_home&& other) noexcept
+        : inbox_(std::exchange(other.inbox_, nullptr)), node_(other.node_), fate_(other.fate_) {}
+    ~way_home() {
+        if (inbox_ == nullptr) return;
+        if (*fate_ == fate::not_needed) {
+            inbox_->release();
+        } else {
+            *fate_ = fate::destroyed;
+            go();
+        }
+    }
+    /// Nothing of the task may be touched after it.
+    void go() noexcept {
+        remote_inbox* const inbox = std::exchange(inbox_, nullptr);
+        [[maybe_unused]] const bool taken = inbox->push(*node_);  // a loop is not sealed before its tasks have ended
+        inbox->release();
+    }
+
+private:
+    remote_inbox* inbox_;
+    ready_node* node_;
+    fate* fate_;
+};
+
+inline trampoline go_home(way_home way) {
+    way.go();
+    co_return;
+}
+
+/// Awaits a foreign awaitable inside a ferry coroutine: whatever thread it resumes on, the task goes on on its own loop.
+/// A cancellation stops here as at a shield.
+template <class Awaiter>
+class [[nodiscard]] foreign_awaiter : public waiter {
+public:
+    template <class Awaitable>
+    explicit foreign_awaiter(Awaitable&& value)
+        : waiter([](waiter&) noexcept {}), inner_(get_foreign_awaiter(std::forward<Awaitable>(value))) {}
+
+    [[nodiscard]] bool await_ready() { return static_cast<bool>(inner_.await_ready()); }
+
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> frame) {
+        logical_task& owner = frame.promise().task();
+        owner.suspend_at(frame);
+        bind(owner);
+        const std::coroutine_handle<trampoline::promise_type> ours =
+            go_home(way_home(owner.owner().remote(), owner, fate_)).frame();
+        // From here on another thread may push the node; the loop's thread, which is this one, takes it later.
+        owner.wait_in(*this, "a foreign awaitable");
+        try {
+            if (suspend_inner(ours)) return true;
+        } catch (...) {
+            take_back(owner, ours);
+            throw;
+        }
+        take_back(owner, ours);
+        return false;
+    }
+
+    decltype(auto) await_resume() {
+        if (fate_ == way_home::fate::destroyed) {
+            throw broken_promise("a foreign awaitable destroyed the coroutine that it should have resumed");
+        }
+        return inner_.await_resume();
+    }
+
+private:
+    bool suspend_inner(std::coroutine_handle<trampoline::promise_type> ours) {
+        using answer = decltype(inner_.await_suspend(ours));
+        if constexpr (std::is_void_v<answer>) {
+            inner_.await_suspend(ours);
+            return true;
+        } else if constexpr (std::is_same_v<answer, bool>) {
+            return inner_.await_suspend(ours);
+        } else {
+            const std::coroutine_handle<> next = inner_.await_suspend(ours);
+            next.resume();
+            return true;
+        }
+    }
+    /// It did not suspend: the trampoline was not used.
+    void take_back(logical_task& owner, std::coroutine_handle<trampoline::promise_type> ours) noexcept {
+        owner.end_wait();
+        fate_ = way_home::fate::not_needed;
+        ours.destroy();
+    }
+
+    Awaiter inner_;
+    way_home::fate fate_ = way_home::fate::resumed;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/core/result.hpp - the value or the exception that a computation ended in
 
 namespace ferry::inline FERRY_ABI {
@@ -1112,6 +1490,16 @@ public:
     [[nodiscard]] bool empty() const noexcept { return state_ == state::none; }
     [[nodiscard]] const std::exception_ptr& exception() const noexcept { return error_; }
 
+    /// The value where it is, or throws the exception.
+    decltype(auto) view() const {
+        FERRY_ASSERT(state_ != state::none, "a result was read before there was one");
+        if (state_ == state::error) std::rethrow_exception(error_);
+        if constexpr (std::is_reference_v<T>) {
+            return static_cast<T>(*value_);
+        } else if constexpr (!std::is_void_v<T>) {
+            return static_cast<const stored&>(value_);
+        }
+    }
     /// Moves the value out, or throws the exception.
     T take() {
         FERRY_ASSERT(state_ != state::none, "a result was taken before there was one");
@@ -1180,14 +1568,16 @@ public:
     [[nodiscard]] final_awaiter final_suspend() const noexcept { return {}; }
 
     template <class Awaitable>
-    [[nodiscard]] decltype(auto) await_transform(
-        Awaitable&& value, std::source_location where = std::source_location::current()) noexcept {
-        static_assert(
-            awaitable<Awaitable>,
-            "a ferry coroutine awaits ferry's own awaitables; fulfil a ferry::promise from a foreign one's callback "
-            "and co_await its future");
+    [[nodiscard]] decltype(auto) await_transform(Awaitable&& value,
+                                                 std::source_location where = std::source_location::current()) {
+        static_assert(awaitable<Awaitable> || foreign_awaitable<Awaitable>, "this cannot be awaited");
         awaiting_ = where;
-        return std::forward<Awaitable>(value);
+        if constexpr (awaitable<Awaitable>) {
+            return std::forward<Awaitable>(value);
+        } else {
+            using awaiter = decltype(get_foreign_awaiter(std::forward<Awaitable>(value)));
+            return foreign_awaiter<awaiter>(std::forward<Awaitable>(value));
+        }
     }
 
     [[nodiscard]] logical_task& task() const noexcept { return *task_; }
@@ -1224,7 +1614,10 @@ public:
         return !ended_;
     }
 
-private:
+protected:
+    /// A generator's frame is continued once for each value: this is not the end.
+    void begin_anew() noexcept { ended_ = false; }
+    /// This frame has no more to do for now: its parent goes on.
     void end() noexcept {
         ended_ = true;
         if (parent_is_on_stack_) return;
@@ -1233,6 +1626,7 @@ private:
         task_->owner().run_next(*task_);
     }
 
+private:
     logical_task* task_ = nullptr;
     std::coroutine_handle<> parent_frame_;
     promise_base* parent_ = nullptr;
@@ -1328,6 +1722,8 @@ public:
             return frame_.promise().continue_chain(parent.promise(), parent, frame_);
         }
         T await_resume() const { return frame_.promise().outcome().take(); }
+        /// For ferry: how it ended, once it has.
+        [[nodiscard]] detail::result<T>& outcome() const noexcept { return frame_.promise().outcome(); }
 
     private:
         std::coroutine_handle<promise_type> frame_;
@@ -1347,6 +1743,207 @@ private:
 
     std::coroutine_handle<promise_type> frame_;
 };
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/core/async_generator.hpp - a coroutine that yields values and may await in between
+
+namespace ferry::inline FERRY_ABI {
+/// Yields values one by one, on demand:
+///
+///     ferry::async_generator<row> rows(connection& db) {
+///         while (auto next = co_await db.fetch()) co_yield *next;
+///     }
+///
+///     auto all = rows(db);
+///     while (row* each = co_await all.next()) use(*each);
+///
+/// It runs inside the task that awaits next(), between two values it does nothing. A cancellation reaches it where it
+/// awaits; the exception that it ends in comes out of next(), and after its end next() yields null.
+///
+/// Ownership      Owns the coroutine. Dropped between two values, it is destroyed there, with all its locals. The value
+///                that next() points to lives until the next call of next().
+/// Thread-safety  None. It may be moved to another task between two values, on the same loop.
+/// Errors         next() while another next() runs, and dropping it meanwhile, are bugs (asserted).
+/// Cost           One recycled frame; no allocation for a value, and no suspension where it does not await.
+template <class T>
+class [[nodiscard]] async_generator {
+    using value = std::remove_reference_t<T>;
+
+public:
+    class promise_type final : public detail::promise_base {
+    public:
+        promise_type(std::source_location where = std::source_location::current()) noexcept : promise_base(where) {}
+        async_generator get_return_object() noexcept {
+            return async_generator(std::coroutine_handle<promise_type>::from_promise(*this));
+        }
+        /// The value stays where it is, in the generator's frame, while the consumer looks at it.
+        class yield_awaiter {
+        public:
+            explicit yield_awaiter(promise_type& promise) noexcept : promise_(promise) {}
+            [[nodiscard]] bool await_ready() const noexcept { return false; }
+            void await_suspend(std::coroutine_handle<>) const noexcept {
+                promise_.running_ = false;
+                promise_.end();
+            }
+            void await_resume() const noexcept {}
+
+        private:
+            promise_type& promise_;
+        };
+        class copy_awaiter : public yield_awaiter {
+        public:
+            copy_awaiter(promise_type& promise, const value& from) : yield_awaiter(promise), copy_(from) {
+                promise.current_ = std::addressof(copy_);
+            }
+
+        private:
+            std::remove_const_t<value> copy_;
+        };
+        yield_awaiter yield_value(value& item) noexcept requires(std::is_reference_v<T> || std::is_const_v<value>) {
+            current_ = std::addressof(item);
+            return yield_awaiter(*this);
+        }
+        yield_awaiter yield_value(value&& item) noexcept {
+            current_ = std::addressof(item);
+            return yield_awaiter(*this);
+        }
+        /// The consumer may change what it gets, so it gets a copy of its own.
+        copy_awaiter yield_value(const value& item) requires(!std::is_reference_v<T> && !std::is_const_v<value>) {
+            return copy_awaiter(*this, item);
+        }
+
+        void return_void() noexcept { finish(); }
+        void unhandled_exception() noexcept {
+            error_ = std::current_exception();
+            finish();
+        }
+
+    private:
+        friend class async_generator;
+        void finish() noexcept {
+            current_ = nullptr;
+            running_ = false;
+            done_ = true;
+        }
+        bool go_on(detail::promise_base& parent, std::coroutine_handle<> parent_frame,
+                   std::coroutine_handle<> self) noexcept {
+            FERRY_ASSERT(!running_, "next() of an async_generator while another next() waits");
+            running_ = true;
+            begin_anew();
+            return continue_chain(parent, parent_frame, self);
+        }
+
+        value* current_ = nullptr;
+        std::exception_ptr error_;
+        bool running_ = false;
+        bool done_ = false;
+    };
+
+    async_generator(async_generator&& other) noexcept : frame_(std::exchange(other.frame_, {})) {}
+    async_generator& operator=(async_generator&& other) noexcept {
+        std::swap(frame_, other.frame_);
+        return *this;
+    }
+    ~async_generator() {
+        if (!frame_) return;
+        FERRY_ASSERT(!frame_.promise().running_, "an async_generator was dropped while a next() waits");
+        frame_.destroy();
+    }
+
+    /// The name it has in reports; a literal, or text that outlives it.
+    async_generator&& named(const char* name) && noexcept {
+        frame_.promise().set_name(name);
+        return std::move(*this);
+    }
+
+    class [[nodiscard]] next_awaiter {
+    public:
+        using native_awaitable = void;
+        explicit next_awaiter(std::coroutine_handle<promise_type> frame) noexcept : frame_(frame) {}
+        [[nodiscard]] bool await_ready() const noexcept { return frame_.promise().done_; }
+        template <class Promise>
+        bool await_suspend(std::coroutine_handle<Promise> parent) const noexcept {
+            static_assert(detail::ferry_promise<Promise>, "a generator can be awaited only in a ferry coroutine");
+            return frame_.promise().go_on(parent.promise(), parent, frame_);
+        }
+        value* await_resume() const {
+            if (frame_.promise().error_ != nullptr) {
+                std::rethrow_exception(std::exchange(frame_.promise().error_, nullptr));
+            }
+            return frame_.promise().current_;
+        }
+
+    private:
+        std::coroutine_handle<promise_type> frame_;
+    };
+    /// Runs it to its next value; null after its end.
+    next_awaiter next() noexcept {
+        FERRY_ASSERT(frame_, "next() of an async_generator that was moved from");
+        return next_awaiter(frame_);
+    }
+
+private:
+    explicit async_generator(std::coroutine_handle<promise_type> frame) noexcept : frame_(frame) {}
+    std::coroutine_handle<promise_type> frame_;
+};
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/core/exception_handlers.hpp - where an exception goes that no caller can receive
+
+namespace ferry::inline FERRY_ABI {
+/// Receives an exception and the name of the task it comes from ("?" when it has none). Called on any thread.
+using exception_handler = void (*)(std::exception_ptr error, const char* task_name) noexcept;
+
+namespace detail {
+inline void print_exception(const char* what_happened, const std::exception_ptr& error,
+                            const char* task_name) noexcept {
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::exception& caught) {
+        std::fprintf(stderr, "ferry: %s in task '%s': %s\n", what_happened, task_name, caught.what());
+    } catch (const cancelled& caught) {
+        std::fprintf(stderr, "ferry: %s in task '%s': %s\n", what_happened, task_name, caught.what());
+    } catch (...) {
+        std::fprintf(stderr, "ferry: %s in task '%s': an exception of unknown type\n", what_happened, task_name);
+    }
+}
+
+inline void print_and_terminate(std::exception_ptr error, const char* task_name) noexcept {
+    print_exception("unhandled exception", error, task_name);
+    std::terminate();
+}
+inline void print_suppressed(std::exception_ptr error, const char* task_name) noexcept {
+    print_exception("a second failure, beside the one that is thrown,", error, task_name);
+}
+
+inline std::atomic<exception_handler>& unhandled_handler() noexcept {
+    static constinit std::atomic<exception_handler> handler{&print_and_terminate};
+    return handler;
+}
+inline std::atomic<exception_handler>& suppressed_handler() noexcept {
+    static constinit std::atomic<exception_handler> handler{&print_suppressed};
+    return handler;
+}
+
+inline void report_unhandled(std::exception_ptr error, const char* task_name) noexcept {
+    unhandled_handler().load(std::memory_order_acquire)(error, task_name == nullptr ? "?" : task_name);
+}
+inline void report_suppressed(std::exception_ptr error, const char* task_name) noexcept {
+    suppressed_handler().load(std::memory_order_acquire)(error, task_name == nullptr ? "?" : task_name);
+}
+}  // namespace detail
+
+/// Sets who receives an exception that ends a task whose future is gone or was never asked. The default prints it and
+/// calls std::terminate. Returns the handler before.
+inline exception_handler set_unhandled_exception_handler(exception_handler handler) noexcept {
+    return detail::unhandled_handler().exchange(handler, std::memory_order_acq_rel);
+}
+
+/// Sets who receives the second and later failures of tasks that were awaited together (when_all, when_any, a task
+/// group throw the first). The default prints them. Returns the handler before.
+inline exception_handler set_suppressed_exception_handler(exception_handler handler) noexcept {
+    return detail::suppressed_handler().exchange(handler, std::memory_order_acq_rel);
+}
 }  // namespace ferry::inline FERRY_ABI
 
 // ferry/core/rooted_task.hpp - a task<T> as the root of a logical task of its own
@@ -1395,33 +1992,14 @@ auto to_task(Awaitable value) {
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
-// ferry/core/combine.hpp - when_all and when_any: several awaitables, one wait
+// ferry/core/family.hpp - logical tasks that are started together and awaited together
 
 namespace ferry::inline FERRY_ABI {
-/// What when_any yields: which awaitable ended first, and the values of all that ended with one.
-template <class... T>
-class any_result {
-public:
-    any_result(std::size_t index, std::optional<T>... values) : index_(index), values_(std::move(values)...) {}
-
-    /// The position of the first that ended.
-    [[nodiscard]] std::size_t index() const noexcept { return index_; }
-    /// The value of the I-th; empty if it was cancelled before it had one.
-    template <std::size_t I>
-    [[nodiscard]] auto& get() noexcept {
-        return std::get<I>(values_);
-    }
-    template <std::size_t I>
-    [[nodiscard]] const auto& get() const noexcept {
-        return std::get<I>(values_);
-    }
-
-private:
-    std::size_t index_;
-    std::tuple<std::optional<T>...> values_;
-};
-
 namespace detail {
+/// A result as an element of an optional or a vector: void as nothing, references as pointers.
+template <class T>
+using element = std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*, object_or_nothing<T>>;
+
 /// The children of one when_all or when_any: started in place, cancelled together, awaited together.
 class family : public waiter {
 public:
@@ -1429,15 +2007,23 @@ public:
 
     class member_base;
 
-    family(logical_task& parent, ends_with rule, const char* what) noexcept
-        : waiter(&go_on_waiting), rule_(rule), what_(what) {
+    family(logical_task& parent, cancel_scope& around, ends_with rule, const char* what) noexcept
+        : waiter(&go_on_waiting), around_(around), rule_(rule), what_(what) {
         bind(parent);
     }
+    family(logical_task& parent, ends_with rule, const char* what) noexcept
+        : family(parent, parent.scope(), rule, what) {}
+
+    /// Whose cancellation reaches the members.
+    [[nodiscard]] cancel_scope& around() const noexcept { return around_; }
 
     /// Awaits the members: starts each in place, then waits until all have ended.
     class join_awaiter;
     template <class... Member>
     join_awaiter join(Member&... members) noexcept;
+    /// The same for a range of them.
+    template <class Members>
+    join_awaiter join_all(Members& members) noexcept;
 
     [[nodiscard]] std::size_t first() const noexcept { return first_; }
     /// Throws what the members' outcome demands; the failures beside it go to the suppressed-exception handler.
@@ -1450,6 +2036,7 @@ private:
     bool start() noexcept;
     void ended(member_base& member) noexcept;
 
+    cancel_scope& around_;
     ends_with rule_;
     bool decided_ = false;  // the rule is met: no member starts any more, those that run are cancelled
     const char* what_;
@@ -1513,7 +2100,7 @@ public:
     // From one argument, so that a tuple can construct it in place.
     explicit family_member(init&& from)
         : member_base(from.owner_, from.index_, static_cast<logical_task&>(*this)),
-          rooted_task<T>(from.owner_.task().owner(), &from.owner_.task().scope(), &finished, std::move(from.body_)) {}
+          rooted_task<T>(from.owner_.task().owner(), &from.owner_.around(), &finished, std::move(from.body_)) {}
 
     std::exception_ptr error() noexcept override {
         return this->outcome().has_exception() ? this->outcome().exception() : nullptr;
@@ -1526,35 +2113,37 @@ public:
             return this->outcome().take();
         }
     }
-    std::optional<object_or_nothing<T>> take_if_any() {
+    element<T> take_element() {
+        if constexpr (std::is_reference_v<T>) {
+            return std::addressof(this->outcome().take());
+        } else {
+            return take();
+        }
+    }
+    std::optional<element<T>> take_if_any() {
         if (!this->outcome().has_value()) return std::nullopt;
-        return std::optional<object_or_nothing<T>>(take());
+        return std::optional<element<T>>(take_element());
     }
 
 private:
     static void finished(logical_task& self) noexcept { static_cast<family_member&>(self).on_ended(); }
 };
-}  // namespace detail
-
-/// Awaits all: yields a tuple of their values (`detail::nothing` for void) in the order of the arguments.
-///
-/// They start in place, one after another, each as a logical task of its own. When one throws, the others are cancelled
-/// and awaited, and that exception is thrown; later failures go to the suppressed-exception handler.
-template <awaitable... Awaitable>
-task<std::tuple<detail::object_or_nothing<detail::await_result<Awaitable>>...>> when_all(Awaitable... awaitables);
-
-/// Awaits until the first has ended, by value or exception; the others are cancelled and awaited before it returns.
-///
-/// Yields an any_result: the index of the first, and every value there is. Throws if the first one threw.
-template <awaitable... Awaitable>
-task<any_result<detail::object_or_nothing<detail::await_result<Awaitable>>...>> when_any(Awaitable... awaitables);
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-namespace detail {
 template <class... Member>
 family::join_awaiter family::join(Member&... members) noexcept {
     [[maybe_unused]] member_base** link = &members_;  // of nobody, in when_all()
     ((*link = &members, link = &static_cast<member_base&>(members).next_), ...);
+    return join_awaiter(*this);
+}
+
+template <class Members>
+family::join_awaiter family::join_all(Members& members) noexcept {
+    member_base** link = &members_;
+    for (member_base& member : members) {
+        *link = &member;
+        link = &member.next_;
+    }
     return join_awaiter(*this);
 }
 
@@ -1608,7 +2197,94 @@ inline void family::rethrow() {
     }
     if (thrown != nullptr) std::rethrow_exception(failed_->error());
 }
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
 
+// ferry/core/combine.hpp - when_all and when_any: several awaitables, one wait
+
+namespace ferry::inline FERRY_ABI {
+/// What when_any yields: which awaitable ended first, and the values of all that ended with one.
+template <class... T>
+class any_result {
+public:
+    any_result(std::size_t index, std::optional<T>... values) : index_(index), values_(std::move(values)...) {}
+
+    /// The position of the first that ended.
+    [[nodiscard]] std::size_t index() const noexcept { return index_; }
+    /// The value of the I-th; empty if it was cancelled before it had one.
+    template <std::size_t I>
+    [[nodiscard]] auto& get() noexcept {
+        return std::get<I>(values_);
+    }
+    template <std::size_t I>
+    [[nodiscard]] const auto& get() const noexcept {
+        return std::get<I>(values_);
+    }
+
+private:
+    std::size_t index_;
+    std::tuple<std::optional<T>...> values_;
+};
+
+/// What when_any of a range yields.
+template <class T>
+class any_range_result {
+public:
+    any_range_result(std::size_t index, std::vector<std::optional<T>> values)
+        : index_(index), values_(std::move(values)) {}
+
+    /// The position of the first that ended.
+    [[nodiscard]] std::size_t index() const noexcept { return index_; }
+    /// One for each awaitable; empty if it was cancelled before it had a value.
+    [[nodiscard]] std::vector<std::optional<T>>& values() noexcept { return values_; }
+    [[nodiscard]] const std::vector<std::optional<T>>& values() const noexcept { return values_; }
+
+private:
+    std::size_t index_;
+    std::vector<std::optional<T>> values_;
+};
+
+/// A container of awaitables of one type, such as std::vector<task<int>>.
+template <class T>
+concept awaitable_range = !awaitable<T> && requires(T & range) {
+    { *range.begin() } -> std::same_as<typename T::value_type&>;
+    range.end();
+    range.size();
+}
+&&awaitable<typename T::value_type>;
+
+namespace detail {
+template <class Range>
+using range_result = await_result<typename Range::value_type>;
+template <class T>
+using all_values = std::conditional_t<std::is_void_v<T>, void, std::vector<element<T>>>;
+}  // namespace detail
+
+/// Awaits all: yields a tuple of their values (`nothing` for void) in the order of the arguments.
+///
+/// They start in place, one after another, each as a logical task of its own. When one throws, the others are cancelled
+/// and awaited, and that exception is thrown; later failures go to the suppressed-exception handler.
+template <awaitable... Awaitable>
+task<std::tuple<detail::object_or_nothing<detail::await_result<Awaitable>>...>> when_all(Awaitable... awaitables);
+
+/// Awaits until the first has ended, by value or exception; the others are cancelled and awaited before it returns.
+///
+/// Yields an any_result: the index of the first, and every value there is (a reference as a pointer). Throws if the
+/// first one threw.
+template <awaitable... Awaitable>
+task<any_result<detail::element<detail::await_result<Awaitable>>...>> when_any(Awaitable... awaitables);
+
+/// The same for a range of equal awaitables, which are moved out of it: yields a vector of their values in its order, or
+/// nothing where they yield nothing.
+template <awaitable_range Range>
+task<detail::all_values<detail::range_result<Range>>> when_all(Range awaitables);
+
+/// The same for a range. Throws std::invalid_argument for an empty one, which would wait for ever.
+template <awaitable_range Range>
+task<any_range_result<detail::element<detail::range_result<Range>>>> when_any(Range awaitables);
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+namespace detail {
 template <std::size_t... I, class... Awaitable>
 task<std::tuple<object_or_nothing<await_result<Awaitable>>...>> all_of(std::index_sequence<I...>,
                                                                        Awaitable... awaitables) {
@@ -1621,17 +2297,66 @@ task<std::tuple<object_or_nothing<await_result<Awaitable>>...>> all_of(std::inde
 }
 
 template <std::size_t... I, class... Awaitable>
-task<any_result<object_or_nothing<await_result<Awaitable>>...>> any_of(std::index_sequence<I...>,
-                                                                       Awaitable... awaitables) {
+task<any_result<element<await_result<Awaitable>>...>> any_of(std::index_sequence<I...>, Awaitable... awaitables) {
     family children(co_await current_task(), family::ends_with::first_end, "when_any");
     std::tuple<family_member<await_result<Awaitable>>...> members(
         typename family_member<await_result<Awaitable>>::init(children, I, to_task(std::move(awaitables)))...);
     co_await children.join(std::get<I>(members)...);
     children.rethrow();
-    co_return any_result<object_or_nothing<await_result<Awaitable>>...>(children.first(),
-                                                                        std::get<I>(members).take_if_any()...);
+    co_return any_result<element<await_result<Awaitable>>...>(children.first(), std::get<I>(members).take_if_any()...);
+}
+
+/// The members of a family of unknown size: immovable, so a list that never moves them.
+template <class Range>
+std::list<family_member<range_result<Range>>> members_of(family& children, Range& awaitables) {
+    using member = family_member<range_result<Range>>;
+    std::list<member> members;
+    std::size_t index = 0;
+    for (auto& each : awaitables) {
+        members.emplace_back(typename member::init(children, index++, to_task(std::move(each))));
+    }
+    return members;
+}
+
+template <class Range>
+task<all_values<range_result<Range>>> all_of_range(Range awaitables) {
+    family children(co_await current_task(), family::ends_with::first_failure, "when_all");
+    auto members = members_of(children, awaitables);
+    co_await children.join_all(members);
+    children.rethrow();
+    if constexpr (!std::is_void_v<range_result<Range>>) {
+        all_values<range_result<Range>> values;
+        values.reserve(members.size());
+        for (auto& member : members) values.push_back(member.take_element());
+        co_return values;
+    }
+}
+
+template <class Range>
+task<any_range_result<element<range_result<Range>>>> any_of_range(Range awaitables) {
+    if (awaitables.size() == 0) {
+        throw std::invalid_argument("ferry: when_any of an empty range would wait for ever");
+    }
+    family children(co_await current_task(), family::ends_with::first_end, "when_any");
+    auto members = members_of(children, awaitables);
+    co_await children.join_all(members);
+    children.rethrow();
+    std::vector<std::optional<element<range_result<Range>>>> values;
+    values.reserve(members.size());
+    for (auto& member : members) values.push_back(member.take_if_any());
+    co_return any_range_result<element<range_result<Range>>>(children.first(), std::move(values));
 }
 }  // namespace detail
+
+template <awaitable_range Range>
+task<detail::all_values<detail::range_result<Range>>> when_all(Range awaitables) {
+    return detail::all_of_range(std::move(awaitables));
+}
+
+template <awaitable_range Range>
+task<any_range_result<detail::element<detail::range_result<Range>>>> when_any(Range awaitables) {
+    return detail::any_of_range(std::move(awaitables));
+}
 
 template <awaitable... Awaitable>
 task<std::tuple<detail::object_or_nothing<detail::await_result<Awaitable>>...>> when_all(Awaitable... awaitables) {
@@ -1639,10 +2364,505 @@ task<std::tuple<detail::object_or_nothing<detail::await_result<Awaitable>>...>> 
 }
 
 template <awaitable... Awaitable>
-task<any_result<detail::object_or_nothing<detail::await_result<Awaitable>>...>> when_any(Awaitable... awaitables) {
+task<any_result<detail::element<detail::await_result<Awaitable>>...>> when_any(Awaitable... awaitables) {
     static_assert(sizeof...(Awaitable) > 0, "when_any of nothing would wait for ever");
     return detail::any_of(std::index_sequence_for<Awaitable...>(), std::move(awaitables)...);
 }
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/core/context_local.hpp - variables that follow the call instead of the thread
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+template <class T>
+class stored_context_value final : public context_value {
+public:
+    template <class U>
+    explicit stored_context_value(U&& value) : value_(std::forward<U>(value)) {}
+    [[nodiscard]] const T& get() const noexcept { return value_; }
+
+private:
+    const T value_;
+};
+
+/// What context_local and thread_context_local have in common; Place says where the current context is.
+template <class T, class Place>
+class context_variable {
+public:
+    /// Has no value until it is set.
+    context_variable() noexcept = default;
+    /// Has this value where it is not set.
+    explicit context_variable(T initial) : initial_(std::move(initial)) {}
+    context_variable(const context_variable&) = delete;
+    context_variable& operator=(const context_variable&) = delete;
+
+    /// The value here, null without one. The pointer is valid until the variable is changed here, or the next co_await.
+    [[nodiscard]] const T* find() const noexcept {
+        if (const context* const here = Place::find()) {
+            if (const context_value* const value = here->find(this)) {
+                return &static_cast<const stored_context_value<T>*>(value)->get();
+            }
+        }
+        return initial_ ? &*initial_ : nullptr;
+    }
+    /// A copy of the value here. Throws std::logic_error where there is none.
+    [[nodiscard]] T get() const {
+        const T* const value = find();
+        if (value == nullptr) {
+            throw std::logic_error(
+                "ferry: a context variable is read where it has no value: set it first, give it an initial value, or "
+                "ask find()");
+        }
+        return *value;
+    }
+    /// Changes the value here, and for what is called or started from here.
+    void set(T value) {
+        context_value_reference stored(*new stored_context_value<T>(std::move(value)));
+        Place::get().set(this, std::move(stored));
+    }
+    /// Back to the initial value, or to none.
+    void reset() { Place::get().erase(this); }
+
+private:
+    const std::optional<T> initial_;
+};
+
+struct call_context {
+    [[nodiscard]] static const context* find() noexcept {
+        if (logical_task* const task = running_task()) return &task->context();
+        const thread_contexts* const contexts = this_thread().contexts;
+        return contexts == nullptr ? nullptr : &contexts->lent;
+    }
+    [[nodiscard]] static context& get() {
+        logical_task* const task = running_task();
+        return task != nullptr ? task->context() : thread_contexts::of_this_thread().lent;
+    }
+};
+struct thread_context {
+    [[nodiscard]] static const context* find() noexcept {
+        if (logical_task* const task = running_task()) return &task->context();
+        const thread_contexts* const contexts = this_thread().contexts;
+        return contexts == nullptr ? nullptr : &contexts->own;
+    }
+    [[nodiscard]] static context& get() {
+        logical_task* const task = running_task();
+        return task != nullptr ? task->context() : thread_contexts::of_this_thread().own;
+    }
+};
+}  // namespace detail
+
+/// A variable that follows the call: through co_await, to_thread, block_on and run, there and back, also when the callee
+/// throws. A child task (spawn, a group, when_all, when_any, shield) starts with what its maker sees, and what it
+/// changes stays its own.
+///
+///     inline ferry::context_local<std::string> request_id;
+///     request_id.set("42");
+///     co_await ferry::to_thread(load);         // load() sees "42"; what it sets is seen here afterwards
+///
+/// Ownership      Namespace scope or static: it outlives every task that may carry a value of it.
+/// Thread-safety  Every member, on every thread, for the context of the calling code. Values are shared between threads
+///                as const T.
+/// Cost           set() makes two allocations; find() is linear in the number of variables that are set.
+template <class T>
+class context_local : public detail::context_variable<T, detail::call_context> {
+public:
+    using detail::context_variable<T, detail::call_context>::context_variable;
+};
+
+/// The same for what must not leave its thread, such as a handle of a thread-bound library: plain code sees the value of
+/// its own thread, whoever called it (L06, L07); a task has a value of its own (L09).
+template <class T>
+class thread_context_local : public detail::context_variable<T, detail::thread_context> {
+public:
+    using detail::context_variable<T, detail::thread_context>::context_variable;
+};
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/core/outcome.hpp - what an awaitable ended in, as a value
+
+namespace ferry::inline FERRY_ABI {
+/// A value, an exception, or "cancelled": what as_result yields.
+///
+///     ferry::outcome<int> rows = co_await ferry::as_result(count_rows());
+///     if (rows.has_value()) use(rows.value());
+template <class T>
+class [[nodiscard]] outcome {
+    using stored =
+        std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*, detail::object_or_nothing<T>>;
+
+public:
+    /// `cancelled`.
+    outcome() noexcept = default;
+    explicit outcome(std::exception_ptr error) noexcept : error_(std::move(error)) {}
+    template <class... Args>
+    explicit outcome(std::in_place_t, Args&&... args) : value_(std::in_place, std::forward<Args>(args)...) {}
+
+    [[nodiscard]] bool has_value() const noexcept { return value_.has_value(); }
+    [[nodiscard]] explicit operator bool() const noexcept { return has_value(); }
+    /// Did it end in `cancelled`?
+    [[nodiscard]] bool is_cancelled() const noexcept;
+    /// Null when there is a value.
+    [[nodiscard]] std::exception_ptr error() const noexcept {
+        return has_value() || error_ != nullptr ? error_ : std::make_exception_ptr(cancelled());
+    }
+
+    /// The value, or throws what the awaitable threw.
+    decltype(auto) value() & {
+        rethrow();
+        if constexpr (std::is_reference_v<T>) {
+            return static_cast<T>(**value_);
+        } else if constexpr (!std::is_void_v<T>) {
+            return static_cast<T&>(*value_);
+        }
+    }
+    T value() && {
+        rethrow();
+        if constexpr (std::is_reference_v<T>) {
+            return static_cast<T>(**value_);
+        } else if constexpr (!std::is_void_v<T>) {
+            return std::move(*value_);
+        }
+    }
+
+private:
+    void rethrow() const {
+        if (has_value()) return;
+        if (error_ == nullptr) throw cancelled();
+        std::rethrow_exception(error_);
+    }
+
+    std::optional<stored> value_;
+    std::exception_ptr error_;
+};
+
+namespace detail {
+template <class Awaiter>
+concept leaf = std::derived_from<Awaiter, leaf_awaiter<Awaiter>>;
+
+template <class T, class Fn>
+outcome<T> outcome_of(Fn&& get) {
+    if constexpr (std::is_void_v<T>) {
+        std::forward<Fn>(get)();
+        return outcome<T>(std::in_place);
+    } else if constexpr (std::is_reference_v<T>) {
+        return outcome<T>(std::in_place, std::addressof(std::forward<Fn>(get)()));
+    } else {
+        return outcome<T>(std::in_place, std::forward<Fn>(get)());
+    }
+}
+
+template <class T>
+inline constexpr bool is_borrowed<outcome<T>> = is_borrowed<std::remove_cvref_t<T>>;
+
+/// An awaiter that throws nothing. A cancelled leaf and a failed task are asked for their end instead of being told to
+/// throw it, so that nothing is unwound here.
+template <class Awaiter, class T>
+class quiet_awaiter : public Awaiter {
+public:
+    explicit quiet_awaiter(Awaiter&& from) : Awaiter(std::move(from)) {}
+    outcome<T> await_resume() {
+        if constexpr (leaf<Awaiter>) {
+            if (this->task().take_interrupted()) return outcome<T>();
+        } else if constexpr (requires { this->outcome(); }) {
+            if (this->outcome().has_exception()) return outcome_error(this->outcome().exception());
+        }
+        try {
+            return outcome_of<T>([this]() -> T {
+                if constexpr (leaf<Awaiter>) {
+                    return this->finish();
+                } else {
+                    return Awaiter::await_resume();
+                }
+            });
+        } catch (...) {
+            return outcome_error(std::current_exception());
+        }
+    }
+
+private:
+    static ferry::outcome<T> outcome_error(std::exception_ptr error) noexcept {
+        return ferry::outcome<T>(std::move(error));
+    }
+};
+
+template <class Awaitable>
+class [[nodiscard]] quiet_awaitable {
+public:
+    using native_awaitable = void;
+    explicit quiet_awaitable(Awaitable&& what) : what_(std::move(what)) {}
+    auto operator co_await() && {
+        using awaiter = std::remove_cvref_t<decltype(get_awaiter(std::move(what_)))>;
+        return quiet_awaiter<awaiter, await_result<Awaitable>>(get_awaiter(std::move(what_)));
+    }
+
+private:
+    Awaitable what_;
+};
+}  // namespace detail
+
+/// Awaits `what` and yields an outcome instead of throwing, `cancelled` included; where the awaiting task itself is
+/// cancelled, the next checkpoint throws all the same. A cancelled primitive is not unwound at all.
+template <awaitable Awaitable>
+[[nodiscard]] detail::quiet_awaitable<Awaitable> as_result(Awaitable what) {
+    return detail::quiet_awaitable<Awaitable>(std::move(what));
+}
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+template <class T>
+bool outcome<T>::is_cancelled() const noexcept {
+    if (has_value()) return false;
+    if (error_ == nullptr) return true;
+    try {
+        std::rethrow_exception(error_);
+    } catch (const cancelled&) {
+        return true;
+    } catch (...) {
+        return false;
+    }
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/core/shield.hpp - work that a cancellation does not reach
+
+namespace ferry::inline FERRY_ABI {
+/// Awaits `what` as a logical task of its own that does not hear of a cancellation around it: it starts even when the
+/// awaiting task is cancelled already, the awaiting task waits for its end, and gets its result. A cancellation that
+/// came meanwhile is thrown at the next checkpoint.
+///
+/// Keep it short, or put a timeout inside: nothing else ends it.
+template <awaitable Awaitable>
+task<detail::await_result<Awaitable>> shield(Awaitable what) {
+    using T = detail::await_result<Awaitable>;
+    detail::logical_task& self = co_await detail::current_task();
+    detail::cancel_scope shielded(self, &self.scope(), true);
+    detail::family alone(self, shielded, detail::family::ends_with::first_failure, "shield");
+    detail::family_member<T> child(typename detail::family_member<T>::init(alone, 0, detail::to_task(std::move(what))));
+    co_await alone.join(child);
+    co_return child.outcome().take();
+}
+
+/// Awaits `body`, then `cleanup`, shielded, whatever body ended in; yields what body yielded, or throws what it threw.
+///
+///     co_await ferry::with_cleanup(use(session), session.close());
+///
+/// An exception of the cleanup is thrown where the body had none, else it goes to the suppressed-exception handler.
+template <awaitable Body, awaitable Cleanup>
+task<detail::await_result<Body>> with_cleanup(Body body, Cleanup cleanup) {
+    using T = detail::await_result<Body>;
+    detail::logical_task& self = co_await detail::current_task();
+    detail::result<T> outcome;
+    try {
+        if constexpr (std::is_void_v<T>) {
+            co_await std::move(body);
+            outcome.set_value();
+        } else {
+            outcome.set_value(co_await std::move(body));
+        }
+    } catch (...) {
+        outcome.set_exception(std::current_exception());
+    }
+    try {
+        co_await shield(std::move(cleanup));
+    } catch (...) {
+        if (!outcome.has_exception()) throw;
+        detail::report_suppressed(std::current_exception(), self.name());
+    }
+    co_return outcome.take();
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/core/stop_token.hpp - a request to stop, from any thread to any thread
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+class stop_callback_base : public list_hook<stop_callback_base> {
+public:
+    using function = void (*)(stop_callback_base& self) noexcept;
+    explicit stop_callback_base(function call) noexcept : call_(call) {}
+
+private:
+    friend class stop_state;
+    function call_;
+    bool linked_ = false;
+    bool* destroyed_ = nullptr;  // of the request that runs it on this very thread
+};
+
+/// Shared by a source and its tokens.
+///
+/// A callback is in the list, or running, or over. Under the mutex, request_stop() takes one out and notes that it runs;
+/// it calls it without the mutex. remove() takes it out under the mutex if it is still there; if it runs on another
+/// thread, remove() waits until it is over; on the same thread it tells request_stop() that the object is gone. So a
+/// callback is never called, or touched, after its destructor has returned.
+class stop_state {
+public:
+    void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+    void release() noexcept {
+        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    }
+    void add_source() noexcept { sources_.fetch_add(1, std::memory_order_relaxed); }
+    void drop_source() noexcept { sources_.fetch_sub(1, std::memory_order_release); }
+
+    /// Synchronises with request_stop(): what was written before it is seen after this is true.
+    [[nodiscard]] bool requested() const noexcept { return requested_.load(std::memory_order_acquire); }
+    [[nodiscard]] bool possible() const noexcept {
+        return requested() || sources_.load(std::memory_order_acquire) != 0;
+    }
+    bool request_stop() noexcept;
+    /// False, and the callback was not added, when stop was requested already.
+    [[nodiscard]] bool add(stop_callback_base& callback) noexcept {
+        const std::lock_guard lock(mutex_);
+        if (requested()) return false;
+        callbacks_.push_back(callback);
+        callback.linked_ = true;
+        return true;
+    }
+    void remove(stop_callback_base& callback) noexcept;
+
+private:
+    std::atomic<std::uint32_t> references_{1};
+    std::atomic<std::uint32_t> sources_{1};
+    std::atomic<bool> requested_{false};
+    std::mutex mutex_;  // guards what follows
+    intrusive_list<stop_callback_base> callbacks_;
+    std::atomic<stop_callback_base*> running_{nullptr};  // written under the mutex
+    pthread_t requester_{};
+};
+}  // namespace detail
+
+template <class Fn>
+class stop_callback;
+
+/// Asks whether a stop was requested; what blocking code polls and callbacks hang on. A default one never stops.
+///
+/// Ownership      Shares the state with its source, its copies and their callbacks.
+/// Thread-safety  Distinct objects on any threads.
+class stop_token {
+public:
+    stop_token() noexcept = default;
+    stop_token(const stop_token& other) noexcept : state_(other.state_) {
+        if (state_ != nullptr) state_->retain();
+    }
+    stop_token(stop_token&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+    stop_token& operator=(stop_token other) noexcept {
+        std::swap(state_, other.state_);
+        return *this;
+    }
+    ~stop_token() {
+        if (state_ != nullptr) state_->release();
+    }
+
+    [[nodiscard]] bool stop_requested() const noexcept { return state_ != nullptr && state_->requested(); }
+    /// Was a stop requested, or is there still a source that may request one?
+    [[nodiscard]] bool stop_possible() const noexcept { return state_ != nullptr && state_->possible(); }
+    friend bool operator==(const stop_token& a, const stop_token& b) noexcept { return a.state_ == b.state_; }
+
+private:
+    friend class stop_source;
+    template <class Fn>
+    friend class stop_callback;
+    explicit stop_token(detail::stop_state* state) noexcept : state_(state) { state_->retain(); }
+    detail::stop_state* state_ = nullptr;
+};
+
+/// Requests the stop that its tokens see.
+class stop_source {
+public:
+    stop_source() : state_(new detail::stop_state) {}
+    stop_source(const stop_source& other) noexcept : state_(other.state_) {
+        state_->retain();
+        state_->add_source();
+    }
+    stop_source& operator=(const stop_source& other) noexcept {
+        stop_source copy(other);
+        std::swap(state_, copy.state_);
+        return *this;
+    }
+    ~stop_source() {
+        state_->drop_source();
+        state_->release();
+    }
+
+    [[nodiscard]] stop_token get_token() const noexcept { return stop_token(state_); }
+    [[nodiscard]] bool stop_requested() const noexcept { return state_->requested(); }
+    /// Runs the callbacks on this thread, one after another, before it returns. True for the first request.
+    bool request_stop() noexcept { return state_->request_stop(); }
+
+private:
+    detail::stop_state* state_;
+};
+
+/// Calls fn once when a stop is requested: on the thread that requests it, or at once, here, if that has happened.
+///
+/// Its destructor waits for a call that is under way on another thread, so what fn refers to may go away after it. fn
+/// must not throw.
+template <class Fn>
+class [[nodiscard]] stop_callback : private detail::stop_callback_base {
+public:
+    template <class F>
+    requires std::constructible_from<Fn, F> stop_callback(const stop_token& token, F&& fn)
+        : stop_callback_base(&call), fn_(std::forward<F>(fn)), state_(token.state_) {
+        if (state_ == nullptr) return;
+        state_->retain();
+        if (state_->add(*this)) return;
+        state_->release();
+        state_ = nullptr;
+        fn_();
+    }
+    ~stop_callback() {
+        if (state_ == nullptr) return;
+        state_->remove(*this);
+        state_->release();
+    }
+    stop_callback(const stop_callback&) = delete;
+    stop_callback& operator=(const stop_callback&) = delete;
+
+private:
+    static void call(stop_callback_base& self) noexcept { static_cast<stop_callback&>(self).fn_(); }
+    Fn fn_;
+    detail::stop_state* state_;
+};
+
+template <class Fn>
+stop_callback(stop_token, Fn) -> stop_callback<Fn>;
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+namespace detail {
+inline bool stop_state::request_stop() noexcept {
+    retain();  // a callback may drop the last source
+    std::unique_lock lock(mutex_);
+    const bool first = !requested_.exchange(true, std::memory_order_acq_rel);
+    if (first) {
+        requester_ = ::pthread_self();
+        while (stop_callback_base* const callback = callbacks_.pop_front()) {
+            bool destroyed = false;
+            callback->linked_ = false;
+            callback->destroyed_ = &destroyed;
+            running_.store(callback, std::memory_order_relaxed);
+            lock.unlock();
+            callback->call_(*callback);
+            lock.lock();
+            if (!destroyed) callback->destroyed_ = nullptr;
+            running_.store(nullptr, std::memory_order_release);
+        }
+    }
+    lock.unlock();
+    release();
+    return first;
+}
+
+inline void stop_state::remove(stop_callback_base& callback) noexcept {
+    {
+        const std::lock_guard lock(mutex_);
+        if (callback.linked_) return callbacks_.erase(callback);
+        if (running_.load(std::memory_order_relaxed) != &callback) return;
+        if (::pthread_equal(requester_, ::pthread_self()) != 0) {
+            *callback.destroyed_ = true;
+            return;
+        }
+    }
+    while (running_.load(std::memory_order_acquire) == &callback) ::sched_yield();
+}
+}  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
 // ferry/core/temporaries.hpp - refuses, at compile time, what GCC 11 and 12 destroy twice in a co_await expression
@@ -2924,6 +4144,8 @@ private:
 /// Throws when this thread is inside a loop's turn and the wait must not be: deadlock_error when `target` is that loop,
 /// else blocking_error, unless an allow_blocking scope is open. `operation` is the call, `subject` what it waits for.
 void check_own_wait(const char* operation, const char* subject, const executor* target);
+/// The same for a wait for one of target's tasks: it also throws deadlock_error when only this thread runs that loop.
+void check_wait_for_task(const char* operation, const char* subject, const executor* target);
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 inline thread_parker& thread_parker::of_this_thread() {
@@ -2999,6 +4221,15 @@ inline void check_own_wait(const char* operation, const char* subject, const exe
         "blocking: " + call + " would block a loop\n  " + who +
         " runs in a turn of a loop, which serves nobody while it is blocked\n  co_await it, move the call "
         "to to_thread, or open allow_blocking(\"reason\") if it has to be");
+}
+
+inline void check_wait_for_task(const char* operation, const char* subject, const executor* target) {
+    check_own_wait(operation, subject, target);
+    if (!executor::is_bound_to_this_thread(target)) return;
+    throw deadlock_error("deadlock: " + std::string(operation) + "(" + short_name(subject) +
+                         ") would wait for a loop that only this thread runs\n  this thread called "
+                         "bind_to_this_thread() on that loop and would be blocked\n  turn the loop with run_once() "
+                         "until the task has ended, or run the loop on another thread");
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -3131,14 +4362,14 @@ namespace detail {
 /// either the loop finds the node and does not sleep, or the pusher finds it sleeping and writes to the descriptor.
 /// Why a node is run once: the inbox is taken whole, by exchange, by the only thread that takes. After push() the node
 /// belongs to the loop; the pusher goes on only with its own reference to this block.
-class loop_control {
+class loop_control final : public remote_inbox {
 public:
     loop_control() = default;
     loop_control(const loop_control&) = delete;
     loop_control& operator=(const loop_control&) = delete;
 
-    void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
-    void release() noexcept {
+    void retain() noexcept override { references_.fetch_add(1, std::memory_order_relaxed); }
+    void release() noexcept override {
         if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
     }
 
@@ -3149,7 +4380,7 @@ public:
     /// Hands a node to the loop, which runs it on its own thread after what is ready there. A loop that is closing
     /// still takes the nodes of its own waiting tasks; false, and the node stays the caller's, once all of them have
     /// ended.
-    [[nodiscard]] bool push(ready_node& node) noexcept {
+    [[nodiscard]] bool push(ready_node& node) noexcept override {
         ready_node* head = inbox_.load(std::memory_order_relaxed);
         do {
             if (head == sealed_mark()) return false;
@@ -3466,6 +4697,9 @@ public:
     [[nodiscard]] time_point next_deadline() const noexcept {
         return has_ready() || control_->has_mail() ? time_point::min() : timers_.next();
     }
+    /// For embedding: promises that only this thread runs the loop. A blocking call here that waits for one of its tasks
+    /// then throws deadlock_error, since nobody would turn the loop meanwhile.
+    void bind_to_this_thread() noexcept { executor::bind_to_this_thread(); }
     [[nodiscard]] int native_handle() {
         prepare_wake_descriptor();
         return poller_->native_handle();
@@ -3567,7 +4801,9 @@ inline event_loop::event_loop(poller* given)
           detail::loop_reference reference(*control);
           control->release();  // the reference above is the first owner
           return reference;
-      }()) {}
+      }()) {
+    set_remote(*control_.get());
+}
 
 inline event_loop::~event_loop() {
     if (detail::this_thread().turn == nullptr || !has_work()) {
@@ -3580,6 +4816,7 @@ inline event_loop::~event_loop() {
         close();
     }
     if (wake_watch_) poller_->remove(*wake_watch_);
+    unbind();
 }
 
 template <awaitable Awaitable>
@@ -3606,6 +4843,7 @@ detail::await_result<Awaitable> event_loop::run(Awaitable what) {
         schedule(main);
         for (work(); !main.ended(); work()) poll(time_point::max());
     }
+    detail::exchange_current_context(std::move(main.context()));
     return main.outcome().take();
 }
 
@@ -3903,63 +5141,46 @@ void bounded_queue<T>::close() noexcept {
 }
 }  // namespace ferry::inline FERRY_ABI
 
-// ferry/loop/event.hpp - a flag that tasks can wait for
+// ferry/core/invoke.hpp - std::invoke without <functional>, which costs every user half a second of compile time
 
 namespace ferry::inline FERRY_ABI {
-/// A flag that starts unset, is set once, and then wakes every task waiting for it.
-///
-/// It is never unset again: a task that arrives late does not wait, so no wake-up is lost whether set() runs before or
-/// after wait().
-///
-/// Ownership      Owns nothing; the list of waiters runs through their coroutine frames.
-/// Thread-safety  None. Call every member on the loop's own thread.
-/// Errors         wait() throws cancelled. Destroying it while a task waits is a bug (asserted).
-/// Cost           wait() O(1), set() O(waiters); neither allocates.
-class event {
-public:
-    class awaiter;
-    explicit event(event_loop&) noexcept {}
-    ~event() { FERRY_ASSERT(waiters_.empty(), "event destroyed while a task waits for it"); }
-    event(const event&) = delete;
-    event& operator=(const event&) = delete;
-
-    [[nodiscard]] bool is_set() const noexcept { return set_; }
-    /// Suspends until set() is called; does not suspend if it already was. A checkpoint.
-    [[nodiscard]] awaiter wait() noexcept;
-
-    /// Sets the flag and schedules the waiting tasks in the order they began to wait.
-    /// They resume from the loop, never inside this call. Calling it again does nothing.
-    void set() noexcept;
-
-private:
-    detail::intrusive_list<detail::waiter> waiters_;  // oldest first; the nodes live in the waiting frames
-    bool set_ = false;
-};
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-class event::awaiter : public detail::leaf_awaiter<awaiter> {
-public:
-    static constexpr const char* what = "event";
-    explicit awaiter(event& owner) noexcept : owner_(owner) {}
-    bool try_complete() noexcept { return owner_.set_; }
-    void link() noexcept { owner_.waiters_.push_back(*this); }
-    static void withdraw(detail::waiter& self) noexcept {
-        static_cast<awaiter&>(self).owner_.waiters_.erase(self);
-        self.task().wake_interrupted();
+namespace detail {
+/// The object that a member pointer is applied to: itself, what a reference_wrapper refers to, or what a pointer points to.
+template <class Class, class Object>
+constexpr decltype(auto) invocation_target(Object&& object) noexcept {
+    if constexpr (std::is_base_of_v<Class, std::remove_cvref_t<Object>>) {
+        return std::forward<Object>(object);
+    } else if constexpr (requires { static_cast<const Class&>(object.get()); }) {
+        return object.get();
+    } else {
+        return *std::forward<Object>(object);
     }
-    void finish() noexcept {}
+}
 
-private:
-    event& owner_;
+template <class Fn>
+struct member_class;
+template <class Member, class Class>
+struct member_class<Member Class::*> {
+    using type = Class;
 };
 
-inline event::awaiter event::wait() noexcept { return awaiter(*this); }
-
-inline void event::set() noexcept {
-    set_ = true;
-    // wake() only links the task into the ready queue, so its frame is still alive here.
-    while (detail::waiter* waiting = waiters_.pop_front()) waiting->task().wake();
+template <class Fn, class... Args>
+constexpr std::invoke_result_t<Fn, Args...> invoke(Fn&& fn, Args&&... args) {
+    using callable = std::remove_cvref_t<Fn>;
+    if constexpr (std::is_member_pointer_v<callable>) {
+        return [&]<class Object, class... Rest>(Object&& object, Rest&&... rest) -> std::invoke_result_t<Fn, Args...> {
+            auto&& target = invocation_target<typename member_class<callable>::type>(std::forward<Object>(object));
+            if constexpr (std::is_member_function_pointer_v<callable>) {
+                return (static_cast<decltype(target)>(target).*fn)(std::forward<Rest>(rest)...);
+            } else {
+                return static_cast<decltype(target)>(target).*fn;
+            }
+        }(std::forward<Args>(args)...);
+    } else {
+        return std::forward<Fn>(fn)(std::forward<Args>(args)...);
+    }
 }
+}  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
 // ferry/loop/future.hpp - promise and future: one result, across threads
@@ -3969,6 +5190,8 @@ template <class T>
 class future;
 template <class T>
 class promise;
+template <class T>
+class shared_future;
 
 namespace detail {
 /// A task that waits for a future: what its producer needs to wake it from any thread.
@@ -3992,9 +5215,20 @@ private:
     ready_node* node_ = nullptr;
 };
 
+/// Many who wait for one future: they are told through it.
+class future_relay {
+public:
+    /// On the producer's thread, once, when the result is there.
+    virtual void on_ready() noexcept = 0;
+
+protected:
+    ~future_relay() = default;
+};
+
 /// The part of a promise and a future that does not depend on the type.
 ///
-/// One word says it all: empty; ready; the awaiter of a waiting task; or the parker of a blocked thread (tagged). The
+/// One word says it all: empty; ready; the awaiter of a waiting task; the parker of a blocked thread (tagged); or a
+/// relay to many of them (tagged). The
 /// producer stores the result, then exchanges the word for `ready` (release); whoever finds `ready` (acquire) sees the
 /// result. Whoever was in the word is woken by the producer and by nobody else: a waiter that wants to leave must first
 /// take itself out by compare-and-swap, and if that fails its result is on the way and will be delivered. A parker is
@@ -4005,18 +5239,25 @@ public:
     future_state(const future_state&) = delete;
     future_state& operator=(const future_state&) = delete;
 
+    [[nodiscard]] const executor* producer() const noexcept { return producer_; }
     [[nodiscard]] bool ready() const noexcept { return word_.load(std::memory_order_acquire) == ready_word; }
     void complete() noexcept {
         const std::uintptr_t before = word_.exchange(ready_word, std::memory_order_acq_rel);
         if (before == empty_word) return;
         if ((before & thread_tag) != 0) {
             reinterpret_cast<thread_parker*>(before & ~thread_tag)->unpark();
+        } else if ((before & relay_tag) != 0) {
+            reinterpret_cast<future_relay*>(before & ~relay_tag)->on_ready();
         } else {
             reinterpret_cast<future_waiter*>(before)->wake();
         }
     }
     /// False when the result is there already, and nobody will be woken.
     [[nodiscard]] bool link(future_waiter& waiter) noexcept { return enter(reinterpret_cast<std::uintptr_t>(&waiter)); }
+    /// The relay stays until it was told. False when the result is there already.
+    [[nodiscard]] bool link(future_relay& relay) noexcept {
+        return enter(reinterpret_cast<std::uintptr_t>(&relay) | relay_tag);
+    }
     /// True when the waiter is out; false when it is being woken.
     [[nodiscard]] bool unlink(future_waiter& waiter) noexcept {
         std::uintptr_t expected = reinterpret_cast<std::uintptr_t>(&waiter);
@@ -4033,6 +5274,7 @@ private:
     static constexpr std::uintptr_t empty_word = 0;
     static constexpr std::uintptr_t ready_word = 1;
     static constexpr std::uintptr_t thread_tag = 2;
+    static constexpr std::uintptr_t relay_tag = 4;
 
     bool enter(std::uintptr_t waiter) noexcept {
         std::uintptr_t expected = empty_word;
@@ -4127,12 +5369,16 @@ public:
             state_->name());
     }
 
+    /// For many who wait: shared_future, in loop/shared_future.hpp.
+    shared_future<T> share() &&;
+
     class awaiter;
     /// The result, here; a checkpoint. Cancelling the wait leaves the producer alone.
     awaiter operator co_await() &&;
 
 private:
     friend class promise<T>;
+    friend class shared_future<T>;
     explicit future(detail::shared_result<T>* state) noexcept : state_(state) {}
     detail::shared_result<T>* state_ = nullptr;
 };
@@ -4194,7 +5440,7 @@ namespace detail {
 inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadline, const char* operation,
                                      const char* subject) {
     if (ready()) return true;
-    check_own_wait(operation, subject, producer_);
+    check_wait_for_task(operation, subject, producer_);
     thread_parker& parker = thread_parker::of_this_thread();
     const std::uintptr_t mine = reinterpret_cast<std::uintptr_t>(&parker) | thread_tag;
     if (!enter(mine)) return true;
@@ -4249,6 +5495,490 @@ promise<T>::~promise() {
         refuse(std::make_exception_ptr(broken_promise("a promise was destroyed without a result")));
     }
     state_->release();
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/callback.hpp - an interface that calls back, as something to await
+
+namespace ferry::inline FERRY_ABI {
+/// What a callback calls when it is done, on any thread. Copies are one: the first call counts, later ones do nothing.
+///
+/// Ownership      Shared by its copies. When all of them are gone uncalled, the awaiting task gets broken_promise.
+/// Thread-safety  Every member, on any thread.
+template <class T = void>
+class completion {
+public:
+    explicit completion(promise<T> result) : state_(std::make_shared<state>(std::move(result))) {}
+
+    /// The task goes on with this value. False when it had its result already.
+    template <class... Args>
+    bool operator()(Args&&... args) const {
+        if (state_->called.exchange(true, std::memory_order_acq_rel)) return false;
+        state_->result.set_value(std::forward<Args>(args)...);
+        return true;
+    }
+    /// The task goes on with this exception. False when it had its result already.
+    bool fail(std::exception_ptr error) const noexcept {
+        if (state_->called.exchange(true, std::memory_order_acq_rel)) return false;
+        state_->result.set_exception(std::move(error));
+        return true;
+    }
+
+private:
+    struct state {
+        explicit state(promise<T> of) noexcept : result(std::move(of)) {}
+        promise<T> result;
+        std::atomic<bool> called{false};
+    };
+    std::shared_ptr<state> state_;
+};
+
+namespace detail {
+template <class T, class Fn>
+task<T> await_callback(Fn start) {
+    promise<T> result;
+    future<T> done = result.get_future();
+    detail::invoke(start, completion<T>(std::move(result)));
+    co_return co_await std::move(done);
+}
+}  // namespace detail
+
+/// Calls start(done), which begins something and arranges that `done` is called at its end; yields what done was given.
+///
+///     auto begin = [&](ferry::completion<int> done) {
+///         legacy_query(db, [done](int rows) { done(rows); });
+///     };
+///     int rows = co_await ferry::callback_to_awaitable<int>(begin);
+///
+/// start runs here, on the loop, when the task is awaited; `done` may be called on any thread, also before start returns.
+/// Cancelling the wait does not stop what was begun: its result is then dropped, so nothing that it writes to may live in
+/// this frame. What start throws is thrown here.
+template <class T = void, class Fn>
+task<T> callback_to_awaitable(Fn&& start) {
+    detail::refuse_unsafe_temporaries<Fn&&>();
+    return detail::await_callback<T, detail::stored_type<Fn>>(std::forward<Fn>(start));
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/event.hpp - a flag that tasks can wait for
+
+namespace ferry::inline FERRY_ABI {
+/// A flag that starts unset, is set once, and then wakes every task waiting for it.
+///
+/// It is never unset again: a task that arrives late does not wait, so no wake-up is lost whether set() runs before or
+/// after wait().
+///
+/// Ownership      Owns nothing; the list of waiters runs through their coroutine frames.
+/// Thread-safety  None. Call every member on the loop's own thread.
+/// Errors         wait() throws cancelled. Destroying it while a task waits is a bug (asserted).
+/// Cost           wait() O(1), set() O(waiters); neither allocates.
+class event {
+public:
+    class awaiter;
+    explicit event(event_loop&) noexcept {}
+    ~event() { FERRY_ASSERT(waiters_.empty(), "event destroyed while a task waits for it"); }
+    event(const event&) = delete;
+    event& operator=(const event&) = delete;
+
+    [[nodiscard]] bool is_set() const noexcept { return set_; }
+    /// Suspends until set() is called; does not suspend if it already was. A checkpoint.
+    [[nodiscard]] awaiter wait() noexcept;
+
+    /// Sets the flag and schedules the waiting tasks in the order they began to wait.
+    /// They resume from the loop, never inside this call. Calling it again does nothing.
+    void set() noexcept;
+
+private:
+    detail::intrusive_list<detail::waiter> waiters_;  // oldest first; the nodes live in the waiting frames
+    bool set_ = false;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+class event::awaiter : public detail::leaf_awaiter<awaiter> {
+public:
+    static constexpr const char* what = "event";
+    explicit awaiter(event& owner) noexcept : owner_(owner) {}
+    bool try_complete() noexcept { return owner_.set_; }
+    void link() noexcept { owner_.waiters_.push_back(*this); }
+    static void withdraw(detail::waiter& self) noexcept {
+        static_cast<awaiter&>(self).owner_.waiters_.erase(self);
+        self.task().wake_interrupted();
+    }
+    void finish() noexcept {}
+
+private:
+    event& owner_;
+};
+
+inline event::awaiter event::wait() noexcept { return awaiter(*this); }
+
+inline void event::set() noexcept {
+    set_ = true;
+    // wake() only links the task into the ready queue, so its frame is still alive here.
+    while (detail::waiter* waiting = waiters_.pop_front()) waiting->task().wake();
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/every.hpp - a steady beat
+
+namespace ferry::inline FERRY_ABI {
+/// Beats at fixed distances from its start, however long the work between two beats takes: what every() returns.
+///
+/// Ownership      Owns nothing; an awaiter refers to it.
+/// Thread-safety  None: its loop's thread.
+class interval {
+public:
+    class awaiter;
+    interval(event_loop& loop, std::chrono::nanoseconds period)
+        : loop_(loop), period_(period), due_(detail::deadline_after(loop.now(), period)) {
+        if (period.count() <= 0) throw std::invalid_argument("ferry: every(period) needs a period above zero");
+    }
+
+    /// Waits for the next beat and yields how many have come since the last one that was awaited: 1, or more when the
+    /// work between took longer than the period. Beats that were missed are not made up for. A checkpoint.
+    [[nodiscard]] awaiter next() noexcept;
+
+    [[nodiscard]] std::chrono::nanoseconds period() const noexcept { return period_; }
+
+private:
+    event_loop& loop_;
+    std::chrono::nanoseconds period_;
+    event_loop::time_point due_;
+};
+
+/// Starts a beat on the loop whose turn this is:
+///
+///     for (ferry::interval beat = ferry::every(1s);;) {
+///         co_await beat.next();
+///         report();
+///     }
+///
+/// Errors  std::invalid_argument for a period that is not above zero.
+template <class Rep, class Period>
+[[nodiscard]] interval every(std::chrono::duration<Rep, Period> period) {
+    FERRY_ASSERT(event_loop::current() != nullptr,
+                 "every() outside of a loop's turn: name the loop, interval(loop, d)");
+    return interval(*event_loop::current(), detail::to_nanoseconds(period));
+}
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+class [[nodiscard]] interval::awaiter : public detail::leaf_awaiter<awaiter>, private detail::timer_node {
+public:
+    static constexpr const char* what = "interval::next";
+    explicit awaiter(interval& owner) noexcept : timer_node(&fire), owner_(owner) {}
+    bool try_complete() noexcept { return owner_.loop_.now() >= owner_.due_; }
+    void link() noexcept { owner_.loop_.timers().arm(*this, owner_.due_); }
+    static void withdraw(detail::waiter& self) noexcept {
+        awaiter& waiting = static_cast<awaiter&>(self);
+        waiting.owner_.loop_.timers().disarm(waiting);
+        waiting.task().wake_interrupted();
+    }
+    std::size_t finish() noexcept {
+        const auto beats = (owner_.loop_.now() - owner_.due_) / owner_.period_ + 1;
+        owner_.due_ += beats * owner_.period_;
+        return static_cast<std::size_t>(beats);
+    }
+
+private:
+    static void fire(timer_node& node) noexcept { static_cast<awaiter&>(node).task().wake(); }
+    interval& owner_;
+};
+
+inline interval::awaiter interval::next() noexcept { return awaiter(*this); }
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/spawn.hpp - starts a task that its loop owns
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// What an observer outside of the loop gets for a task that was cancelled because its loop closed.
+inline std::exception_ptr closed_if_cancelled(const std::exception_ptr& error, const char* name) noexcept {
+    try {
+        std::rethrow_exception(error);
+    } catch (const cancelled&) {
+        return std::make_exception_ptr(
+            closed_error("task " + short_name(name) + " was cancelled: its loop was closed"));
+    } catch (...) {
+        return error;
+    }
+}
+
+/// A spawned task: owned by its loop from the moment it is scheduled, it destroys itself when it has ended.
+template <class T>
+class spawned final : public rooted_task<T>, public owned_task {
+public:
+    spawned(event_loop& loop, task<T> body)
+        : rooted_task<T>(loop, nullptr, &finished, std::move(body)), promise_(&loop, this->name()), loop_(loop) {
+        this->run = &begin;
+    }
+    static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
+    static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
+
+    [[nodiscard]] future<T> get_future() { return promise_.get_future(); }
+
+private:
+    /// The node's first run, on the loop's thread.
+    static void begin(ready_node& node) noexcept {
+        spawned& self = static_cast<spawned&>(static_cast<logical_task&>(node));
+        self.run = &logical_task::resume;
+        if (self.loop_.adopt(self)) return logical_task::resume(self);
+        self.refuse();
+        delete &self;
+    }
+    static void finished(logical_task& base) noexcept {
+        spawned& self = static_cast<spawned&>(base);
+        self.loop_.disown(self);
+        self.deliver();
+        delete &self;
+    }
+    void cancel() noexcept override { this->root_scope().cancel(); }
+    void refuse() noexcept override {
+        promise_.refuse(std::make_exception_ptr(
+            closed_error("task " + short_name(this->name()) + " did not start: its loop is closed")));
+    }
+    void deliver() noexcept {
+        result<T>& outcome = this->outcome();
+        if (outcome.has_exception()) {
+            const std::exception_ptr& error = outcome.exception();
+            const std::exception_ptr answer = loop_.closing() ? closed_if_cancelled(error, this->name()) : error;
+            if (answer == error) {
+                promise_.set_exception(answer);
+            } else {
+                promise_.refuse(answer);
+            }
+        } else if constexpr (std::is_void_v<T>) {
+            promise_.set_value();
+        } else {
+            try {
+                promise_.set_value(outcome.take());
+            } catch (...) {
+                promise_.set_exception(std::current_exception());
+            }
+        }
+    }
+
+    promise<T> promise_;
+    event_loop& loop_;
+};
+
+/// Keeps fn and its arguments in a frame for as long as the coroutine that fn makes runs.
+template <class Fn, class... Args>
+task<await_result<std::invoke_result_t<Fn&, Args&...>>> call_stored(Fn fn, Args... args) {
+    auto body = to_task(detail::invoke(fn, args...));
+    logical_task& self = co_await current_task();
+    self.rename(body.name());
+    co_return co_await std::move(body);
+}
+}  // namespace detail
+
+/// Schedules the task on the loop, which owns it from then on: it ends by itself, or when the loop closes.
+///
+/// The future only observes: dropping it stops nothing. An exception that nobody receives through it goes to the
+/// unhandled-exception handler.
+///
+/// Thread-safety  Any thread, while the loop lives. Errors: closed_error once it is closed.
+template <awaitable Awaitable>
+future<detail::await_result<Awaitable>> spawn(event_loop& loop, Awaitable what) {
+    using T = detail::await_result<Awaitable>;
+    auto* const made = new detail::spawned<T>(loop, detail::to_task(std::move(what)));
+    future<T> result = made->get_future();
+    if (event_loop::current() == &loop && !loop.closing()) {
+        loop.schedule(*made);
+        return result;
+    }
+    const detail::loop_reference keep(loop.control());  // once it has the task, the loop may run it, end and go away
+    if (!keep->push_new(*made)) {
+        const std::string name = detail::short_name(made->name());
+        delete made;
+        throw closed_error("spawn(" + name + "): the loop is closed");
+    }
+    return result;
+}
+
+/// The same for a function and its arguments, which are kept until the coroutine has ended: a lambda that captures is
+/// safe here.
+template <class Fn, class... Args>
+requires(!awaitable<Fn>) auto spawn(event_loop& loop, Fn&& fn, Args&&... args) {
+    detail::refuse_unsafe_temporaries<Fn&&, Args&&...>();
+    return spawn(loop, detail::call_stored<detail::stored_type<Fn>, detail::stored_type<Args>...>(
+                           std::forward<Fn>(fn), std::forward<Args>(args)...));
+}
+
+/// On the loop whose turn this is.
+template <class First, class... Rest>
+requires(!std::is_base_of_v<event_loop, std::remove_cvref_t<First>>) auto spawn(First&& first, Rest&&... rest) {
+    FERRY_ASSERT(event_loop::current() != nullptr, "spawn outside of a loop's turn: name the loop, spawn(loop, ...)");
+    return spawn(*event_loop::current(), std::forward<First>(first), std::forward<Rest>(rest)...);
+}
+
+template <class... What>
+auto event_loop::spawn(What&&... what) {
+    return ferry::spawn(*this, std::forward<What>(what)...);
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/on.hpp - awaits work on another loop
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// A task on its way through another loop.
+///
+/// Three may hold it: the awaiter at home, the task over there, and a cancellation under way; the last one deletes it.
+/// Who touches what: before send() everything is the home thread's; from then on, all but `references_`, the loop
+/// references and the node at home is the other loop's thread's, until that thread pushes the home task's node (release)
+/// to its loop, which takes it from there (acquire) and reads the outcome. The cancellation is a node of its own, so that
+/// it may arrive before the start, or after the end.
+template <class T>
+class travelling_task final : public owned_task {
+public:
+    travelling_task(event_loop& there, task<T> body) : there_(there.control()), body_(std::move(body)) {}
+    static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
+    static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
+
+    void release() noexcept {
+        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    }
+    [[nodiscard]] const char* name() const noexcept { return name_; }
+
+    // At home.
+    /// False when the other loop is closed.
+    [[nodiscard]] bool send(logical_task& from, loop_reference home) noexcept {
+        home_ = std::move(home);
+        home_node_ = &from;
+        context_ = from.context();
+        const loop_reference there = there_;
+        retain();
+        if (there->push_new(start_)) return true;
+        release();
+        return false;
+    }
+    void send_cancellation() noexcept {
+        const loop_reference there = there_;
+        retain();
+        if (!there->push(cancel_)) release();  // it has ended over there, and its outcome is on the way
+    }
+    T take() { return outcome_.take(); }
+
+private:
+    class root final : public rooted_task<T> {
+    public:
+        root(event_loop& loop, task<T> body, travelling_task& owner)
+            : rooted_task<T>(loop, nullptr, &ended, std::move(body)), owner_(owner) {}
+
+    private:
+        static void ended(logical_task& self) noexcept { static_cast<root&>(self).owner_.finish(); }
+        travelling_task& owner_;
+    };
+    class node : public ready_node {
+    public:
+        node(travelling_task& of, void (*function)(ready_node&) noexcept) noexcept : owner(of) { run = function; }
+        travelling_task& owner;
+    };
+
+    void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+
+    // Over there.
+    static void begin(ready_node& start) noexcept {
+        travelling_task& self = static_cast<node&>(start).owner;
+        self.loop_ = event_loop::current();
+        if (!self.loop_->adopt(self)) return self.refuse();
+        if (self.cancel_requested_) {
+            self.loop_->disown(self);
+            return self.go_home(std::make_exception_ptr(cancelled()));
+        }
+        self.root_.emplace(*self.loop_, std::move(*self.body_), self);
+        self.root_->context() = std::move(self.context_);
+        logical_task::resume(*self.root_);
+    }
+    static void on_cancellation(ready_node& arrived) noexcept {
+        travelling_task& self = static_cast<node&>(arrived).owner;
+        self.cancel_requested_ = true;
+        if (self.root_) self.root_->root_scope().cancel();
+        self.release();
+    }
+    void finish() noexcept {
+        loop_->disown(*this);
+        std::exception_ptr error;
+        if (root_->outcome().has_exception()) {
+            error = root_->outcome().exception();
+            if (loop_->closing() && !cancel_requested_) error = closed_if_cancelled(error, name_);
+        } else {
+            outcome_.set_from([this]() -> T { return root_->outcome().take(); });
+        }
+        root_.reset();
+        go_home(error);
+    }
+    void cancel() noexcept override { root_->root_scope().cancel(); }
+    void refuse() noexcept override {
+        go_home(std::make_exception_ptr(
+            closed_error("on(loop, " + short_name(name_) + "): the loop was closed before it could start")));
+    }
+    void go_home(const std::exception_ptr& error) noexcept {
+        body_.reset();
+        if (error != nullptr) outcome_.set_exception(error);
+        const loop_reference home = home_;
+        [[maybe_unused]] const bool taken = home->push(*home_node_);  // it is not sealed before its tasks have ended
+        release();
+    }
+
+    std::atomic<std::uint32_t> references_{1};
+    loop_reference home_;
+    loop_reference there_;
+    ready_node* home_node_ = nullptr;
+    node start_{*this, &begin};
+    node cancel_{*this, &on_cancellation};
+    std::optional<task<T>> body_;
+    const char* name_ = body_->name();
+    ferry::context context_;
+    event_loop* loop_ = nullptr;
+    std::optional<root> root_;
+    result<T> outcome_;
+    bool cancel_requested_ = false;
+};
+
+template <class T>
+class [[nodiscard]] travel_awaiter : public leaf_awaiter<travel_awaiter<T>> {
+public:
+    static constexpr const char* what = "on";
+    travel_awaiter(event_loop& there, task<T> body) : travelling_(new travelling_task<T>(there, std::move(body))) {}
+    travel_awaiter(travel_awaiter&& other) noexcept
+        : leaf_awaiter<travel_awaiter>(other), travelling_(std::exchange(other.travelling_, nullptr)) {}
+    ~travel_awaiter() {
+        if (travelling_ != nullptr) travelling_->release();
+    }
+
+    bool try_complete() noexcept { return false; }
+    void link() noexcept {
+        if (travelling_->send(this->task(), loop_reference(event_loop::of(this->task()).control()))) return;
+        refused_ = true;
+        this->task().wake();
+    }
+    static void withdraw(waiter& self) noexcept {
+        travel_awaiter& away = static_cast<travel_awaiter&>(self);
+        away.travelling_->send_cancellation();
+    }
+    T finish() {
+        if (refused_) throw closed_error("on(loop, " + short_name(travelling_->name()) + "): the loop is closed");
+        return travelling_->take();
+    }
+
+private:
+    travelling_task<T>* travelling_;
+    bool refused_ = false;
+};
+}  // namespace detail
+
+/// Runs `what` on another loop, which any thread may run; the awaiting task goes on, on its own loop, with the result.
+///
+/// A cancellation here is sent over; the wait ends when the work over there has ended. On the task's own loop it is a
+/// plain co_await. The work starts with this task's context and does not write back.
+///
+/// Errors  What `what` throws; closed_error when that loop is closed, or closes first. A checkpoint.
+template <awaitable Awaitable>
+task<detail::await_result<Awaitable>> on(event_loop& loop, Awaitable what) {
+    detail::logical_task& self = co_await detail::current_task();
+    if (&event_loop::of(self) == &loop) co_return co_await std::move(what);
+    co_return co_await detail::travel_awaiter<detail::await_result<Awaitable>>(loop, detail::to_task(std::move(what)));
 }
 }  // namespace ferry::inline FERRY_ABI
 
@@ -4508,6 +6238,252 @@ detail::await_result<Awaitable> run(cancel_on_signals_t, Awaitable what) {
 }
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/loop/shared_future.hpp - one result for many who wait, on any threads
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// One who waits for a shared_future: a task (its node and its loop) or a thread (its parker).
+class shared_waiter : public list_hook<shared_waiter> {
+public:
+    void wait_as_task(loop_reference home, ready_node& node) noexcept {
+        home_ = std::move(home);
+        node_ = &node;
+    }
+    void wait_as_thread(thread_parker& parker) noexcept { parker_ = &parker; }
+    void wake() noexcept {
+        if (parker_ != nullptr) return parker_->unpark();
+        const loop_reference home = home_;
+        [[maybe_unused]] const bool taken = home->push(*node_);  // a loop is not sealed before its tasks have ended
+    }
+
+private:
+    loop_reference home_;
+    ready_node* node_ = nullptr;
+    thread_parker* parker_ = nullptr;
+};
+
+/// Those who wait for one shared result.
+///
+/// Everyone is in the list, under the mutex, until on_ready() takes them out one by one and wakes them, all of it under
+/// the mutex; a waiter that wants to leave early takes itself out under it, and if it is out already, its wake-up is on
+/// the way. A thread that has been woken asks again under the mutex before it goes, so its waiter is not touched after
+/// it has gone. The relay in the future holds a reference of its own until on_ready() is over.
+class shared_waiters : public future_relay {
+public:
+    void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+    void release() noexcept {
+        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    }
+    shared_waiters() = default;
+    shared_waiters(const shared_waiters&) = delete;
+    shared_waiters& operator=(const shared_waiters&) = delete;
+    virtual ~shared_waiters() = default;
+
+    [[nodiscard]] bool ready() const noexcept { return ready_.load(std::memory_order_acquire); }
+    /// False when the result is there.
+    [[nodiscard]] bool join(shared_waiter& waiter) noexcept {
+        const std::lock_guard lock(mutex_);
+        if (ready()) return false;
+        waiters_.push_back(waiter);
+        return true;
+    }
+    /// False when the waiter is being woken.
+    [[nodiscard]] bool leave(shared_waiter& waiter) noexcept {
+        const std::lock_guard lock(mutex_);
+        if (ready()) return false;
+        waiters_.erase(waiter);
+        return true;
+    }
+    /// False when the deadline passed first.
+    bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation, const char* subject,
+                    const executor* producer) {
+        if (ready()) return true;
+        check_wait_for_task(operation, subject, producer);
+        thread_parker& parker = thread_parker::of_this_thread();
+        shared_waiter self;
+        self.wait_as_thread(parker);
+        if (!join(self)) return true;
+        while (!ready()) {
+            if (!parker.park_until(deadline) && leave(self)) return false;
+        }
+        const std::lock_guard until_it_has_let_go(mutex_);
+        return true;
+    }
+
+protected:
+    void on_ready() noexcept override {
+        {
+            const std::lock_guard lock(mutex_);
+            ready_.store(true, std::memory_order_release);
+            while (shared_waiter* const waiter = waiters_.pop_front()) waiter->wake();
+        }
+        release();
+    }
+
+private:
+    std::atomic<std::uint32_t> references_{1};
+    std::atomic<bool> ready_{false};
+    std::mutex mutex_;  // guards waiters_
+    intrusive_list<shared_waiter> waiters_;
+};
+}  // namespace detail
+
+/// The receiving end of a promise, for any number of tasks and threads: all of them see the same value, by reference.
+///
+///     ferry::shared_future<config> loaded = ferry::spawn(loop, load()).share();
+///     const config& c = co_await loaded;
+///
+/// Ownership      Copies share the result, which lives as long as one of them.
+/// Thread-safety  Distinct copies on any threads; the value is shared as const.
+/// Errors         As future: co_await and get() throw what the promise was given, each of them.
+/// Cost           One allocation when it is made; a wait allocates nothing.
+template <class T>
+class shared_future {
+public:
+    shared_future() noexcept = default;
+    explicit shared_future(future<T> source) : state_(new state(std::move(source))) { state_->start(); }
+    shared_future(const shared_future& other) noexcept : state_(other.state_) {
+        if (state_ != nullptr) state_->retain();
+    }
+    shared_future(shared_future&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+    shared_future& operator=(shared_future other) noexcept {
+        std::swap(state_, other.state_);
+        return *this;
+    }
+    ~shared_future() {
+        if (state_ != nullptr) state_->release();
+    }
+
+    [[nodiscard]] bool valid() const noexcept { return state_ != nullptr; }
+    [[nodiscard]] bool is_ready() const noexcept { return state_->ready(); }
+
+    /// Blocks until there is a result. The reference is valid while a copy of this future lives.
+    decltype(auto) get() const {
+        wait_until(std::chrono::steady_clock::time_point::max(), "shared_future::get");
+        return state_->view();
+    }
+    void wait() const { wait_until(std::chrono::steady_clock::time_point::max(), "shared_future::wait"); }
+    /// False when there was no result in time.
+    template <class Rep, class Period>
+    [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit) const {
+        return wait_until(detail::deadline_after(std::chrono::steady_clock::now(), detail::to_nanoseconds(limit)),
+                          "shared_future::wait_for");
+    }
+
+    using native_awaitable = void;
+    class awaiter;
+    /// The result, by reference; a checkpoint. Cancelling the wait leaves the producer alone.
+    awaiter operator co_await() const;
+
+private:
+    class state final : public detail::shared_waiters {
+    public:
+        explicit state(future<T> source) noexcept : source_(std::move(source)) {}
+        ~state() override {
+            if (received_.load(std::memory_order_relaxed)) source_.state_->excuse();
+        }
+        void start() noexcept {
+            retain();  // the relay's
+            if (!source_.state_->link(static_cast<detail::future_relay&>(*this))) on_ready();
+        }
+        decltype(auto) view() {
+            received_.store(true, std::memory_order_relaxed);
+            return source_.state_->outcome().view();
+        }
+        [[nodiscard]] const char* name() const noexcept { return source_.state_->name(); }
+        [[nodiscard]] const detail::executor* producer() const noexcept { return source_.state_->producer(); }
+
+    private:
+        future<T> source_;
+        std::atomic<bool> received_{false};
+    };
+
+    bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation) const {
+        FERRY_ASSERT(state_ != nullptr, "an empty shared_future is waited for");
+        return state_->wait_until(deadline, operation, state_->name(), state_->producer());
+    }
+
+    state* state_ = nullptr;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+template <class T>
+class [[nodiscard]] shared_future<T>::awaiter : public detail::leaf_awaiter<awaiter> {
+public:
+    static constexpr const char* what = "shared_future";
+    explicit awaiter(const shared_future& source) noexcept : source_(source) {}
+
+    bool try_complete() noexcept { return source_.state_->ready(); }
+    void link() noexcept {
+        waiter_.wait_as_task(detail::loop_reference(event_loop::of(this->task()).control()), this->task());
+        if (!source_.state_->join(waiter_)) this->task().wake();
+    }
+    static void withdraw(detail::waiter& self) noexcept {
+        awaiter& waiting = static_cast<awaiter&>(self);
+        if (waiting.source_.state_->leave(waiting.waiter_)) waiting.task().wake_interrupted();
+    }
+    decltype(auto) finish() { return source_.state_->view(); }
+
+private:
+    shared_future source_;
+    detail::shared_waiter waiter_;
+};
+
+template <class T>
+auto shared_future<T>::operator co_await() const -> awaiter {
+    FERRY_ASSERT(state_ != nullptr, "co_await of an empty shared_future");
+    return awaiter(*this);
+}
+
+template <class T>
+shared_future<T> future<T>::share() && {
+    return shared_future<T>(std::move(*this));
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/shuffled_loop.hpp - a loop whose order of ready tasks is drawn from a seed, for tests
+
+namespace ferry::inline FERRY_ABI {
+/// An event_loop that runs what is ready, tasks and posts, in an order drawn from a seed: code that depends on an order
+/// that nobody promised fails with some seeds, and fails again with the same seed. Timers keep their order.
+///
+///     for (std::uint64_t seed = 0; seed < 100; ++seed) {
+///         ferry::virtual_clock clock;
+///         ferry::shuffled_loop loop(seed, clock);
+///         loop.run(the_test());
+///     }
+///
+/// When it is destroyed by an exception it prints its seed to stderr. FERRY_SEED=N in the environment, where it is set,
+/// replaces every seed given, to repeat one failure.
+class shuffled_loop : public event_loop {
+public:
+    explicit shuffled_loop(std::uint64_t seed) : seed_(chosen(seed)) { shuffle(seed_); }
+    shuffled_loop(std::uint64_t seed, poller& how_to_wait) : event_loop(how_to_wait), seed_(chosen(seed)) {
+        shuffle(seed_);
+    }
+    ~shuffled_loop() {
+        if (std::uncaught_exceptions() <= exceptions_) return;
+        std::fprintf(stderr, "ferry: shuffled_loop failed; FERRY_SEED=%llu repeats its order\n",
+                     static_cast<unsigned long long>(seed_));
+    }
+
+    [[nodiscard]] std::uint64_t seed() const noexcept { return seed_; }
+
+private:
+    static std::uint64_t chosen(std::uint64_t seed) noexcept {
+        const char* const wanted = std::getenv("FERRY_SEED");
+        return wanted == nullptr ? seed : std::strtoull(wanted, nullptr, 10);
+    }
+
+    std::uint64_t seed_;
+    int exceptions_ = std::uncaught_exceptions();
+};
+
+/// From now on every event_loop that this process makes is shuffled, each with a seed of its own derived from this one:
+/// for the runner of a test suite whose tests make plain loops. Call it before the first loop is made.
+inline void shuffle_every_loop(std::uint64_t seed) noexcept { detail::shuffle_of_new_loops().start(seed); }
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/loop/sleep.hpp - waiting for time, and giving way
 
 namespace ferry::inline FERRY_ABI {
@@ -4563,178 +6539,6 @@ template <class Rep, class Period>
 
 /// Lets every other ready task run first. A checkpoint.
 [[nodiscard]] inline yield_awaiter yield_now() noexcept { return {}; }
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/core/invoke.hpp - std::invoke without <functional>, which costs every user half a second of compile time
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// The object that a member pointer is applied to: itself, what a reference_wrapper refers to, or what a pointer points to.
-template <class Class, class Object>
-constexpr decltype(auto) invocation_target(Object&& object) noexcept {
-    if constexpr (std::is_base_of_v<Class, std::remove_cvref_t<Object>>) {
-        return std::forward<Object>(object);
-    } else if constexpr (requires { static_cast<const Class&>(object.get()); }) {
-        return object.get();
-    } else {
-        return *std::forward<Object>(object);
-    }
-}
-
-template <class Fn>
-struct member_class;
-template <class Member, class Class>
-struct member_class<Member Class::*> {
-    using type = Class;
-};
-
-template <class Fn, class... Args>
-constexpr std::invoke_result_t<Fn, Args...> invoke(Fn&& fn, Args&&... args) {
-    using callable = std::remove_cvref_t<Fn>;
-    if constexpr (std::is_member_pointer_v<callable>) {
-        return [&]<class Object, class... Rest>(Object&& object, Rest&&... rest) -> std::invoke_result_t<Fn, Args...> {
-            auto&& target = invocation_target<typename member_class<callable>::type>(std::forward<Object>(object));
-            if constexpr (std::is_member_function_pointer_v<callable>) {
-                return (static_cast<decltype(target)>(target).*fn)(std::forward<Rest>(rest)...);
-            } else {
-                return static_cast<decltype(target)>(target).*fn;
-            }
-        }(std::forward<Args>(args)...);
-    } else {
-        return std::forward<Fn>(fn)(std::forward<Args>(args)...);
-    }
-}
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/loop/spawn.hpp - starts a task that its loop owns
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// What an observer outside of the loop gets for a task that was cancelled because its loop closed.
-inline std::exception_ptr closed_if_cancelled(const std::exception_ptr& error, const char* name) noexcept {
-    try {
-        std::rethrow_exception(error);
-    } catch (const cancelled&) {
-        return std::make_exception_ptr(
-            closed_error("task " + short_name(name) + " was cancelled: its loop was closed"));
-    } catch (...) {
-        return error;
-    }
-}
-
-/// A spawned task: owned by its loop from the moment it is scheduled, it destroys itself when it has ended.
-template <class T>
-class spawned final : public rooted_task<T>, public owned_task {
-public:
-    spawned(event_loop& loop, task<T> body)
-        : rooted_task<T>(loop, nullptr, &finished, std::move(body)), promise_(&loop, this->name()), loop_(loop) {
-        this->run = &begin;
-    }
-    static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
-    static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
-
-    [[nodiscard]] future<T> get_future() { return promise_.get_future(); }
-
-private:
-    /// The node's first run, on the loop's thread.
-    static void begin(ready_node& node) noexcept {
-        spawned& self = static_cast<spawned&>(static_cast<logical_task&>(node));
-        self.run = &logical_task::resume;
-        if (self.loop_.adopt(self)) return logical_task::resume(self);
-        self.refuse();
-        delete &self;
-    }
-    static void finished(logical_task& base) noexcept {
-        spawned& self = static_cast<spawned&>(base);
-        self.loop_.disown(self);
-        self.deliver();
-        delete &self;
-    }
-    void cancel() noexcept override { this->root_scope().cancel(); }
-    void refuse() noexcept override {
-        promise_.refuse(std::make_exception_ptr(
-            closed_error("task " + short_name(this->name()) + " did not start: its loop is closed")));
-    }
-    void deliver() noexcept {
-        result<T>& outcome = this->outcome();
-        if (outcome.has_exception()) {
-            const std::exception_ptr& error = outcome.exception();
-            const std::exception_ptr answer = loop_.closing() ? closed_if_cancelled(error, this->name()) : error;
-            if (answer == error) {
-                promise_.set_exception(answer);
-            } else {
-                promise_.refuse(answer);
-            }
-        } else if constexpr (std::is_void_v<T>) {
-            promise_.set_value();
-        } else {
-            try {
-                promise_.set_value(outcome.take());
-            } catch (...) {
-                promise_.set_exception(std::current_exception());
-            }
-        }
-    }
-
-    promise<T> promise_;
-    event_loop& loop_;
-};
-
-/// Keeps fn and its arguments in a frame for as long as the coroutine that fn makes runs.
-template <class Fn, class... Args>
-task<await_result<std::invoke_result_t<Fn&, Args&...>>> call_stored(Fn fn, Args... args) {
-    auto body = to_task(detail::invoke(fn, args...));
-    logical_task& self = co_await current_task();
-    self.rename(body.name());
-    co_return co_await std::move(body);
-}
-}  // namespace detail
-
-/// Schedules the task on the loop, which owns it from then on: it ends by itself, or when the loop closes.
-///
-/// The future only observes: dropping it stops nothing. An exception that nobody receives through it goes to the
-/// unhandled-exception handler.
-///
-/// Thread-safety  Any thread, while the loop lives. Errors: closed_error once it is closed.
-template <awaitable Awaitable>
-future<detail::await_result<Awaitable>> spawn(event_loop& loop, Awaitable what) {
-    using T = detail::await_result<Awaitable>;
-    auto* const made = new detail::spawned<T>(loop, detail::to_task(std::move(what)));
-    future<T> result = made->get_future();
-    if (event_loop::current() == &loop && !loop.closing()) {
-        loop.schedule(*made);
-        return result;
-    }
-    const detail::loop_reference keep(loop.control());  // once it has the task, the loop may run it, end and go away
-    if (!keep->push_new(*made)) {
-        const std::string name = detail::short_name(made->name());
-        delete made;
-        throw closed_error("spawn(" + name + "): the loop is closed");
-    }
-    return result;
-}
-
-/// The same for a function and its arguments, which are kept until the coroutine has ended: a lambda that captures is
-/// safe here.
-template <class Fn, class... Args>
-requires(!awaitable<Fn>) auto spawn(event_loop& loop, Fn&& fn, Args&&... args) {
-    detail::refuse_unsafe_temporaries<Fn&&, Args&&...>();
-    return spawn(loop, detail::call_stored<detail::stored_type<Fn>, detail::stored_type<Args>...>(
-                           std::forward<Fn>(fn), std::forward<Args>(args)...));
-}
-
-/// On the loop whose turn this is.
-template <class First, class... Rest>
-requires(!std::is_base_of_v<event_loop, std::remove_cvref_t<First>>) auto spawn(First&& first, Rest&&... rest) {
-    FERRY_ASSERT(event_loop::current() != nullptr, "spawn outside of a loop's turn: name the loop, spawn(loop, ...)");
-    return spawn(*event_loop::current(), std::forward<First>(first), std::forward<Rest>(rest)...);
-}
-
-template <class... What>
-auto event_loop::spawn(What&&... what) {
-    return ferry::spawn(*this, std::forward<What>(what)...);
-}
 }  // namespace ferry::inline FERRY_ABI
 
 // ferry/loop/task_group.hpp - child tasks that end before their parent goes on
@@ -4934,6 +6738,11 @@ private:
     static void fire(timer_node& node) noexcept { static_cast<deadline_scope&>(node).cancel(); }
     event_loop& loop_;
 };
+
+template <class T>
+using value_in_time = std::conditional_t<
+    std::is_void_v<T>, bool,
+    std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*, std::optional<object_or_nothing<T>>>>;
 }  // namespace detail
 
 /// Awaits `what` inside a cancel scope that is cancelled after `limit`.
@@ -4953,6 +6762,30 @@ task<detail::await_result<Awaitable>> timeout(std::chrono::duration<Rep, Period>
     const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(detail::to_nanoseconds(limit)).count();
     throw timeout_error("timeout: task " + detail::short_name(self.name()) + " did not get its result within " +
                         std::to_string(milliseconds) + " ms");
+}
+
+/// The same without an exception for the time-out: yields the value in an optional that is empty when time ran out; bool
+/// for void, a pointer for a reference. Where a primitive, and not a task, is awaited, nothing is unwound either.
+///
+///     while (auto bytes = co_await ferry::try_timeout(30s, peer.receive())) use(*bytes);
+template <class Rep, class Period, awaitable Awaitable>
+task<detail::value_in_time<detail::await_result<Awaitable>>> try_timeout(std::chrono::duration<Rep, Period> limit,
+                                                                         Awaitable what) {
+    using T = detail::await_result<Awaitable>;
+    detail::logical_task& self = co_await detail::current_task();
+    detail::deadline_scope scope(self, detail::to_nanoseconds(limit));
+    outcome<T> ended = co_await as_result(std::move(what));
+    if (!ended.has_value() && scope.cancelled_here() && ended.is_cancelled()) {
+        co_return detail::value_in_time<T>();
+    }
+    if constexpr (std::is_void_v<T>) {
+        ended.value();
+        co_return true;
+    } else if constexpr (std::is_reference_v<T>) {
+        co_return std::addressof(ended.value());
+    } else {
+        co_return std::move(ended).value();
+    }
 }
 }  // namespace ferry::inline FERRY_ABI
 
@@ -5040,9 +6873,11 @@ public:
     [[nodiscard]] bool run_on(loop_control& loop) {
         const loop_reference inbox(loop);  // the task may end, and the loop with it, before push_new() returns
         parker_ = &thread_parker::of_this_thread();
-        if (!loop.push_new(*this)) return false;
-        while (!done_.load(std::memory_order_acquire)) parker_->park();
-        return true;
+        context_ = exchange_current_context({});
+        const bool taken = loop.push_new(*this);
+        while (taken && !done_.load(std::memory_order_acquire)) parker_->park();
+        exchange_current_context(std::move(context_));
+        return taken;
     }
     T take() { return outcome_.take(); }
     // When run_on() returned false: the awaitable, or the error.
@@ -5069,6 +6904,7 @@ private:
         self.loop_ = &loop;
         self.root_.emplace(loop, std::move(*self.body_), self);
         self.body_.reset();
+        self.root_->context() = std::move(self.context_);
         logical_task::resume(*self.root_);
     }
     void finish() noexcept {
@@ -5079,6 +6915,7 @@ private:
         } else {
             outcome_.set_from([this]() -> T { return root_->outcome().take(); });
         }
+        context_ = std::move(root_->context());
         root_.reset();
         signal();
     }
@@ -5098,6 +6935,7 @@ private:
     std::optional<task<T>> body_;
     const char* name_;
     event_loop* loop_ = nullptr;
+    ferry::context context_;  // the caller's, on its way there and back
     std::optional<root> root_;
     result<T> outcome_;
     thread_parker* parker_ = nullptr;
@@ -5170,7 +7008,7 @@ template <awaitable Awaitable>
 detail::await_result<Awaitable> block_on(event_loop& loop, Awaitable what) {
     using T = detail::await_result<Awaitable>;
     detail::sent_task<T> sent(detail::to_task(std::move(what)));
-    detail::check_own_wait("block_on", sent.name(), &loop);
+    detail::check_wait_for_task("block_on", sent.name(), &loop);
     if (!sent.run_on(loop.control())) sent.throw_closed();
     return sent.take();
 }
@@ -5693,6 +7531,7 @@ public:
         home_ = loop_reference(loop.control());
         node_ = &this->task();
         loop.begin_outside_work();
+        std::swap(context_, this->task().context());
         const thread_pool::submission answer = ticket_.submit(pool_, *this);
         if (answer == thread_pool::submission::accepted) return;
         outcome_.set_exception(refusal(answer));
@@ -5701,17 +7540,24 @@ public:
     static void withdraw(waiter& self) noexcept {
         thread_call& call = static_cast<thread_call&>(self);
         if (!call.ticket_.withdraw(call)) return;  // it runs: its value is waited for and delivered
-        event_loop::of(call.task()).end_outside_work();
+        call.settle();
         call.task().wake_interrupted();
     }
     result_type finish() {
-        event_loop::of(this->task()).end_outside_work();
+        settle();
         return outcome_.take();
     }
 
 private:
+    void settle() noexcept {
+        event_loop::of(this->task()).end_outside_work();
+        std::swap(context_, this->task().context());
+    }
     void run() noexcept override {
-        outcome_.set_from([this]() -> result_type { return std::apply(std::forward<Fn>(fn_), std::move(args_)); });
+        outcome_.set_from([this]() -> result_type {
+            const lent_context from_task(context_);
+            return std::apply(std::forward<Fn>(fn_), std::move(args_));
+        });
         wake();
     }
     void refuse() noexcept override {
@@ -5742,6 +7588,7 @@ private:
     std::tuple<Args...> args_;
     loop_reference home_;
     ready_node* node_ = nullptr;
+    ferry::context context_;  // the task's, while the call has it
     result<result_type> outcome_;
 };
 }  // namespace detail
@@ -5823,6 +7670,365 @@ async_function<detail::stored_type<Fn>> sync_to_async(Fn&& fn) {
     detail::refuse_unsafe_temporaries<Fn&&>();
     return async_function<detail::stored_type<Fn>>(std::forward<Fn>(fn));
 }
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/thread_channel.hpp - first in, first out, between blocking threads and loops
+
+namespace ferry::inline FERRY_ABI {
+/// A queue of at most `capacity` items that threads and tasks of any loops push to and pop from. A push waits while it is
+/// full, a pop while it is empty, in the order they came.
+///
+///     ferry::thread_channel<job> jobs(100);
+///     jobs.push(std::move(next));                    // a thread: blocks while it is full
+///     job mine = co_await jobs.async_pop();          // a task: waits without blocking its loop
+///
+/// An item goes straight to whoever has waited longest, and is that one's from then on: a cancellation or a time limit
+/// that comes later does not lose it.
+///
+/// Ownership      Owns its items. It outlives everyone who waits for it (asserted).
+/// Thread-safety  Every member, on any thread, at any time until its destruction.
+/// Errors         After close(): push throws closed_error, pop yields what is left, then throws closed_error. The
+///                blocking members throw blocking_error inside a loop's turn; the async ones throw cancelled.
+/// Cost           One mutex, held for a few instructions; a wake-up only of those who wait.
+template <class T>
+class thread_channel {
+    static_assert(std::is_nothrow_move_constructible_v<T>, "an item must move without throwing, so that none is lost");
+
+public:
+    class push_awaiter;
+    class pop_awaiter;
+
+    explicit thread_channel(std::size_t capacity) : capacity_(capacity) {
+        FERRY_ASSERT(capacity > 0, "a thread_channel needs room for one item");
+    }
+    ~thread_channel() {
+        FERRY_ASSERT(pushers_.empty() && poppers_.empty(), "thread_channel destroyed while somebody waits for it");
+    }
+    thread_channel(const thread_channel&) = delete;
+    thread_channel& operator=(const thread_channel&) = delete;
+
+    [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
+    /// How many are queued at this moment.
+    [[nodiscard]] std::size_t size() const {
+        const std::lock_guard lock(mutex_);
+        return items_.size();
+    }
+    [[nodiscard]] bool closed() const {
+        const std::lock_guard lock(mutex_);
+        return closed_;
+    }
+
+    // For threads.
+    /// Blocks while there is no room.
+    void push(T item);
+    /// False, and the item stays the caller's, when there was no room in time.
+    template <class Rep, class Period>
+    [[nodiscard]] bool push_for(std::chrono::duration<Rep, Period> limit, T&& item);
+    /// Blocks until there is an item.
+    [[nodiscard]] T pop();
+    /// Empty when there was none in time.
+    template <class Rep, class Period>
+    [[nodiscard]] std::optional<T> pop_for(std::chrono::duration<Rep, Period> limit);
+
+    // For both: they never wait.
+    /// False, and the item stays the caller's, when there is no room or the channel is closed.
+    [[nodiscard]] bool try_push(T&& item);
+    [[nodiscard]] std::optional<T> try_pop();
+
+    // For tasks.
+    /// Waits for room, then appends. A checkpoint; an item whose push is cancelled was not appended.
+    template <class U = T>
+    requires std::is_convertible_v<U&&, T>
+    [[nodiscard]] push_awaiter async_push(U&& item) {
+        detail::refuse_unsafe_temporaries<U&&>();
+        return push_awaiter(*this, T(std::forward<U>(item)));
+    }
+    /// Waits for the oldest item. A checkpoint.
+    [[nodiscard]] pop_awaiter async_pop() noexcept { return pop_awaiter(*this); }
+
+    /// Refuses new items and wakes everyone who waits. What is queued can still be popped.
+    void close();
+
+private:
+    using time_point = std::chrono::steady_clock::time_point;
+    class party;
+    class wake_up;
+
+    bool push_before(time_point deadline, T& item, const char* operation);
+    std::optional<T> pop_before(time_point deadline, const char* operation);
+    // With the mutex held; wake_up says whom to wake once it is released.
+    bool offer(T& item, wake_up& whom) noexcept;
+    bool take(std::optional<T>& item, wake_up& whom) noexcept;
+
+    const std::size_t capacity_;
+    mutable std::mutex mutex_;  // guards what follows, and every party in the lists
+    std::deque<T> items_;
+    detail::intrusive_list<party> pushers_;  // waiting only while it is full
+    detail::intrusive_list<party> poppers_;  // waiting only while it is empty
+    bool closed_ = false;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+/// Somebody who waits, with the item that it brings or gets. In a list until somebody else has settled it, or it has
+/// taken itself out, both under the mutex; the one who settles it copies what it needs for the wake-up before it releases
+/// the mutex, and touches the party no more.
+template <class T>
+class thread_channel<T>::party : public detail::list_hook<party> {
+public:
+    T* brings = nullptr;    // a pusher's, where that one keeps it
+    std::optional<T> gets;  // a popper's
+    bool settled = false;   // it has its item, the channel has taken the item, or the channel is closed
+    bool refused = false;   // closed
+
+    detail::thread_parker* parker = nullptr;  // a thread
+    detail::loop_reference home;              // a task
+    detail::ready_node* node = nullptr;
+};
+
+template <class T>
+class thread_channel<T>::wake_up {
+public:
+    wake_up() noexcept = default;
+    explicit wake_up(party& settled) noexcept { of(settled); }
+    void of(party& settled) noexcept {
+        settled.settled = true;
+        parker_ = settled.parker;
+        home_ = settled.home;
+        node_ = settled.node;
+    }
+    /// Without the mutex.
+    void send() noexcept {
+        if (parker_ != nullptr) parker_->unpark();
+        if (node_ == nullptr) return;
+        [[maybe_unused]] const bool taken = home_->push(*node_);  // a loop is not sealed before its tasks have ended
+    }
+
+private:
+    detail::thread_parker* parker_ = nullptr;
+    detail::loop_reference home_;
+    detail::ready_node* node_ = nullptr;
+};
+
+template <class T>
+bool thread_channel<T>::offer(T& item, wake_up& whom) noexcept {
+    if (closed_) return false;
+    if (party* const waiting = poppers_.pop_front()) {
+        waiting->gets.emplace(std::move(item));
+        whom.of(*waiting);
+        return true;
+    }
+    if (items_.size() >= capacity_) return false;
+    items_.push_back(std::move(item));
+    return true;
+}
+
+template <class T>
+bool thread_channel<T>::take(std::optional<T>& item, wake_up& whom) noexcept {
+    if (items_.empty()) return false;
+    item.emplace(std::move(items_.front()));
+    items_.pop_front();
+    if (party* const waiting = pushers_.pop_front()) {
+        items_.push_back(std::move(*waiting->brings));
+        whom.of(*waiting);
+    }
+    return true;
+}
+
+template <class T>
+bool thread_channel<T>::try_push(T&& item) {
+    wake_up whom;
+    std::unique_lock lock(mutex_);
+    const bool taken = offer(item, whom);
+    lock.unlock();
+    whom.send();
+    return taken;
+}
+
+template <class T>
+std::optional<T> thread_channel<T>::try_pop() {
+    wake_up whom;
+    std::optional<T> item;
+    std::unique_lock lock(mutex_);
+    take(item, whom);
+    lock.unlock();
+    whom.send();
+    return item;
+}
+
+template <class T>
+bool thread_channel<T>::push_before(time_point deadline, T& item, const char* operation) {
+    detail::check_own_wait(operation, "a thread_channel with room", nullptr);
+    wake_up whom;
+    std::unique_lock lock(mutex_);
+    if (offer(item, whom)) {
+        lock.unlock();
+        whom.send();
+        return true;
+    }
+    party self;
+    self.parker = &detail::thread_parker::of_this_thread();
+    self.brings = &item;
+    if (!closed_) pushers_.push_back(self);
+    while (!closed_ && !self.settled) {
+        lock.unlock();
+        const bool in_time = self.parker->park_until(deadline);
+        lock.lock();
+        if (in_time || self.settled) continue;
+        pushers_.erase(self);
+        return false;
+    }
+    if (self.settled && !self.refused) return true;
+    throw closed_error(std::string(operation) + ": the channel is closed");
+}
+
+template <class T>
+std::optional<T> thread_channel<T>::pop_before(time_point deadline, const char* operation) {
+    detail::check_own_wait(operation, "a thread_channel with an item", nullptr);
+    wake_up whom;
+    std::optional<T> item;
+    std::unique_lock lock(mutex_);
+    if (take(item, whom)) {
+        lock.unlock();
+        whom.send();
+        return item;
+    }
+    party self;
+    self.parker = &detail::thread_parker::of_this_thread();
+    if (!closed_) poppers_.push_back(self);
+    while (!closed_ && !self.settled) {
+        lock.unlock();
+        const bool in_time = self.parker->park_until(deadline);
+        lock.lock();
+        if (in_time || self.settled) continue;
+        poppers_.erase(self);
+        return std::nullopt;
+    }
+    if (self.gets) return std::move(self.gets);
+    throw closed_error(std::string(operation) + ": the channel is closed and empty");
+}
+
+template <class T>
+void thread_channel<T>::push(T item) {
+    push_before(time_point::max(), item, "thread_channel::push");
+}
+template <class T>
+template <class Rep, class Period>
+bool thread_channel<T>::push_for(std::chrono::duration<Rep, Period> limit, T&& item) {
+    return push_before(detail::deadline_after(std::chrono::steady_clock::now(), detail::to_nanoseconds(limit)), item,
+                       "thread_channel::push_for");
+}
+template <class T>
+T thread_channel<T>::pop() {
+    return std::move(*pop_before(time_point::max(), "thread_channel::pop"));
+}
+template <class T>
+template <class Rep, class Period>
+std::optional<T> thread_channel<T>::pop_for(std::chrono::duration<Rep, Period> limit) {
+    return pop_before(detail::deadline_after(std::chrono::steady_clock::now(), detail::to_nanoseconds(limit)),
+                      "thread_channel::pop_for");
+}
+
+template <class T>
+void thread_channel<T>::close() {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+    for (detail::intrusive_list<party>* waiting : {&pushers_, &poppers_}) {
+        while (party* const one = waiting->pop_front()) {
+            one->refused = true;
+            wake_up(*one).send();
+        }
+    }
+}
+
+template <class T>
+class [[nodiscard]] thread_channel<T>::push_awaiter : public detail::leaf_awaiter<push_awaiter>, private party {
+public:
+    static constexpr const char* what = "thread_channel::push";
+    push_awaiter(thread_channel& owner, T&& item) : owner_(owner), item_(std::move(item)) {}
+
+    bool try_complete() noexcept {
+        wake_up whom;
+        std::unique_lock lock(owner_.mutex_);
+        this->refused = owner_.closed_;
+        const bool done = this->refused || owner_.offer(item_, whom);
+        lock.unlock();
+        whom.send();
+        return done;
+    }
+    /// It asks once more under the mutex: another thread may have made room since try_complete().
+    void link() noexcept {
+        this->home = detail::loop_reference(event_loop::of(this->task()).control());
+        this->node = &this->task();
+        wake_up whom;
+        std::unique_lock lock(owner_.mutex_);
+        this->refused = owner_.closed_;
+        const bool done = this->refused || owner_.offer(item_, whom);
+        this->brings = &item_;
+        if (!done) owner_.pushers_.push_back(*this);
+        lock.unlock();
+        whom.send();
+        if (done) this->task().wake();
+    }
+    static void withdraw(detail::waiter& self) noexcept {
+        push_awaiter& waiting = static_cast<push_awaiter&>(self);
+        {
+            const std::lock_guard lock(waiting.owner_.mutex_);
+            if (waiting.settled) return;  // its end is on the way
+            waiting.owner_.pushers_.erase(waiting);
+        }
+        waiting.task().wake_interrupted();
+    }
+    void finish() const {
+        if (this->refused) throw closed_error("thread_channel::push: the channel is closed");
+    }
+
+private:
+    thread_channel& owner_;
+    T item_;
+};
+
+template <class T>
+class [[nodiscard]] thread_channel<T>::pop_awaiter : public detail::leaf_awaiter<pop_awaiter>, private party {
+public:
+    static constexpr const char* what = "thread_channel::pop";
+    explicit pop_awaiter(thread_channel& owner) noexcept : owner_(owner) {}
+
+    bool try_complete() noexcept {
+        wake_up whom;
+        std::unique_lock lock(owner_.mutex_);
+        const bool done = owner_.take(this->gets, whom) || owner_.closed_;
+        lock.unlock();
+        whom.send();
+        return done;
+    }
+    void link() noexcept {
+        this->home = detail::loop_reference(event_loop::of(this->task()).control());
+        this->node = &this->task();
+        wake_up whom;
+        std::unique_lock lock(owner_.mutex_);
+        const bool done = owner_.take(this->gets, whom) || owner_.closed_;
+        if (!done) owner_.poppers_.push_back(*this);
+        lock.unlock();
+        whom.send();
+        if (done) this->task().wake();
+    }
+    static void withdraw(detail::waiter& self) noexcept {
+        pop_awaiter& waiting = static_cast<pop_awaiter&>(self);
+        {
+            const std::lock_guard lock(waiting.owner_.mutex_);
+            if (waiting.settled) return;  // its item is on the way
+            waiting.owner_.poppers_.erase(waiting);
+        }
+        waiting.task().wake_interrupted();
+    }
+    T finish() {
+        if (!this->gets) throw closed_error("thread_channel::pop: the channel is closed and empty");
+        return std::move(*this->gets);
+    }
+
+private:
+    thread_channel& owner_;
+};
 }  // namespace ferry::inline FERRY_ABI
 
 // ferry/bridge.hpp - core to bridge: coroutines, plain values, loops, and the way to blocking code and back

@@ -69,9 +69,11 @@ public:
     [[nodiscard]] bool run_on(loop_control& loop) {
         const loop_reference inbox(loop);  // the task may end, and the loop with it, before push_new() returns
         parker_ = &thread_parker::of_this_thread();
-        if (!loop.push_new(*this)) return false;
-        while (!done_.load(std::memory_order_acquire)) parker_->park();
-        return true;
+        context_ = exchange_current_context({});
+        const bool taken = loop.push_new(*this);
+        while (taken && !done_.load(std::memory_order_acquire)) parker_->park();
+        exchange_current_context(std::move(context_));
+        return taken;
     }
     T take() { return outcome_.take(); }
     // When run_on() returned false: the awaitable, or the error.
@@ -98,6 +100,7 @@ private:
         self.loop_ = &loop;
         self.root_.emplace(loop, std::move(*self.body_), self);
         self.body_.reset();
+        self.root_->context() = std::move(self.context_);
         logical_task::resume(*self.root_);
     }
     void finish() noexcept {
@@ -108,6 +111,7 @@ private:
         } else {
             outcome_.set_from([this]() -> T { return root_->outcome().take(); });
         }
+        context_ = std::move(root_->context());
         root_.reset();
         signal();
     }
@@ -127,6 +131,7 @@ private:
     std::optional<task<T>> body_;
     const char* name_;
     event_loop* loop_ = nullptr;
+    ferry::context context_;  // the caller's, on its way there and back
     std::optional<root> root_;
     result<T> outcome_;
     thread_parker* parker_ = nullptr;
@@ -199,7 +204,7 @@ template <awaitable Awaitable>
 detail::await_result<Awaitable> block_on(event_loop& loop, Awaitable what) {
     using T = detail::await_result<Awaitable>;
     detail::sent_task<T> sent(detail::to_task(std::move(what)));
-    detail::check_own_wait("block_on", sent.name(), &loop);
+    detail::check_wait_for_task("block_on", sent.name(), &loop);
     if (!sent.run_on(loop.control())) sent.throw_closed();
     return sent.take();
 }

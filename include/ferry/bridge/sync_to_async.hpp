@@ -54,6 +54,7 @@ public:
         home_ = loop_reference(loop.control());
         node_ = &this->task();
         loop.begin_outside_work();
+        std::swap(context_, this->task().context());
         const thread_pool::submission answer = ticket_.submit(pool_, *this);
         if (answer == thread_pool::submission::accepted) return;
         outcome_.set_exception(refusal(answer));
@@ -62,17 +63,24 @@ public:
     static void withdraw(waiter& self) noexcept {
         thread_call& call = static_cast<thread_call&>(self);
         if (!call.ticket_.withdraw(call)) return;  // it runs: its value is waited for and delivered
-        event_loop::of(call.task()).end_outside_work();
+        call.settle();
         call.task().wake_interrupted();
     }
     result_type finish() {
-        event_loop::of(this->task()).end_outside_work();
+        settle();
         return outcome_.take();
     }
 
 private:
+    void settle() noexcept {
+        event_loop::of(this->task()).end_outside_work();
+        std::swap(context_, this->task().context());
+    }
     void run() noexcept override {
-        outcome_.set_from([this]() -> result_type { return std::apply(std::forward<Fn>(fn_), std::move(args_)); });
+        outcome_.set_from([this]() -> result_type {
+            const lent_context from_task(context_);
+            return std::apply(std::forward<Fn>(fn_), std::move(args_));
+        });
         wake();
     }
     void refuse() noexcept override {
@@ -103,6 +111,7 @@ private:
     std::tuple<Args...> args_;
     loop_reference home_;
     ready_node* node_ = nullptr;
+    ferry::context context_;  // the task's, while the call has it
     result<result_type> outcome_;
 };
 }  // namespace detail

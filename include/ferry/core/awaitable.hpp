@@ -8,6 +8,7 @@
 
 #include <concepts>
 #include <coroutine>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -17,6 +18,11 @@ namespace ferry::inline FERRY_ABI {
 template <class T>
 concept awaitable = requires {
     typename std::remove_cvref_t<T>::native_awaitable;
+};
+
+/// Void in a place that needs an object, such as the tuple that when_all yields.
+struct nothing {
+    friend bool operator==(nothing, nothing) = default;
 };
 
 namespace detail {
@@ -35,14 +41,13 @@ using await_result = decltype(get_awaiter(std::declval<T>()).await_resume());
 
 /// A result that is valid only until the next co_await, such as net::borrowed_bytes.
 template <class T>
-concept borrowed_result = requires {
-    typename std::remove_cvref_t<T>::borrowed_until_next_await;
+inline constexpr bool is_borrowed = requires {
+    typename T::borrowed_until_next_await;
 };
-
-/// Void in a place that needs an object.
-struct nothing {
-    friend bool operator==(nothing, nothing) = default;
-};
+template <class T>
+inline constexpr bool is_borrowed<std::optional<T>> = is_borrowed<T>;
+template <class T>
+concept borrowed_result = is_borrowed<std::remove_cvref_t<T>>;
 
 template <class T>
 using object_or_nothing = std::conditional_t<std::is_void_v<T>, nothing, T>;

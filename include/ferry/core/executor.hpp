@@ -3,8 +3,11 @@
 #pragma once
 
 #include <ferry/core/config.hpp>
+#include <ferry/core/this_thread.hpp>
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 namespace ferry::inline FERRY_ABI {
@@ -16,6 +19,38 @@ struct ready_node {
     ready_node* next = nullptr;
     void (*run)(ready_node& self) noexcept = nullptr;
 };
+
+/// Where other threads hand nodes to an executor. Reference-counted: it outlives the executor.
+///
+/// Thread-safety  All members, on every thread that holds a reference.
+class remote_inbox {
+public:
+    virtual void retain() noexcept = 0;
+    virtual void release() noexcept = 0;
+    /// Hands a node over; false, and the node stays the caller's, once every task of the executor has ended.
+    [[nodiscard]] virtual bool push(ready_node& node) noexcept = 0;
+
+protected:
+    ~remote_inbox() = default;
+};
+
+/// Whether, and with which seed, new executors shuffle: set for a whole process by its test runner.
+class shuffle_setting {
+public:
+    void start(std::uint64_t seed) noexcept { next_.store(seed * 2 + 1, std::memory_order_relaxed); }
+    /// Odd, another one each time; 0 when nobody asked for a shuffle.
+    [[nodiscard]] std::uint64_t next() noexcept {
+        if (next_.load(std::memory_order_relaxed) == 0) return 0;
+        return next_.fetch_add(2, std::memory_order_relaxed) * 0x9e3779b97f4a7c15u | 1;
+    }
+
+private:
+    std::atomic<std::uint64_t> next_{0};
+};
+inline shuffle_setting& shuffle_of_new_loops() noexcept {
+    static constinit shuffle_setting setting;
+    return setting;
+}
 
 /// The part of a loop that coroutines see: what is ready runs in order, what must go on at once goes on first.
 ///
@@ -41,6 +76,14 @@ public:
     [[nodiscard]] bool has_ready() const noexcept { return first_ != nullptr; }
     /// Whose turn this thread is in beneath this executor's own, where allow_blocking let one loop run another.
     [[nodiscard]] const executor* beneath() const noexcept { return beneath_; }
+    /// Where other threads put nodes of this executor's tasks.
+    [[nodiscard]] remote_inbox& remote() const noexcept { return *remote_; }
+    /// Has this thread promised that no other one runs it?
+    [[nodiscard]] static bool is_bound_to_this_thread(const executor* candidate) noexcept {
+        const executor* bound = this_thread().bound_executors;
+        while (bound != nullptr && bound != candidate) bound = bound->next_bound_;
+        return bound != nullptr;
+    }
     /// The logical task that runs now, null inside a plain callback.
     [[nodiscard]] logical_task* current() const noexcept { return current_; }
 
@@ -71,14 +114,24 @@ protected:
     executor() = default;
     ~executor() = default;
     void set_beneath(const executor* outer) noexcept { beneath_ = outer; }
+    void set_remote(remote_inbox& inbox) noexcept { remote_ = &inbox; }
+    /// From now on what is ready runs in an order drawn from the seed.
+    void shuffle(std::uint64_t seed) noexcept { random_ = seed * 2 + 1; }
+    void bind_to_this_thread() noexcept {
+        if (is_bound_to_this_thread(this)) return;
+        next_bound_ = std::exchange(this_thread().bound_executors, this);
+    }
+    void unbind() noexcept {
+        executor** link = &this_thread().bound_executors;
+        while (*link != nullptr && *link != this) link = &(*link)->next_bound_;
+        if (*link == this) *link = next_bound_;
+    }
 
     /// Runs at most `limit` ready nodes, each with all that it puts on the run-next list. Returns how many it ran.
     std::size_t run_ready(std::size_t limit) noexcept {
         std::size_t count = 0;
         for (; count < limit && first_ != nullptr; ++count) {
-            ready_node& node = *first_;
-            first_ = node.next;
-            if (first_ == nullptr) last_ = nullptr;
+            ready_node& node = random_ == 0 ? take_first() : take_any();
             node.run(node);
             while (ready_node* next = run_next_) {
                 run_next_ = next->next;
@@ -89,11 +142,36 @@ protected:
     }
 
 private:
+    ready_node& take_first() noexcept {
+        ready_node& node = *first_;
+        first_ = node.next;
+        if (first_ == nullptr) last_ = nullptr;
+        return node;
+    }
+    /// One of the first 16, each as likely as the others.
+    ready_node& take_any() noexcept {
+        std::size_t count = 1;
+        for (const ready_node* node = first_->next; node != nullptr && count < 16; node = node->next) ++count;
+        random_ = random_ * 6364136223846793005u + 1442695040888963407u;  // Knuth's generator; its high bits are good
+        ready_node* before = nullptr;
+        for (std::size_t skip = (random_ >> 33) % count; skip > 0; --skip) {
+            before = before == nullptr ? first_ : before->next;
+        }
+        if (before == nullptr) return take_first();
+        ready_node& node = *before->next;
+        before->next = node.next;
+        if (last_ == &node) last_ = before;
+        return node;
+    }
+
     ready_node* first_ = nullptr;
     ready_node* last_ = nullptr;
     ready_node* run_next_ = nullptr;
     logical_task* current_ = nullptr;
     const executor* beneath_ = nullptr;
+    remote_inbox* remote_ = nullptr;
+    executor* next_bound_ = nullptr;                        // of those that this thread alone runs
+    std::uint64_t random_ = shuffle_of_new_loops().next();  // the generator's state; 0: first in, first out
     unsigned depth_ = 0;
 };
 }  // namespace detail

@@ -4,8 +4,10 @@
 
 #include <ferry/core/cancellation.hpp>
 #include <ferry/core/config.hpp>
+#include <ferry/core/context.hpp>
 #include <ferry/core/executor.hpp>
 #include <ferry/core/intrusive_list.hpp>
+#include <ferry/core/this_thread.hpp>
 #include <ferry/core/wait_node.hpp>
 
 #include <coroutine>
@@ -52,15 +54,8 @@ public:
     using finished_function = void (*)(logical_task& self) noexcept;
 
     /// `parent` is the scope whose cancellation reaches this task, null for a root. `finished` is called on the loop's
-    /// thread, outside of every frame of this task.
-    logical_task(executor& owner, cancel_scope* parent, finished_function finished)
-        : owner_(&owner),
-          scope_(&root_scope_),
-          record_(&wait_node::acquire()),
-          finished_function_(finished),
-          root_scope_(*this, parent) {
-        run = &resume;
-    }
+    /// thread, outside of every frame of this task. The task starts with the context of the code that makes it.
+    logical_task(executor& owner, cancel_scope* parent, finished_function finished);
     ~logical_task() { record_->release(); }
     logical_task(const logical_task&) = delete;
     logical_task& operator=(const logical_task&) = delete;
@@ -77,6 +72,9 @@ public:
     [[nodiscard]] const char* name() const noexcept { return record_->name(); }
     [[nodiscard]] const wait_node& record() const noexcept { return *record_; }
     [[nodiscard]] const waiter* wait() const noexcept { return wait_; }
+
+    /// Its context variables.
+    [[nodiscard]] ferry::context& context() noexcept { return context_; }
 
     // Cancellation. scope() is the innermost one; scopes nest like the frames that hold them.
     [[nodiscard]] cancel_scope& scope() const noexcept { return *scope_; }
@@ -159,6 +157,7 @@ private:
     cancel_scope* scope_;
     wait_node* record_;
     finished_function finished_function_;
+    ferry::context context_;
     cancel_scope root_scope_;
     std::uint8_t inline_budget_ = inline_completions;
     bool retrying_ = false;
@@ -181,6 +180,76 @@ public:
 private:
     logical_task& task_;
 };
+
+/// The context variables of a thread's code outside of tasks.
+class thread_contexts {
+public:
+    ferry::context lent;  // follows the call: what a task lent to this thread, or the thread's own
+    ferry::context own;   // stays with the thread
+
+    /// Made on first use, gone with the thread.
+    [[nodiscard]] static thread_contexts& of_this_thread();
+
+private:
+    static void release() noexcept { delete std::exchange(this_thread().contexts, nullptr); }
+    thread_exit_hook hook_;
+};
+
+/// The logical task that runs on this thread; null in plain code and in callbacks.
+[[nodiscard]] inline logical_task* running_task() noexcept {
+    const executor* const turn = this_thread().turn;
+    return turn == nullptr ? nullptr : turn->current();
+}
+
+/// A copy of the context of what runs on this thread: the task's, else the thread's.
+[[nodiscard]] inline ferry::context current_context() noexcept {
+    if (logical_task* const task = running_task()) return task->context();
+    const thread_contexts* const contexts = this_thread().contexts;
+    return contexts == nullptr ? ferry::context() : contexts->lent;
+}
+/// Puts another in its place, and returns the one before.
+inline ferry::context exchange_current_context(ferry::context fresh) {
+    logical_task* const task = running_task();
+    if (task == nullptr && this_thread().contexts == nullptr && fresh.empty()) return fresh;
+    return std::exchange(task != nullptr ? task->context() : thread_contexts::of_this_thread().lent, std::move(fresh));
+}
+
+/// While it lives, this thread runs with a context that somebody lent; then that somebody has it back, as it is by then.
+class lent_context {
+public:
+    explicit lent_context(ferry::context& owner)
+        : owner_(owner), outer_(exchange_current_context(std::exchange(owner, {}))) {}
+    ~lent_context() { owner_ = exchange_current_context(std::move(outer_)); }
+    lent_context(const lent_context&) = delete;
+    lent_context& operator=(const lent_context&) = delete;
+
+private:
+    ferry::context& owner_;
+    ferry::context outer_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline logical_task::logical_task(executor& owner, cancel_scope* parent, finished_function finished)
+    : owner_(&owner),
+      scope_(&root_scope_),
+      record_(&wait_node::acquire()),
+      finished_function_(finished),
+      context_(current_context()),
+      root_scope_(*this, parent) {
+    run = &resume;
+}
+
+inline thread_contexts& thread_contexts::of_this_thread() {
+    thread_state& self = this_thread();
+    if (self.contexts == nullptr) {
+        self.contexts = new thread_contexts;
+        if (!self.ended) {  // a thread that is past its end keeps it
+            self.contexts->hook_.run = &release;
+            at_thread_exit(self.contexts->hook_);
+        }
+    }
+    return *self.contexts;
+}
 
 // ---- implementation of cancel_scope, which needs the task --------------------------------------------------------
 inline cancel_scope::cancel_scope(logical_task& task, cancel_scope* parent, bool shielded) noexcept

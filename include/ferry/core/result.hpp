@@ -61,6 +61,16 @@ public:
     [[nodiscard]] bool empty() const noexcept { return state_ == state::none; }
     [[nodiscard]] const std::exception_ptr& exception() const noexcept { return error_; }
 
+    /// The value where it is, or throws the exception.
+    decltype(auto) view() const {
+        FERRY_ASSERT(state_ != state::none, "a result was read before there was one");
+        if (state_ == state::error) std::rethrow_exception(error_);
+        if constexpr (std::is_reference_v<T>) {
+            return static_cast<T>(*value_);
+        } else if constexpr (!std::is_void_v<T>) {
+            return static_cast<const stored&>(value_);
+        }
+    }
     /// Moves the value out, or throws the exception.
     T take() {
         FERRY_ASSERT(state_ != state::none, "a result was taken before there was one");

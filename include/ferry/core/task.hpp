@@ -4,6 +4,7 @@
 
 #include <ferry/core/awaitable.hpp>
 #include <ferry/core/config.hpp>
+#include <ferry/core/foreign.hpp>
 #include <ferry/core/frame_allocator.hpp>
 #include <ferry/core/logical_task.hpp>
 #include <ferry/core/result.hpp>
@@ -50,14 +51,16 @@ public:
     [[nodiscard]] final_awaiter final_suspend() const noexcept { return {}; }
 
     template <class Awaitable>
-    [[nodiscard]] decltype(auto) await_transform(
-        Awaitable&& value, std::source_location where = std::source_location::current()) noexcept {
-        static_assert(
-            awaitable<Awaitable>,
-            "a ferry coroutine awaits ferry's own awaitables; fulfil a ferry::promise from a foreign one's callback "
-            "and co_await its future");
+    [[nodiscard]] decltype(auto) await_transform(Awaitable&& value,
+                                                 std::source_location where = std::source_location::current()) {
+        static_assert(awaitable<Awaitable> || foreign_awaitable<Awaitable>, "this cannot be awaited");
         awaiting_ = where;
-        return std::forward<Awaitable>(value);
+        if constexpr (awaitable<Awaitable>) {
+            return std::forward<Awaitable>(value);
+        } else {
+            using awaiter = decltype(get_foreign_awaiter(std::forward<Awaitable>(value)));
+            return foreign_awaiter<awaiter>(std::forward<Awaitable>(value));
+        }
     }
 
     [[nodiscard]] logical_task& task() const noexcept { return *task_; }
@@ -94,7 +97,10 @@ public:
         return !ended_;
     }
 
-private:
+protected:
+    /// A generator's frame is continued once for each value: this is not the end.
+    void begin_anew() noexcept { ended_ = false; }
+    /// This frame has no more to do for now: its parent goes on.
     void end() noexcept {
         ended_ = true;
         if (parent_is_on_stack_) return;
@@ -103,6 +109,7 @@ private:
         task_->owner().run_next(*task_);
     }
 
+private:
     logical_task* task_ = nullptr;
     std::coroutine_handle<> parent_frame_;
     promise_base* parent_ = nullptr;
@@ -198,6 +205,8 @@ public:
             return frame_.promise().continue_chain(parent.promise(), parent, frame_);
         }
         T await_resume() const { return frame_.promise().outcome().take(); }
+        /// For ferry: how it ended, once it has.
+        [[nodiscard]] detail::result<T>& outcome() const noexcept { return frame_.promise().outcome(); }
 
     private:
         std::coroutine_handle<promise_type> frame_;

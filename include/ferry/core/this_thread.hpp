@@ -14,6 +14,7 @@ class event_loop;
 namespace detail {
 class executor;
 class loop_control;
+class thread_contexts;
 class thread_parker;
 class wait_node;
 struct free_block;
@@ -30,6 +31,7 @@ struct thread_state {
     static constexpr std::size_t frame_classes = 32;
 
     executor* turn = nullptr;                        // whose turn runs on this thread, if any
+    executor* bound_executors = nullptr;             // those that no other thread runs
     free_block* frames[frame_classes] = {};          // recycled coroutine frames, one list for each 64 bytes
     std::uint16_t frame_counts[frame_classes] = {};  // how long each of those lists is
     thread_exit_hook frames_hook;
@@ -42,7 +44,8 @@ struct thread_state {
     loop_control* home = nullptr;               // a pool worker: the loop whose to_thread entered it
     event_loop* private_loop = nullptr;         // what block_on drives here when there is no other loop
     thread_exit_hook private_loop_hook;
-    const char* thread_name = nullptr;  // "pool/3", "loop_thread"; null for a thread not ours
+    thread_contexts* contexts = nullptr;  // the context variables of code outside of tasks, made on first use
+    const char* thread_name = nullptr;    // "pool/3", "loop_thread"; null for a thread not ours
     thread_exit_hook* exit_hooks = nullptr;
 };
 

@@ -66,6 +66,8 @@ private:
 /// Throws when this thread is inside a loop's turn and the wait must not be: deadlock_error when `target` is that loop,
 /// else blocking_error, unless an allow_blocking scope is open. `operation` is the call, `subject` what it waits for.
 void check_own_wait(const char* operation, const char* subject, const executor* target);
+/// The same for a wait for one of target's tasks: it also throws deadlock_error when only this thread runs that loop.
+void check_wait_for_task(const char* operation, const char* subject, const executor* target);
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 inline thread_parker& thread_parker::of_this_thread() {
@@ -141,6 +143,15 @@ inline void check_own_wait(const char* operation, const char* subject, const exe
         "blocking: " + call + " would block a loop\n  " + who +
         " runs in a turn of a loop, which serves nobody while it is blocked\n  co_await it, move the call "
         "to to_thread, or open allow_blocking(\"reason\") if it has to be");
+}
+
+inline void check_wait_for_task(const char* operation, const char* subject, const executor* target) {
+    check_own_wait(operation, subject, target);
+    if (!executor::is_bound_to_this_thread(target)) return;
+    throw deadlock_error("deadlock: " + std::string(operation) + "(" + short_name(subject) +
+                         ") would wait for a loop that only this thread runs\n  this thread called "
+                         "bind_to_this_thread() on that loop and would be blocked\n  turn the loop with run_once() "
+                         "until the task has ended, or run the loop on another thread");
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

@@ -98,6 +98,9 @@ public:
     [[nodiscard]] time_point next_deadline() const noexcept {
         return has_ready() || control_->has_mail() ? time_point::min() : timers_.next();
     }
+    /// For embedding: promises that only this thread runs the loop. A blocking call here that waits for one of its tasks
+    /// then throws deadlock_error, since nobody would turn the loop meanwhile.
+    void bind_to_this_thread() noexcept { executor::bind_to_this_thread(); }
     [[nodiscard]] int native_handle() {
         prepare_wake_descriptor();
         return poller_->native_handle();
@@ -199,7 +202,9 @@ inline event_loop::event_loop(poller* given)
           detail::loop_reference reference(*control);
           control->release();  // the reference above is the first owner
           return reference;
-      }()) {}
+      }()) {
+    set_remote(*control_.get());
+}
 
 inline event_loop::~event_loop() {
     if (detail::this_thread().turn == nullptr || !has_work()) {
@@ -212,6 +217,7 @@ inline event_loop::~event_loop() {
         close();
     }
     if (wake_watch_) poller_->remove(*wake_watch_);
+    unbind();
 }
 
 template <awaitable Awaitable>
@@ -238,6 +244,7 @@ detail::await_result<Awaitable> event_loop::run(Awaitable what) {
         schedule(main);
         for (work(); !main.ended(); work()) poll(time_point::max());
     }
+    detail::exchange_current_context(std::move(main.context()));
     return main.outcome().take();
 }
 

@@ -23,6 +23,8 @@ template <class T>
 class future;
 template <class T>
 class promise;
+template <class T>
+class shared_future;
 
 namespace detail {
 /// A task that waits for a future: what its producer needs to wake it from any thread.
@@ -46,9 +48,20 @@ private:
     ready_node* node_ = nullptr;
 };
 
+/// Many who wait for one future: they are told through it.
+class future_relay {
+public:
+    /// On the producer's thread, once, when the result is there.
+    virtual void on_ready() noexcept = 0;
+
+protected:
+    ~future_relay() = default;
+};
+
 /// The part of a promise and a future that does not depend on the type.
 ///
-/// One word says it all: empty; ready; the awaiter of a waiting task; or the parker of a blocked thread (tagged). The
+/// One word says it all: empty; ready; the awaiter of a waiting task; the parker of a blocked thread (tagged); or a
+/// relay to many of them (tagged). The
 /// producer stores the result, then exchanges the word for `ready` (release); whoever finds `ready` (acquire) sees the
 /// result. Whoever was in the word is woken by the producer and by nobody else: a waiter that wants to leave must first
 /// take itself out by compare-and-swap, and if that fails its result is on the way and will be delivered. A parker is
@@ -59,18 +72,25 @@ public:
     future_state(const future_state&) = delete;
     future_state& operator=(const future_state&) = delete;
 
+    [[nodiscard]] const executor* producer() const noexcept { return producer_; }
     [[nodiscard]] bool ready() const noexcept { return word_.load(std::memory_order_acquire) == ready_word; }
     void complete() noexcept {
         const std::uintptr_t before = word_.exchange(ready_word, std::memory_order_acq_rel);
         if (before == empty_word) return;
         if ((before & thread_tag) != 0) {
             reinterpret_cast<thread_parker*>(before & ~thread_tag)->unpark();
+        } else if ((before & relay_tag) != 0) {
+            reinterpret_cast<future_relay*>(before & ~relay_tag)->on_ready();
         } else {
             reinterpret_cast<future_waiter*>(before)->wake();
         }
     }
     /// False when the result is there already, and nobody will be woken.
     [[nodiscard]] bool link(future_waiter& waiter) noexcept { return enter(reinterpret_cast<std::uintptr_t>(&waiter)); }
+    /// The relay stays until it was told. False when the result is there already.
+    [[nodiscard]] bool link(future_relay& relay) noexcept {
+        return enter(reinterpret_cast<std::uintptr_t>(&relay) | relay_tag);
+    }
     /// True when the waiter is out; false when it is being woken.
     [[nodiscard]] bool unlink(future_waiter& waiter) noexcept {
         std::uintptr_t expected = reinterpret_cast<std::uintptr_t>(&waiter);
@@ -87,6 +107,7 @@ private:
     static constexpr std::uintptr_t empty_word = 0;
     static constexpr std::uintptr_t ready_word = 1;
     static constexpr std::uintptr_t thread_tag = 2;
+    static constexpr std::uintptr_t relay_tag = 4;
 
     bool enter(std::uintptr_t waiter) noexcept {
         std::uintptr_t expected = empty_word;
@@ -181,12 +202,16 @@ public:
             state_->name());
     }
 
+    /// For many who wait: shared_future, in loop/shared_future.hpp.
+    shared_future<T> share() &&;
+
     class awaiter;
     /// The result, here; a checkpoint. Cancelling the wait leaves the producer alone.
     awaiter operator co_await() &&;
 
 private:
     friend class promise<T>;
+    friend class shared_future<T>;
     explicit future(detail::shared_result<T>* state) noexcept : state_(state) {}
     detail::shared_result<T>* state_ = nullptr;
 };
@@ -248,7 +273,7 @@ namespace detail {
 inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadline, const char* operation,
                                      const char* subject) {
     if (ready()) return true;
-    check_own_wait(operation, subject, producer_);
+    check_wait_for_task(operation, subject, producer_);
     thread_parker& parker = thread_parker::of_this_thread();
     const std::uintptr_t mine = reinterpret_cast<std::uintptr_t>(&parker) | thread_tag;
     if (!enter(mine)) return true;

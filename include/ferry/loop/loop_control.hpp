@@ -25,14 +25,14 @@ namespace detail {
 /// either the loop finds the node and does not sleep, or the pusher finds it sleeping and writes to the descriptor.
 /// Why a node is run once: the inbox is taken whole, by exchange, by the only thread that takes. After push() the node
 /// belongs to the loop; the pusher goes on only with its own reference to this block.
-class loop_control {
+class loop_control final : public remote_inbox {
 public:
     loop_control() = default;
     loop_control(const loop_control&) = delete;
     loop_control& operator=(const loop_control&) = delete;
 
-    void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
-    void release() noexcept {
+    void retain() noexcept override { references_.fetch_add(1, std::memory_order_relaxed); }
+    void release() noexcept override {
         if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
     }
 
@@ -43,7 +43,7 @@ public:
     /// Hands a node to the loop, which runs it on its own thread after what is ready there. A loop that is closing
     /// still takes the nodes of its own waiting tasks; false, and the node stays the caller's, once all of them have
     /// ended.
-    [[nodiscard]] bool push(ready_node& node) noexcept {
+    [[nodiscard]] bool push(ready_node& node) noexcept override {
         ready_node* head = inbox_.load(std::memory_order_relaxed);
         do {
             if (head == sealed_mark()) return false;

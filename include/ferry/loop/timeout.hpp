@@ -5,12 +5,16 @@
 #include <ferry/core/cancellation.hpp>
 #include <ferry/core/config.hpp>
 #include <ferry/core/error.hpp>
+#include <ferry/core/outcome.hpp>
 #include <ferry/core/task.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/timer_queue.hpp>
 
 #include <chrono>
+#include <memory>
+#include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 namespace ferry::inline FERRY_ABI {
@@ -28,6 +32,11 @@ private:
     static void fire(timer_node& node) noexcept { static_cast<deadline_scope&>(node).cancel(); }
     event_loop& loop_;
 };
+
+template <class T>
+using value_in_time = std::conditional_t<
+    std::is_void_v<T>, bool,
+    std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*, std::optional<object_or_nothing<T>>>>;
 }  // namespace detail
 
 /// Awaits `what` inside a cancel scope that is cancelled after `limit`.
@@ -47,5 +56,29 @@ task<detail::await_result<Awaitable>> timeout(std::chrono::duration<Rep, Period>
     const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(detail::to_nanoseconds(limit)).count();
     throw timeout_error("timeout: task " + detail::short_name(self.name()) + " did not get its result within " +
                         std::to_string(milliseconds) + " ms");
+}
+
+/// The same without an exception for the time-out: yields the value in an optional that is empty when time ran out; bool
+/// for void, a pointer for a reference. Where a primitive, and not a task, is awaited, nothing is unwound either.
+///
+///     while (auto bytes = co_await ferry::try_timeout(30s, peer.receive())) use(*bytes);
+template <class Rep, class Period, awaitable Awaitable>
+task<detail::value_in_time<detail::await_result<Awaitable>>> try_timeout(std::chrono::duration<Rep, Period> limit,
+                                                                         Awaitable what) {
+    using T = detail::await_result<Awaitable>;
+    detail::logical_task& self = co_await detail::current_task();
+    detail::deadline_scope scope(self, detail::to_nanoseconds(limit));
+    outcome<T> ended = co_await as_result(std::move(what));
+    if (!ended.has_value() && scope.cancelled_here() && ended.is_cancelled()) {
+        co_return detail::value_in_time<T>();
+    }
+    if constexpr (std::is_void_v<T>) {
+        ended.value();
+        co_return true;
+    } else if constexpr (std::is_reference_v<T>) {
+        co_return std::addressof(ended.value());
+    } else {
+        co_return std::move(ended).value();
+    }
 }
 }  // namespace ferry::inline FERRY_ABI

@@ -1,0 +1,222 @@
+// ferry/core/family.hpp - logical tasks that are started together and awaited together
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/core/cancellation.hpp>
+#include <ferry/core/config.hpp>
+#include <ferry/core/exception_handlers.hpp>
+#include <ferry/core/rooted_task.hpp>
+
+#include <coroutine>
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// A result as an element of an optional or a vector: void as nothing, references as pointers.
+template <class T>
+using element = std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*, object_or_nothing<T>>;
+
+/// The children of one when_all or when_any: started in place, cancelled together, awaited together.
+class family : public waiter {
+public:
+    enum class ends_with : bool { first_failure, first_end };
+
+    class member_base;
+
+    family(logical_task& parent, cancel_scope& around, ends_with rule, const char* what) noexcept
+        : waiter(&go_on_waiting), around_(around), rule_(rule), what_(what) {
+        bind(parent);
+    }
+    family(logical_task& parent, ends_with rule, const char* what) noexcept
+        : family(parent, parent.scope(), rule, what) {}
+
+    /// Whose cancellation reaches the members.
+    [[nodiscard]] cancel_scope& around() const noexcept { return around_; }
+
+    /// Awaits the members: starts each in place, then waits until all have ended.
+    class join_awaiter;
+    template <class... Member>
+    join_awaiter join(Member&... members) noexcept;
+    /// The same for a range of them.
+    template <class Members>
+    join_awaiter join_all(Members& members) noexcept;
+
+    [[nodiscard]] std::size_t first() const noexcept { return first_; }
+    /// Throws what the members' outcome demands; the failures beside it go to the suppressed-exception handler.
+    void rethrow();
+
+private:
+    friend class member_base;
+    // The members are below the parent's scope, so a cancellation has reached them already.
+    static void go_on_waiting(waiter&) noexcept {}
+    bool start() noexcept;
+    void ended(member_base& member) noexcept;
+
+    cancel_scope& around_;
+    ends_with rule_;
+    bool decided_ = false;  // the rule is met: no member starts any more, those that run are cancelled
+    const char* what_;
+    std::size_t first_ = 0;
+    std::size_t running_ = 0;
+    member_base* members_ = nullptr;
+    member_base* failed_ = nullptr;  // the first that failed
+};
+
+class family::member_base {
+public:
+    member_base(family& owner, std::size_t index, logical_task& task) noexcept
+        : owner_(owner), task_(task), index_(index) {}
+    virtual std::exception_ptr error() noexcept = 0;
+
+protected:
+    ~member_base() = default;
+    void on_ended() noexcept { owner_.ended(*this); }
+
+private:
+    friend class family;
+    family& owner_;
+    logical_task& task_;
+    member_base* next_ = nullptr;
+    std::size_t index_;
+    bool running_ = false;
+};
+
+class family::join_awaiter {
+public:
+    using native_awaitable = void;
+    explicit join_awaiter(family& owner) noexcept : owner_(owner) {}
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    template <ferry_promise Promise>
+    bool await_suspend(std::coroutine_handle<Promise> frame) const noexcept {
+        const bool waits = owner_.start();
+        if (waits) owner_.task().suspend_at(frame);
+        return waits;
+    }
+    void await_resume() const noexcept {}
+
+private:
+    family& owner_;
+};
+
+template <class T>
+class family_member final : public family::member_base, public rooted_task<T> {
+public:
+    class init {
+    public:
+        init(family& owner, std::size_t index, task<T> body) noexcept
+            : owner_(owner), index_(index), body_(std::move(body)) {}
+
+    private:
+        friend class family_member;
+        family& owner_;
+        std::size_t index_;
+        task<T> body_;
+    };
+
+    // From one argument, so that a tuple can construct it in place.
+    explicit family_member(init&& from)
+        : member_base(from.owner_, from.index_, static_cast<logical_task&>(*this)),
+          rooted_task<T>(from.owner_.task().owner(), &from.owner_.around(), &finished, std::move(from.body_)) {}
+
+    std::exception_ptr error() noexcept override {
+        return this->outcome().has_exception() ? this->outcome().exception() : nullptr;
+    }
+    object_or_nothing<T> take() {
+        if constexpr (std::is_void_v<T>) {
+            this->outcome().take();
+            return nothing();
+        } else {
+            return this->outcome().take();
+        }
+    }
+    element<T> take_element() {
+        if constexpr (std::is_reference_v<T>) {
+            return std::addressof(this->outcome().take());
+        } else {
+            return take();
+        }
+    }
+    std::optional<element<T>> take_if_any() {
+        if (!this->outcome().has_value()) return std::nullopt;
+        return std::optional<element<T>>(take_element());
+    }
+
+private:
+    static void finished(logical_task& self) noexcept { static_cast<family_member&>(self).on_ended(); }
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+template <class... Member>
+family::join_awaiter family::join(Member&... members) noexcept {
+    [[maybe_unused]] member_base** link = &members_;  // of nobody, in when_all()
+    ((*link = &members, link = &static_cast<member_base&>(members).next_), ...);
+    return join_awaiter(*this);
+}
+
+template <class Members>
+family::join_awaiter family::join_all(Members& members) noexcept {
+    member_base** link = &members_;
+    for (member_base& member : members) {
+        *link = &member;
+        link = &member.next_;
+    }
+    return join_awaiter(*this);
+}
+
+/// True when there is something to wait for.
+inline bool family::start() noexcept {
+    ++running_;  // the parent's own share, so that members that end at once do not wake it
+    for (member_base* member = members_; member != nullptr && !decided_; member = member->next_) {
+        ++running_;
+        member->running_ = true;
+        executor& owner = task().owner();
+        if (owner.too_deep()) {
+            owner.run_next(member->task_);
+        } else {
+            logical_task::resume(member->task_);
+        }
+    }
+    if (--running_ == 0) return false;
+    task().wait_in(*this, what_);
+    return true;
+}
+
+inline void family::ended(member_base& member) noexcept {
+    member.running_ = false;
+    const bool failed = member.error() != nullptr;
+    if (failed && failed_ == nullptr) failed_ = &member;
+    if (!decided_ && (failed || rule_ == ends_with::first_end)) {
+        decided_ = true;
+        first_ = member.index_;
+        for (member_base* other = members_; other != nullptr; other = other->next_) {
+            if (other->running_) other->task_.root_scope().cancel();
+        }
+    }
+    if (--running_ != 0) return;
+    task().end_wait();
+    task().owner().run_next(task());
+}
+
+inline void family::rethrow() {
+    const member_base* const thrown =
+        rule_ == ends_with::first_failure || failed_ == nullptr || failed_->index_ == first_ ? failed_ : nullptr;
+    for (member_base* member = members_; member != nullptr; member = member->next_) {
+        if (member == thrown) continue;
+        const std::exception_ptr error = member->error();
+        if (error == nullptr) continue;
+        try {
+            std::rethrow_exception(error);
+        } catch (const cancelled&) {  // what it was told to end in
+        } catch (...) {
+            report_suppressed(error, member->task_.name());
+        }
+    }
+    if (thrown != nullptr) std::rethrow_exception(failed_->error());
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI

@@ -1,0 +1,198 @@
+// tests/bench/core/post.cpp - work that another thread hands to a loop, beside a list and an eventfd
+//   post_bench [ROUNDS]        prints "WORKLOAD WHO NANOSECONDS" (wake: microseconds) for each round; 1 if nodes allocated
+// SPDX-License-Identifier: BSL-1.0
+#define FERRY_BENCH_COUNT
+#include <ferry/core/executor.hpp>
+#include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/loop_control.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <utility>
+#include <vector>
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "bench.hpp"
+
+namespace {
+using namespace ferry_bench;
+constexpr std::size_t posts = 200'000;
+
+/// The limit: an intrusive list that any thread pushes to and one thread takes whole; a write to the eventfd only
+/// while that thread sleeps.
+class bare_loop {
+public:
+    struct node {
+        node* next = nullptr;
+    };
+
+    bare_loop() {
+        epoll_event event{};
+        event.events = EPOLLIN | EPOLLET;
+        ::epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_, &event);
+    }
+    ~bare_loop() {
+        ::close(wake_);
+        ::close(epoll_);
+    }
+    bare_loop(const bare_loop&) = delete;
+    bare_loop& operator=(const bare_loop&) = delete;
+
+    void post(node& fresh) noexcept {
+        node* head = inbox_.load(std::memory_order_relaxed);
+        do {
+            fresh.next = head;
+        } while (!inbox_.compare_exchange_weak(head, &fresh, std::memory_order_release, std::memory_order_relaxed));
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        if (sleeping_.load(std::memory_order_relaxed) && sleeping_.exchange(false, std::memory_order_relaxed)) {
+            const std::uint64_t one = 1;
+            [[maybe_unused]] const auto written = ::write(wake_, &one, sizeof one);
+        }
+    }
+    /// Sleeps until there is something; oldest first.
+    node* wait() noexcept {
+        for (;;) {
+            if (node* const found = take()) return found;
+            sleeping_.store(true, std::memory_order_relaxed);
+            std::atomic_thread_fence(std::memory_order_seq_cst);
+            if (inbox_.load(std::memory_order_relaxed) == nullptr) {
+                epoll_event event{};
+                ::epoll_wait(epoll_, &event, 1, -1);
+            }
+            sleeping_.store(false, std::memory_order_relaxed);
+        }
+    }
+
+private:
+    node* take() noexcept {
+        if (inbox_.load(std::memory_order_relaxed) == nullptr) return nullptr;
+        node* newest = inbox_.exchange(nullptr, std::memory_order_acquire);
+        node* oldest = nullptr;
+        while (newest != nullptr) {
+            node* const next = newest->next;
+            newest->next = std::exchange(oldest, newest);
+            newest = next;
+        }
+        return oldest;
+    }
+    std::atomic<node*> inbox_{nullptr};
+    std::atomic<bool> sleeping_{false};
+    int epoll_ = ::epoll_create1(EPOLL_CLOEXEC);
+    int wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+};
+
+void round_of_limit() {
+    bare_loop loop;
+    std::vector<bare_loop::node> nodes(posts);
+    second_thread producer([&] {
+        for (bare_loop::node& node : nodes) loop.post(node);
+    });
+    const double begin = wall_nanoseconds();
+    producer.release();
+    for (std::size_t seen = 0; seen < posts;) {
+        for (bare_loop::node* node = loop.wait(); node != nullptr; node = node->next) ++seen;
+    }
+    report("post/node", "limit", (wall_nanoseconds() - begin) / posts);
+}
+
+class counted_node : public ferry::detail::ready_node {
+public:
+    void count_in(std::size_t& seen, ferry::event_loop& loop) noexcept {
+        seen_ = &seen;
+        loop_ = &loop;
+        run = [](ferry::detail::ready_node& node) noexcept {
+            const counted_node& self = static_cast<counted_node&>(node);
+            if (++*self.seen_ == posts) self.loop_->stop();
+        };
+    }
+
+private:
+    std::size_t* seen_ = nullptr;
+    ferry::event_loop* loop_ = nullptr;
+};
+
+void round_of_nodes(ferry::event_loop& loop, std::atomic<std::uint64_t>& allocated) {
+    std::vector<counted_node> nodes(posts);
+    std::size_t seen = 0;
+    for (counted_node& node : nodes) node.count_in(seen, loop);
+    second_thread producer([&] {
+        const std::uint64_t before = allocations();
+        bool taken = true;
+        for (counted_node& node : nodes) taken = loop.control().push_new(node) && taken;
+        allocated += allocations() - before;
+        if (!taken) std::abort();
+    });
+    const double begin = wall_nanoseconds();
+    producer.release();
+    loop.run();
+    report("post/node", "ferry", (wall_nanoseconds() - begin) / posts);
+}
+
+void round_of_callables(ferry::event_loop& loop, std::atomic<std::uint64_t>& allocated) {
+    std::size_t seen = 0;
+    second_thread producer([&] {
+        const std::uint64_t before = allocations();
+        for (std::size_t i = 0; i < posts; ++i) {
+            loop.post([&] {
+                if (++seen == posts) loop.stop();
+            });
+        }
+        allocated += allocations() - before;
+    });
+    const double begin = wall_nanoseconds();
+    producer.release();
+    loop.run();
+    report("post/callable", "ferry", (wall_nanoseconds() - begin) / posts);
+}
+
+void wake_limit() {
+    bare_loop loop;
+    bare_loop::node node;
+    wake_meter meter;
+    second_thread waker([&] { meter.drive([&] { loop.post(node); }); });
+    waker.release();
+    do {
+        loop.wait();
+    } while (!meter.woken());
+    report("post/wake", "limit", meter.median_microseconds());
+}
+
+void wake_ferry(ferry::event_loop& loop) {
+    wake_meter meter;
+    second_thread waker([&] {
+        meter.drive([&] {
+            loop.post([&] {
+                if (meter.woken()) loop.stop();
+            });
+        });
+    });
+    waker.release();
+    loop.run();
+    report("post/wake", "ferry", meter.median_microseconds());
+}
+}  // namespace
+
+int main(int count, char** arguments) {
+    const int rounds = count > 1 ? std::atoi(arguments[1]) : 20;
+    pin_to(0);
+    ferry::event_loop loop;
+    std::atomic<std::uint64_t> allocated{0};
+    std::atomic<std::uint64_t> allocated_callables{0};
+    for (int round = 0; round < rounds; ++round) {
+        round_of_limit();
+        round_of_nodes(loop, allocated);
+        round_of_callables(loop, allocated_callables);
+        if (round % 5 != 0) continue;
+        wake_limit();
+        wake_ferry(loop);
+    }
+    allocation_gate gate;
+    gate.check("post/node", allocated);
+    report("post/callable", "allocations", static_cast<double>(allocated_callables.load()) / (posts * 1.0 * rounds));
+    return gate.verdict();
+}
