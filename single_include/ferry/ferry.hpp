@@ -1787,13 +1787,19 @@ public:
             }
             void await_resume() const noexcept {}
 
+        protected:
+            [[nodiscard]] promise_type& promise() const noexcept { return promise_; }
+
         private:
             promise_type& promise_;
         };
         class copy_awaiter : public yield_awaiter {
         public:
-            copy_awaiter(promise_type& promise, const value& from) : yield_awaiter(promise), copy_(from) {
-                promise.current_ = std::addressof(copy_);
+            copy_awaiter(promise_type& promise, const value& from) : yield_awaiter(promise), copy_(from) {}
+            // Only here, since compilers move awaiters to the frame before they suspend.
+            void await_suspend(std::coroutine_handle<> frame) noexcept {
+                this->promise().current_ = std::addressof(copy_);
+                yield_awaiter::await_suspend(frame);
             }
 
         private:
