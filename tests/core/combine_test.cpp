@@ -257,3 +257,60 @@ TEST_CASE("when_all nests deeper than the native stack would allow", "[core][com
     CHECK(loop.run(tree(5'000, &go)) == 4096 + 4988);
     CHECK(loop.run(tree(5'000, nullptr)) == 4096 + 4988);
 }
+
+namespace {
+ferry::task<int> after(std::chrono::milliseconds delay, int value) {
+    co_await ferry::sleep_for(delay);
+    if (value < 0) throw std::runtime_error("negative");
+    co_return value;
+}
+std::vector<ferry::task<int>> several(std::vector<int> values) {
+    std::vector<ferry::task<int>> made;
+    for (int value : values) made.push_back(after(std::chrono::milliseconds(value < 0 ? -value : value), value));
+    return made;
+}
+ferry::task<int&> referring(int& to) { co_return to; }
+}  // namespace
+
+TEST_CASE("when_all of a range yields the values in its order", "[core][combine]") {
+    const ferry_test::frame_count frames;
+    ferry::virtual_clock clock;
+    ferry::event_loop loop(clock);
+    CHECK(loop.run(ferry::when_all(several({3, 1, 2}))) == std::vector<int>{3, 1, 2});
+    CHECK(clock.elapsed() == std::chrono::milliseconds(3));
+    CHECK(loop.run(ferry::when_all(several({}))).empty());
+    int first = 0;
+    std::vector<ferry::task<int&>> references;
+    references.push_back(referring(first));
+    CHECK(loop.run(ferry::when_all(std::move(references))) == std::vector<int*>{&first});
+    std::vector<ferry::sleep_awaiter> sleeps(3, ferry::sleep_for(std::chrono::milliseconds(5)));
+    loop.run(ferry::when_all(std::move(sleeps)));
+    CHECK(clock.elapsed() == std::chrono::milliseconds(8));
+}
+
+TEST_CASE("when_all of a range cancels the rest when one throws", "[core][combine]") {
+    const ferry_test::frame_count frames;
+    ferry::virtual_clock clock;
+    ferry::event_loop loop(clock);
+    CHECK_THROWS_WITH(loop.run(ferry::when_all(several({50, -5, 60}))), "negative");
+    CHECK(clock.elapsed() == std::chrono::milliseconds(5));
+}
+
+TEST_CASE("when_any of a range yields the first, and cancels the rest", "[core][combine]") {
+    const ferry_test::frame_count frames;
+    ferry::virtual_clock clock;
+    ferry::event_loop loop(clock);
+    const auto ended = loop.run(ferry::when_any(several({30, 10, 20})));
+    CHECK(ended.index() == 1);
+    CHECK(ended.values() == std::vector<std::optional<int>>{std::nullopt, 10, std::nullopt});
+    CHECK(clock.elapsed() == std::chrono::milliseconds(10));
+    CHECK_THROWS_AS(loop.run(ferry::when_any(several({}))), std::invalid_argument);
+}
+
+TEST_CASE("when_any yields a reference as a pointer", "[core][combine]") {
+    ferry::event_loop loop;
+    int value = 1;
+    auto ended = loop.run(ferry::when_any(referring(value), ferry::sleep_for(std::chrono::hours(1))));
+    CHECK(ended.index() == 0);
+    CHECK(*ended.get<0>() == &value);
+}

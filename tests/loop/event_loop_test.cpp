@@ -4,6 +4,7 @@
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/sleep.hpp>
 #include <ferry/loop/spawn.hpp>
+#include <ferry/loop/timer_queue.hpp>
 #include <ferry/loop/virtual_clock.hpp>
 
 #include "core/frame_count.hpp"
@@ -43,6 +44,18 @@ struct hook : ferry::detail::turn_end_node {
     int id;
     event_loop* loop = nullptr;
     hook* also_forgets = nullptr;
+};
+
+/// Notes how many steps had been made when it fired.
+struct alarm_node : ferry::detail::timer_node {
+    explicit alarm_node(const int& steps)
+        : timer_node([](timer_node& self) noexcept {
+              alarm_node& alarm = static_cast<alarm_node&>(self);
+              alarm.steps_before = alarm.steps_made;
+          }),
+          steps_made(steps) {}
+    const int& steps_made;
+    int steps_before = -1;
 };
 }  // namespace
 
@@ -194,6 +207,32 @@ TEST_CASE("what runs at the end of a turn may make the loop forget another such 
     CHECK(order.size() == 1);
     CHECK(!one.linked);
     CHECK(!two.linked);
+}
+
+TEST_CASE("the steps of many tasks do not add up to a late timer", "[loop][event_loop]") {
+    ferry::virtual_clock clock;
+    event_loop loop(clock);
+    int steps = 0;
+    alarm_node alarm(steps);
+    for (int i = 0; i < 200; ++i) {
+        loop.post([&] {
+            clock.advance(100ms);
+            ++steps;
+        });
+    }
+    SECTION("a timer that comes due in the middle fires after some more steps, not after all of them") {
+        loop.timers().arm(alarm, loop.now() + 1s);
+        loop.run_until_idle();
+        CHECK(alarm.steps_before >= 10);
+        CHECK(alarm.steps_before < 10 + 16);
+        CHECK(steps == 200);
+    }
+    SECTION("a timer that is not due cuts nothing short") {
+        loop.timers().arm(alarm, loop.now() + 1h);
+        loop.run_once();
+        CHECK(steps == 200);
+        loop.timers().disarm(alarm);
+    }
 }
 
 TEST_CASE("posts from many threads are all run, each thread's in order", "[loop][event_loop][mt]") {

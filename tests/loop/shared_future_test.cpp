@@ -149,8 +149,7 @@ TEST_CASE("threads and tasks wait, give up and get their result while another th
                     if (got != nullptr) break;
                 }
             }(std::move(copy)));
-            loop.run_until_idle();
-            sum += patient.get();
+            sum += loop.run(std::move(patient));
         });
         shared = {};
         promise.set_value(1);

@@ -162,6 +162,21 @@ TEST_CASE("stopping refuses new connections and closes idle ones", "[server][ser
     CHECK(server.elapsed() == 0s);
 }
 
+TEST_CASE("stopping does not wait for clients that have asked for nothing", "[server][server]") {
+    site server(mixed);
+    raw_client served(server);
+    served.request("GET", "/");
+    CHECK(served.read_response().status == 200);
+    raw_client fresh(server);
+    server.until([&] { return server.server().connections() == 2; });
+    server.server().stop();
+    server.turn();  // time stands still, and neither client has closed its end
+    CHECK(server.ended());
+    CHECK(served.at_end());
+    CHECK(fresh.at_end());
+    CHECK(server.elapsed() == 0s);
+}
+
 TEST_CASE("stopping lets a running request finish", "[server][server]") {
     site server(mixed);
     raw_client client(server);
