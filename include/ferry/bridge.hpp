@@ -24,14 +24,19 @@
 #include <ferry/deadlock/allowance.hpp>
 #include <ferry/deadlock/report.hpp>
 
+#include <ferry/loop/async_mutex.hpp>
+#include <ferry/loop/async_shared_mutex.hpp>
 #include <ferry/loop/bounded_queue.hpp>
 #include <ferry/loop/callback.hpp>
+#include <ferry/loop/condition.hpp>
 #include <ferry/loop/event.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/every.hpp>
 #include <ferry/loop/future.hpp>
+#include <ferry/loop/latch.hpp>
 #include <ferry/loop/on.hpp>
 #include <ferry/loop/run.hpp>
+#include <ferry/loop/semaphore.hpp>
 #include <ferry/loop/shared_future.hpp>
 #include <ferry/loop/shuffled_loop.hpp>
 #include <ferry/loop/signals.hpp>

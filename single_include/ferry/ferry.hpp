@@ -4993,6 +4993,318 @@ inline void event_loop::prepare_wake_descriptor() {
 }
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/loop/detail/queued_wait.hpp - a place in a queue that is granted, cancelled or runs out of time
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Base of the awaiters of mutexes and semaphores.
+///
+/// Derived offers
+///     bool try_take() noexcept                 take it now, if nobody waits for it
+///     intrusive_list<waiter>& queue() noexcept
+///     void left_queue() noexcept               this one has left the queue with nothing: serve those behind it
+///
+/// One of three ends the wait: grant(), by whoever gives the thing away and has unlinked this awaiter; the cancellation;
+/// the time limit. Each unlinks it and disarms the timer before it wakes the task, so the others cannot follow.
+template <class Derived>
+class queued_wait : public leaf_awaiter<Derived>, private timer_node {
+public:
+    static constexpr std::chrono::nanoseconds no_limit = std::chrono::nanoseconds::max();
+
+    explicit queued_wait(std::chrono::nanoseconds limit) noexcept : timer_node(&expire), limit_(limit) {}
+
+    bool try_complete() noexcept {
+        granted_ = self().try_take();
+        return granted_ || limit_.count() <= 0;
+    }
+    void link() noexcept {
+        self().queue().push_back(*this);
+        if (limit_ != no_limit) timers().arm(*this, deadline_after(event_loop::of(this->task()).now(), limit_));
+    }
+    static void withdraw(waiter& waiting) noexcept {
+        queued_wait& wait = static_cast<Derived&>(waiting);
+        wait.leave();
+        wait.task().wake_interrupted();
+    }
+    void grant() noexcept {
+        granted_ = true;
+        timers().disarm(*this);
+        this->task().wake();
+    }
+
+protected:
+    [[nodiscard]] bool granted() const noexcept { return granted_; }
+
+private:
+    Derived& self() noexcept { return static_cast<Derived&>(*this); }
+    timer_queue& timers() noexcept { return event_loop::of(this->task()).timers(); }
+    void leave() noexcept {
+        self().queue().erase(*this);
+        timers().disarm(*this);
+        self().left_queue();
+    }
+    static void expire(timer_node& node) noexcept {
+        queued_wait& wait = static_cast<queued_wait&>(node);
+        wait.leave();
+        wait.task().wake();
+    }
+
+    std::chrono::nanoseconds limit_;
+    bool granted_ = false;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/async_mutex.hpp - mutual exclusion of the tasks of one loop, across their co_awaits
+
+namespace ferry::inline FERRY_ABI {
+/// One task at a time holds it. Code between two co_awaits needs no mutex; code around one may.
+///
+///     ferry::async_mutex::guard held = co_await mutex.lock();
+///     co_await write(record);
+///
+/// It is handed on in the order of the requests: to the task that has waited longest, which holds it from then on, even
+/// if it is cancelled before it resumes.
+///
+/// Ownership      Held by a guard, which cannot be copied, moved, or returned through a task. Destroying the mutex while
+///                it is held, or a task waits for it, is a bug (asserted).
+/// Thread-safety  None. Call every member on the loop's own thread.
+/// Cost           O(1); no allocation.
+class async_mutex {
+public:
+    class guard;
+    class awaiter;
+
+    explicit async_mutex(event_loop&) noexcept {}
+    ~async_mutex() { FERRY_ASSERT(!locked_ && waiters_.empty(), "async_mutex destroyed while it is held"); }
+    async_mutex(const async_mutex&) = delete;
+    async_mutex& operator=(const async_mutex&) = delete;
+
+    [[nodiscard]] bool locked() const noexcept { return locked_; }
+    /// Waits until it is this task's. A checkpoint.
+    [[nodiscard]] awaiter lock() noexcept;
+    /// A guard that tests false when somebody holds it.
+    [[nodiscard]] guard try_lock() noexcept;
+    /// Waits at most `limit`; then the guard tests false. A checkpoint.
+    template <class Rep, class Period>
+    [[nodiscard]] awaiter try_lock_for(std::chrono::duration<Rep, Period> limit) noexcept;
+    /// For the holder of a detached guard; else the guard does it.
+    void unlock() noexcept;
+
+private:
+    bool take() noexcept { return !std::exchange(locked_, true); }
+
+    detail::intrusive_list<detail::waiter> waiters_;  // only while it is locked
+    bool locked_ = false;
+};
+
+/// Holds the mutex until its end.
+class [[nodiscard]] async_mutex::guard {
+public:
+    ~guard() {
+        if (held_ != nullptr) held_->unlock();
+    }
+    guard(const guard&) = delete;
+    guard& operator=(const guard&) = delete;
+
+    [[nodiscard]] explicit operator bool() const noexcept { return held_ != nullptr; }
+    /// Gives it back before the guard's end.
+    void unlock() noexcept { std::exchange(held_, nullptr)->unlock(); }
+    /// The mutex stays locked until somebody, on the loop's thread, calls its unlock().
+    void detach() noexcept { held_ = nullptr; }
+
+private:
+    friend class async_mutex;
+    explicit guard(async_mutex* held) noexcept : held_(held) {}
+    async_mutex* held_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+class [[nodiscard]] async_mutex::awaiter : public detail::queued_wait<awaiter> {
+public:
+    static constexpr const char* what = "async_mutex::lock";
+    awaiter(async_mutex& owner, std::chrono::nanoseconds limit) noexcept : queued_wait(limit), owner_(owner) {}
+    bool try_take() noexcept { return owner_.take(); }
+    detail::intrusive_list<detail::waiter>& queue() noexcept { return owner_.waiters_; }
+    void left_queue() noexcept {}  // whoever holds it hands it on
+    guard finish() noexcept { return guard(granted() ? &owner_ : nullptr); }
+
+private:
+    async_mutex& owner_;
+};
+
+inline async_mutex::awaiter async_mutex::lock() noexcept { return awaiter(*this, awaiter::no_limit); }
+
+template <class Rep, class Period>
+async_mutex::awaiter async_mutex::try_lock_for(std::chrono::duration<Rep, Period> limit) noexcept {
+    return awaiter(*this, detail::to_nanoseconds(limit));
+}
+
+inline async_mutex::guard async_mutex::try_lock() noexcept { return guard(take() ? this : nullptr); }
+
+inline void async_mutex::unlock() noexcept {
+    FERRY_ASSERT(locked_, "unlock() of an async_mutex that nobody holds");
+    detail::waiter* const next = waiters_.pop_front();
+    if (next == nullptr) {
+        locked_ = false;
+    } else {
+        static_cast<awaiter*>(next)->grant();
+    }
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/async_shared_mutex.hpp - one writer or many readers, of the tasks of one loop
+
+namespace ferry::inline FERRY_ABI {
+/// Held by one task exclusively or by any number of them together, in the order of the requests: a reader that comes
+/// after a waiting writer waits behind it, so neither side starves.
+///
+/// Ownership      Held by guards, which cannot be copied, moved, or returned through a task. Destroying it while it is
+///                held, or a task waits for it, is a bug (asserted).
+/// Thread-safety  None. Call every member on the loop's own thread.
+/// Cost           O(1), but for handing it to many readers; no allocation.
+class async_shared_mutex {
+public:
+    class guard;
+    class awaiter;
+
+    explicit async_shared_mutex(event_loop&) noexcept {}
+    ~async_shared_mutex() {
+        FERRY_ASSERT(!written_ && readers_ == 0 && waiters_.empty(), "async_shared_mutex destroyed while it is held");
+    }
+    async_shared_mutex(const async_shared_mutex&) = delete;
+    async_shared_mutex& operator=(const async_shared_mutex&) = delete;
+
+    /// Waits until it is this task's alone. A checkpoint.
+    [[nodiscard]] awaiter lock() noexcept;
+    /// Waits until it is this task's and other readers'. A checkpoint.
+    [[nodiscard]] awaiter lock_shared() noexcept;
+    /// A guard that tests false when it would have to wait.
+    [[nodiscard]] guard try_lock() noexcept;
+    [[nodiscard]] guard try_lock_shared() noexcept;
+    /// Waits at most `limit`; then the guard tests false. A checkpoint.
+    template <class Rep, class Period>
+    [[nodiscard]] awaiter try_lock_for(std::chrono::duration<Rep, Period> limit) noexcept;
+    template <class Rep, class Period>
+    [[nodiscard]] awaiter try_lock_shared_for(std::chrono::duration<Rep, Period> limit) noexcept;
+
+    // For holders of detached guards; else the guard does it.
+    void unlock() noexcept;
+    void unlock_shared() noexcept;
+
+private:
+    enum class mode : bool { exclusive, shared };
+
+    /// Is it free for that mode, whoever waits?
+    [[nodiscard]] bool admits(mode how) const noexcept { return !written_ && (how == mode::shared || readers_ == 0); }
+    void enter(mode how) noexcept {
+        if (how == mode::shared) {
+            ++readers_;
+        } else {
+            written_ = true;
+        }
+    }
+    bool take(mode how) noexcept {
+        if (!waiters_.empty() || !admits(how)) return false;
+        enter(how);
+        return true;
+    }
+    void serve() noexcept;
+
+    detail::intrusive_list<detail::waiter> waiters_;
+    std::size_t readers_ = 0;
+    bool written_ = false;
+};
+
+/// Holds the mutex, alone or with other readers, until its end.
+class [[nodiscard]] async_shared_mutex::guard {
+public:
+    ~guard() {
+        if (held_ != nullptr) unlock();
+    }
+    guard(const guard&) = delete;
+    guard& operator=(const guard&) = delete;
+
+    [[nodiscard]] explicit operator bool() const noexcept { return held_ != nullptr; }
+    /// Gives it back before the guard's end.
+    void unlock() noexcept {
+        async_shared_mutex& owner = *std::exchange(held_, nullptr);
+        if (how_ == mode::shared) {
+            owner.unlock_shared();
+        } else {
+            owner.unlock();
+        }
+    }
+    /// It stays held until somebody, on the loop's thread, calls its unlock() or unlock_shared().
+    void detach() noexcept { held_ = nullptr; }
+
+private:
+    friend class async_shared_mutex;
+    guard(async_shared_mutex* held, mode how) noexcept : held_(held), how_(how) {}
+    async_shared_mutex* held_;
+    mode how_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+class [[nodiscard]] async_shared_mutex::awaiter : public detail::queued_wait<awaiter> {
+public:
+    static constexpr const char* what = "async_shared_mutex::lock";
+    awaiter(async_shared_mutex& owner, mode how, std::chrono::nanoseconds limit) noexcept
+        : queued_wait(limit), owner_(owner), how_(how) {}
+    bool try_take() noexcept { return owner_.take(how_); }
+    detail::intrusive_list<detail::waiter>& queue() noexcept { return owner_.waiters_; }
+    void left_queue() noexcept { owner_.serve(); }
+    guard finish() noexcept { return guard(granted() ? &owner_ : nullptr, how_); }
+
+private:
+    friend class async_shared_mutex;
+    async_shared_mutex& owner_;
+    mode how_;
+};
+
+inline async_shared_mutex::awaiter async_shared_mutex::lock() noexcept {
+    return awaiter(*this, mode::exclusive, awaiter::no_limit);
+}
+inline async_shared_mutex::awaiter async_shared_mutex::lock_shared() noexcept {
+    return awaiter(*this, mode::shared, awaiter::no_limit);
+}
+template <class Rep, class Period>
+async_shared_mutex::awaiter async_shared_mutex::try_lock_for(std::chrono::duration<Rep, Period> limit) noexcept {
+    return awaiter(*this, mode::exclusive, detail::to_nanoseconds(limit));
+}
+template <class Rep, class Period>
+async_shared_mutex::awaiter async_shared_mutex::try_lock_shared_for(std::chrono::duration<Rep, Period> limit) noexcept {
+    return awaiter(*this, mode::shared, detail::to_nanoseconds(limit));
+}
+inline async_shared_mutex::guard async_shared_mutex::try_lock() noexcept {
+    return guard(take(mode::exclusive) ? this : nullptr, mode::exclusive);
+}
+inline async_shared_mutex::guard async_shared_mutex::try_lock_shared() noexcept {
+    return guard(take(mode::shared) ? this : nullptr, mode::shared);
+}
+
+inline void async_shared_mutex::unlock() noexcept {
+    FERRY_ASSERT(written_, "unlock() of an async_shared_mutex that no writer holds");
+    written_ = false;
+    serve();
+}
+inline void async_shared_mutex::unlock_shared() noexcept {
+    FERRY_ASSERT(readers_ > 0, "unlock_shared() of an async_shared_mutex that no reader holds");
+    --readers_;
+    serve();
+}
+
+inline void async_shared_mutex::serve() noexcept {
+    while (detail::waiter* const first = waiters_.front()) {
+        awaiter& next = *static_cast<awaiter*>(first);
+        if (!admits(next.how_)) return;
+        enter(next.how_);
+        waiters_.erase(next);
+        next.grant();
+    }
+}
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/loop/bounded_queue.hpp - first in, first out, between the tasks of one loop
 
 namespace ferry::inline FERRY_ABI {
@@ -5566,6 +5878,122 @@ task<T> callback_to_awaitable(Fn&& start) {
 }
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/loop/condition.hpp - waiting until something about shared state is true, on one loop
+
+namespace ferry::inline FERRY_ABI {
+/// Where tasks wait for a predicate over state that other tasks change and then notify about. No mutex belongs to it:
+/// nothing runs between the last check of the predicate and the task that waited.
+///
+///     co_await changed.wait([&] { return queue.size() < limit; });     // one task
+///     queue.pop_front(); changed.notify_one();                          // another
+///
+/// notify_one() wakes the task that has waited longest of those whose predicate is true. If that one is cancelled before
+/// it resumes, or finds its predicate false again, the notification goes on to the next, so none is lost.
+///
+/// Ownership      Keeps the predicates in the waiting frames. Destroying it while a task waits is a bug (asserted).
+/// Thread-safety  None. Call every member on the loop's own thread.
+/// Errors         wait() throws what its predicate throws, and cancelled.
+/// Cost           notify: one call of the predicate for each waiting task that is asked; no allocation.
+class condition {
+public:
+    template <class Predicate>
+    class awaiter;
+
+    explicit condition(event_loop&) noexcept {}
+    ~condition() { FERRY_ASSERT(waiters_.empty(), "condition destroyed while a task waits for it"); }
+    condition(const condition&) = delete;
+    condition& operator=(const condition&) = delete;
+
+    /// Returns once predicate() is true: at once, or after a notification. A checkpoint.
+    template <class Predicate>
+    [[nodiscard]] auto wait(Predicate&& predicate);
+    void notify_one() noexcept { notify(1); }
+    void notify_all() noexcept { notify(static_cast<unsigned>(-1)); }
+
+private:
+    class party : public detail::list_hook<party> {
+    public:
+        /// True when its predicate is, or throws: then the task shall see the exception.
+        [[nodiscard]] virtual bool wants_to_run() noexcept = 0;
+        virtual void run_again() noexcept = 0;
+
+    protected:
+        ~party() = default;
+    };
+    void notify(unsigned most) noexcept;
+
+    detail::intrusive_list<party> waiters_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+template <class Predicate>
+class [[nodiscard]] condition::awaiter : public detail::leaf_awaiter<awaiter<Predicate>>, private party {
+public:
+    static constexpr const char* what = "condition::wait";
+    template <class P>
+    awaiter(condition& owner, P&& predicate) : owner_(&owner), predicate_(std::forward<P>(predicate)) {}
+    awaiter(awaiter&&) = default;
+    /// A notification that it did not use goes on: a cancellation came first.
+    ~awaiter() {
+        if (notified_) owner_->notify_one();
+    }
+
+    bool try_complete() noexcept {
+        const bool done = is_true();
+        if (std::exchange(notified_, false) && !done) owner_->notify_one();
+        return done;
+    }
+    void link() noexcept { owner_->waiters_.push_back(*this); }
+    static void withdraw(detail::waiter& self) noexcept {
+        awaiter& waiting = static_cast<awaiter&>(self);
+        waiting.owner_->waiters_.erase(waiting);
+        waiting.task().wake_interrupted();
+    }
+    void finish() const {
+        if (error_ != nullptr) std::rethrow_exception(error_);
+    }
+
+private:
+    friend class condition;
+    bool is_true() noexcept {
+        error_ = nullptr;
+        try {
+            return static_cast<bool>(predicate_());
+        } catch (...) {
+            error_ = std::current_exception();
+            return true;
+        }
+    }
+    bool wants_to_run() noexcept override { return is_true(); }
+    void run_again() noexcept override {
+        notified_ = true;
+        this->retry();
+    }
+
+    condition* owner_;
+    Predicate predicate_;
+    std::exception_ptr error_;
+    bool notified_ = false;
+};
+
+template <class Predicate>
+auto condition::wait(Predicate&& predicate) {
+    detail::refuse_unsafe_temporaries<Predicate&&>();
+    return awaiter<detail::stored_type<Predicate>>(*this, std::forward<Predicate>(predicate));
+}
+
+inline void condition::notify(unsigned most) noexcept {
+    for (party* each = waiters_.front(); each != nullptr && most > 0;) {
+        party& asked = *each;
+        each = detail::intrusive_list<party>::next(asked);
+        if (!asked.wants_to_run()) continue;
+        waiters_.erase(asked);
+        asked.run_again();  // it runs in a later step, so the list does not change here
+        --most;
+    }
+}
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/loop/event.hpp - a flag that tasks can wait for
 
 namespace ferry::inline FERRY_ABI {
@@ -5691,6 +6119,41 @@ private:
 };
 
 inline interval::awaiter interval::next() noexcept { return awaiter(*this); }
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/latch.hpp - a count of what is still to be done, on one loop
+
+namespace ferry::inline FERRY_ABI {
+/// Opens once its count has come down to zero, and stays open.
+///
+/// Ownership      Owns nothing. Destroying it while a task waits is a bug (asserted).
+/// Thread-safety  None. Call every member on the loop's own thread.
+/// Errors         wait() throws cancelled. Counting below zero is a bug (asserted).
+/// Cost           O(1), the last count_down() O(waiters); no allocation.
+class latch {
+public:
+    latch(event_loop& loop, std::size_t count) noexcept : count_(count), open_(loop) {
+        if (count == 0) open_.set();
+    }
+
+    [[nodiscard]] bool is_open() const noexcept { return open_.is_set(); }
+    void count_down(std::size_t by = 1) noexcept {
+        FERRY_ASSERT(by <= count_, "a latch is counted below zero");
+        count_ -= by;
+        if (count_ == 0) open_.set();
+    }
+    /// Waits until it is open. A checkpoint.
+    [[nodiscard]] event::awaiter wait() noexcept { return open_.wait(); }
+    /// Counts down, here and now, and then waits.
+    [[nodiscard]] event::awaiter arrive_and_wait(std::size_t by = 1) noexcept {
+        count_down(by);
+        return open_.wait();
+    }
+
+private:
+    std::size_t count_;
+    event open_;
+};
 }  // namespace ferry::inline FERRY_ABI
 
 // ferry/loop/spawn.hpp - starts a task that its loop owns
@@ -6241,6 +6704,119 @@ template <awaitable Awaitable>
 detail::await_result<Awaitable> run(cancel_on_signals_t, Awaitable what) {
     event_loop loop;
     return loop.run(detail::until_signal<detail::await_result<Awaitable>>(loop, std::move(what)));
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/semaphore.hpp - at most so many at a time, of the tasks of one loop
+
+namespace ferry::inline FERRY_ABI {
+/// A number of permits, handed out in the order of the requests: a request for many is not overtaken by later ones for
+/// few.
+///
+///     ferry::semaphore::permit one = co_await connections.acquire();
+///
+/// Ownership      Permits cannot be copied, moved, or returned through a task; they end before the semaphore. Destroying
+///                it while a task waits for it is a bug (asserted).
+/// Thread-safety  None. Call every member on the loop's own thread.
+/// Cost           O(1), release() O(those it serves); no allocation.
+class semaphore {
+public:
+    class permit;
+    class awaiter;
+
+    semaphore(event_loop&, std::size_t permits) noexcept : available_(permits) {}
+    ~semaphore() { FERRY_ASSERT(waiters_.empty(), "semaphore destroyed while a task waits for it"); }
+    semaphore(const semaphore&) = delete;
+    semaphore& operator=(const semaphore&) = delete;
+
+    [[nodiscard]] std::size_t available() const noexcept { return available_; }
+    /// Waits until `count` permits are this task's. A checkpoint.
+    [[nodiscard]] awaiter acquire(std::size_t count = 1) noexcept;
+    /// A permit that tests false when there are not enough, or somebody waits.
+    [[nodiscard]] permit try_acquire(std::size_t count = 1) noexcept;
+    /// Waits at most `limit`; then the permit tests false. A checkpoint.
+    template <class Rep, class Period>
+    [[nodiscard]] awaiter try_acquire_for(std::chrono::duration<Rep, Period> limit, std::size_t count = 1) noexcept;
+    /// Adds permits: for the holder of a detached one, or to make more of them. A permit does it at its end.
+    void release(std::size_t count = 1) noexcept;
+
+private:
+    bool take(std::size_t count) noexcept;
+    void serve() noexcept;
+
+    detail::intrusive_list<detail::waiter> waiters_;
+    std::size_t available_;
+};
+
+/// Holds its share until its end.
+class [[nodiscard]] semaphore::permit {
+public:
+    ~permit() {
+        if (owner_ != nullptr) owner_->release(count_);
+    }
+    permit(const permit&) = delete;
+    permit& operator=(const permit&) = delete;
+
+    [[nodiscard]] explicit operator bool() const noexcept { return owner_ != nullptr; }
+    /// Gives it back before its end.
+    void release() noexcept { std::exchange(owner_, nullptr)->release(count_); }
+    /// Its end gives nothing back: somebody, on the loop's thread, calls release() instead, or nobody does.
+    void detach() noexcept { owner_ = nullptr; }
+
+private:
+    friend class semaphore;
+    permit(semaphore* owner, std::size_t count) noexcept : owner_(owner), count_(count) {}
+    semaphore* owner_;
+    std::size_t count_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+class [[nodiscard]] semaphore::awaiter : public detail::queued_wait<awaiter> {
+public:
+    static constexpr const char* what = "semaphore::acquire";
+    awaiter(semaphore& owner, std::size_t count, std::chrono::nanoseconds limit) noexcept
+        : queued_wait(limit), owner_(owner), count_(count) {}
+    bool try_take() noexcept { return owner_.take(count_); }
+    detail::intrusive_list<detail::waiter>& queue() noexcept { return owner_.waiters_; }
+    void left_queue() noexcept { owner_.serve(); }
+    permit finish() noexcept { return permit(granted() ? &owner_ : nullptr, count_); }
+
+private:
+    friend class semaphore;
+    semaphore& owner_;
+    std::size_t count_;
+};
+
+inline semaphore::awaiter semaphore::acquire(std::size_t count) noexcept {
+    return awaiter(*this, count, awaiter::no_limit);
+}
+template <class Rep, class Period>
+semaphore::awaiter semaphore::try_acquire_for(std::chrono::duration<Rep, Period> limit, std::size_t count) noexcept {
+    return awaiter(*this, count, detail::to_nanoseconds(limit));
+}
+inline semaphore::permit semaphore::try_acquire(std::size_t count) noexcept {
+    return permit(take(count) ? this : nullptr, count);
+}
+
+inline void semaphore::release(std::size_t count) noexcept {
+    available_ += count;
+    serve();
+}
+
+inline bool semaphore::take(std::size_t count) noexcept {
+    if (!waiters_.empty() || available_ < count) return false;
+    available_ -= count;
+    return true;
+}
+
+inline void semaphore::serve() noexcept {
+    while (detail::waiter* const first = waiters_.front()) {
+        awaiter& next = *static_cast<awaiter*>(first);
+        if (next.count_ > available_) return;
+        available_ -= next.count_;
+        waiters_.erase(next);
+        next.grant();
+    }
 }
 }  // namespace ferry::inline FERRY_ABI
 

@@ -10,6 +10,8 @@ test. Exits 0 when none failed, 1 when one did, 77 when DIR has no examples.
 import argparse
 import base64
 import concurrent.futures
+import errno
+import json
 import os
 import re
 import resource
@@ -38,19 +40,35 @@ def check(is_so, otherwise):
 
 
 class Server:
-    """An example that serves, from its start to its end; `log` has what it wrote to stderr."""
+    """An example that serves, from its start to its end; `log` has what it wrote to stderr.
 
-    def __init__(self, name, *arguments, preexec=None):
+    `unread` is the stream, "stdout" or "stderr", whose reader has gone before it starts.
+    """
+
+    def __init__(self, name, *arguments, preexec=None, environment=None, unread=None):
         self.errors = tempfile.TemporaryFile()
-        command = [os.path.join(BIN, name), "--host", "127.0.0.1", "--port", "0", *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.errors, preexec_fn=preexec)
-        line = self.process.stdout.readline().decode()
-        found = re.fullmatch(r"listening on http://127\.0\.0\.1:(\d+)/\n", line)
-        if not found:
-            self.process.kill()
-            self.process.wait()
-            raise Failure(f"{name} said {line!r} instead of where it listens; {self.log()!r}")
-        self.port = int(found[1])
+        self.port = free_port() if unread == "stdout" else 0
+        command = [os.path.join(BIN, name), "--host", "127.0.0.1", "--port", str(self.port), *arguments]
+        streams = {"stdout": subprocess.PIPE, "stderr": self.errors}
+        if unread:
+            reader, streams[unread] = os.pipe()
+            os.close(reader)
+        environment = {**os.environ, **(environment or {})}
+        self.process = subprocess.Popen(command, **streams, env=environment, preexec_fn=preexec)
+        if unread:
+            os.close(streams[unread])
+        try:
+            if unread == "stdout":
+                wait_until(lambda: self.process.poll() is not None or self.listens(), f"{name} does not listen")
+                check(self.process.poll() is None, f"{name} exited with {self.process.poll()}; {self.log()!r}")
+            else:
+                line = self.process.stdout.readline().decode()
+                found = re.fullmatch(r"listening on http://127\.0\.0\.1:(\d+)/\n", line)
+                check(found, f"{name} said {line!r} instead of where it listens; {self.log()!r}")
+                self.port = int(found[1])
+        except Failure:
+            self.__exit__()
+            raise
 
     def __enter__(self):
         return self
@@ -59,7 +77,8 @@ class Server:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        self.process.stdout.close()
+        if self.process.stdout:
+            self.process.stdout.close()
         self.errors.close()
 
     def log(self):
@@ -77,6 +96,19 @@ class Server:
     def connect(self):
         return socket.create_connection(("127.0.0.1", self.port), LIMIT_SECONDS)
 
+    def handles(self, number):
+        """Has the process a handler for this signal?"""
+        with open(f"/proc/{self.process.pid}/status") as status:
+            caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status.read(), re.MULTILINE)
+        return bool(int(caught[1], 16) >> (number - 1) & 1)
+
+    def listens(self):
+        try:
+            self.connect().close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
     def curl(self, path="/"):
         if not shutil.which("curl"):
             raise Skipped("no curl")
@@ -92,6 +124,68 @@ class Server:
             head, _, body = read_all(client).partition(b"\r\n\r\n")
         check(head.startswith(b"HTTP/1.1 200 "), f"the answer was {head!r}")
         return body.decode()
+
+
+class Visitor:
+    """A WebSocket to the chat."""
+
+    def __init__(self, server, room):
+        self.client = server.connect()
+        self.client.sendall(
+            f"GET /ws/{room} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += read_exactly(self.client, 1)
+        check(head.startswith(b"HTTP/1.1 101 "), f"room {room}: the answer was {head!r}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.client.close()
+
+    def send(self, opcode, payload):
+        check(len(payload) < 126, "this client has no long frames")
+        self.client.sendall(bytes([0x80 | opcode, 0x80 | len(payload)]) + bytes(4) + payload)  # masked with zeros
+
+    def read(self):
+        """The next frame's opcode and payload."""
+        first, length = read_exactly(self.client, 2)
+        if length == 126:
+            length = int.from_bytes(read_exactly(self.client, 2), "big")
+        return first & 15, read_exactly(self.client, length)
+
+    def hello(self, name):
+        """Says who is there, and waits for the answer; returns the names of all who are."""
+        self.send(1, json.dumps({"type": "hello", "name": name}).encode())
+        return self.presence()
+
+    def presence(self):
+        """Waits until somebody comes or goes; returns the names of those who are there."""
+        while (heard := json.loads(self.read()[1]))["type"] != "presence":
+            pass
+        return heard["names"]
+
+    def leave(self):
+        """Says goodbye, and waits until the server has ended the visit."""
+        self.send(8, b"\x03\xe8")
+        while self.read()[0] != 8:
+            pass
+        check(read_all(self.client) == b"", "something came after the close frame")
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def wait_until(is_so, otherwise):
+    give_up = time.monotonic() + LIMIT_SECONDS
+    while not is_so():
+        check(time.monotonic() < give_up, otherwise)
+        time.sleep(0.001)
 
 
 def read_all(client):
@@ -222,6 +316,66 @@ def test_a_second_signal_does_not_wait():
         began = time.monotonic()
         check(server.stop() == 0, "it did not exit with 0")
         check(time.monotonic() - began < 3, "it waited for the client")
+
+
+def test_a_third_signal_ends_it_although_an_application_refuses_to_end():
+    for _ in range(10):
+        with Server("blocking_page") as server, server.connect() as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+            time.sleep(0.1)  # into the half second for which the page blocks
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: not server.listens(), "it still listens after the first signal")
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: not server.handles(signal.SIGTERM), "it handles a third signal, too")
+            if server.stop() == -signal.SIGTERM:
+                return
+            check(server.process.returncode == 0, f"it exited with {server.process.returncode}")  # the page came first
+    raise Failure("the third signal never ended it")
+
+
+def test_nobody_needs_to_read_what_it_prints():
+    for stream in ("stdout", "stderr"):
+        with tempfile.TemporaryDirectory() as history, Server("chat", "--history", history, unread=stream) as server:
+            for _ in range(3):  # each of them is a line of the log, on stderr
+                check(server.get().startswith("<!DOCTYPE html>"), f"{stream}: the page is wrong")
+            check(server.stop() == 0, f"{stream}: it did not exit with 0")
+
+
+def test_chat_gives_rooms_back_when_their_visitors_have_left():
+    with tempfile.TemporaryDirectory() as history, Server("chat", "--history", history) as server:
+        with Visitor(server, "lobby") as first:
+            check(first.hello("ann") == ["ann"], "somebody else is in the lobby")
+            for number in range(1010):  # there are 1000 rooms
+                with Visitor(server, f"room-{number}") as visitor:
+                    check(visitor.hello("bob") == ["bob"], f"somebody else is in room {number}")
+                    visitor.leave()
+            with Visitor(server, "lobby") as second:  # a room that is in use is not given away
+                check(sorted(second.hello("cy")) == ["ann", "cy"], "the lobby has lost its visitor")
+                check(sorted(first.presence()) == ["ann", "cy"], "the lobby's visitor was not told who came")
+
+
+def test_chat_stops_while_it_loads_a_history():
+    # Freed memory is overwritten, so that whoever uses it after all does not get away with it.
+    overwrite = {"GLIBC_TUNABLES": "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0"}
+    for _ in range(10):
+        with tempfile.TemporaryDirectory() as history:
+            file = os.path.join(history, "lobby.log")
+            os.mkfifo(file)  # it cannot be opened before somebody opens its other end
+            with Server("chat", "--history", history, environment=overwrite) as server:
+                with Visitor(server, "lobby") as visitor:
+                    server.process.send_signal(signal.SIGTERM)
+                    check(visitor.read() == (8, b"\x03\xe9the server stops"), "no close frame with 1001")
+                    server.process.send_signal(signal.SIGTERM)
+                    check(read_all(visitor.client) == b"", "something came after the close frame")
+                try:
+                    os.close(os.open(file, os.O_WRONLY | os.O_NONBLOCK))
+                except OSError as error:
+                    check(error.errno == errno.ENXIO, f"the history cannot be opened: {error}")
+                    continue  # nobody waits at the other end: the load had not begun
+                status = server.process.wait(LIMIT_SECONDS)
+                check(status == 0, f"it exited with {status}: {server.log()!r}")
+                return
+    raise Failure("the history was never being loaded")
 
 
 def test_out_of_descriptors_it_lives_and_serves_again():

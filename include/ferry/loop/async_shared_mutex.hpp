@@ -1,0 +1,163 @@
+// ferry/loop/async_shared_mutex.hpp - one writer or many readers, of the tasks of one loop
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/core/config.hpp>
+#include <ferry/core/intrusive_list.hpp>
+#include <ferry/loop/detail/queued_wait.hpp>
+#include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/timer_queue.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <utility>
+
+namespace ferry::inline FERRY_ABI {
+/// Held by one task exclusively or by any number of them together, in the order of the requests: a reader that comes
+/// after a waiting writer waits behind it, so neither side starves.
+///
+/// Ownership      Held by guards, which cannot be copied, moved, or returned through a task. Destroying it while it is
+///                held, or a task waits for it, is a bug (asserted).
+/// Thread-safety  None. Call every member on the loop's own thread.
+/// Cost           O(1), but for handing it to many readers; no allocation.
+class async_shared_mutex {
+public:
+    class guard;
+    class awaiter;
+
+    explicit async_shared_mutex(event_loop&) noexcept {}
+    ~async_shared_mutex() {
+        FERRY_ASSERT(!written_ && readers_ == 0 && waiters_.empty(), "async_shared_mutex destroyed while it is held");
+    }
+    async_shared_mutex(const async_shared_mutex&) = delete;
+    async_shared_mutex& operator=(const async_shared_mutex&) = delete;
+
+    /// Waits until it is this task's alone. A checkpoint.
+    [[nodiscard]] awaiter lock() noexcept;
+    /// Waits until it is this task's and other readers'. A checkpoint.
+    [[nodiscard]] awaiter lock_shared() noexcept;
+    /// A guard that tests false when it would have to wait.
+    [[nodiscard]] guard try_lock() noexcept;
+    [[nodiscard]] guard try_lock_shared() noexcept;
+    /// Waits at most `limit`; then the guard tests false. A checkpoint.
+    template <class Rep, class Period>
+    [[nodiscard]] awaiter try_lock_for(std::chrono::duration<Rep, Period> limit) noexcept;
+    template <class Rep, class Period>
+    [[nodiscard]] awaiter try_lock_shared_for(std::chrono::duration<Rep, Period> limit) noexcept;
+
+    // For holders of detached guards; else the guard does it.
+    void unlock() noexcept;
+    void unlock_shared() noexcept;
+
+private:
+    enum class mode : bool { exclusive, shared };
+
+    /// Is it free for that mode, whoever waits?
+    [[nodiscard]] bool admits(mode how) const noexcept { return !written_ && (how == mode::shared || readers_ == 0); }
+    void enter(mode how) noexcept {
+        if (how == mode::shared) {
+            ++readers_;
+        } else {
+            written_ = true;
+        }
+    }
+    bool take(mode how) noexcept {
+        if (!waiters_.empty() || !admits(how)) return false;
+        enter(how);
+        return true;
+    }
+    void serve() noexcept;
+
+    detail::intrusive_list<detail::waiter> waiters_;
+    std::size_t readers_ = 0;
+    bool written_ = false;
+};
+
+/// Holds the mutex, alone or with other readers, until its end.
+class [[nodiscard]] async_shared_mutex::guard {
+public:
+    ~guard() {
+        if (held_ != nullptr) unlock();
+    }
+    guard(const guard&) = delete;
+    guard& operator=(const guard&) = delete;
+
+    [[nodiscard]] explicit operator bool() const noexcept { return held_ != nullptr; }
+    /// Gives it back before the guard's end.
+    void unlock() noexcept {
+        async_shared_mutex& owner = *std::exchange(held_, nullptr);
+        if (how_ == mode::shared) {
+            owner.unlock_shared();
+        } else {
+            owner.unlock();
+        }
+    }
+    /// It stays held until somebody, on the loop's thread, calls its unlock() or unlock_shared().
+    void detach() noexcept { held_ = nullptr; }
+
+private:
+    friend class async_shared_mutex;
+    guard(async_shared_mutex* held, mode how) noexcept : held_(held), how_(how) {}
+    async_shared_mutex* held_;
+    mode how_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+class [[nodiscard]] async_shared_mutex::awaiter : public detail::queued_wait<awaiter> {
+public:
+    static constexpr const char* what = "async_shared_mutex::lock";
+    awaiter(async_shared_mutex& owner, mode how, std::chrono::nanoseconds limit) noexcept
+        : queued_wait(limit), owner_(owner), how_(how) {}
+    bool try_take() noexcept { return owner_.take(how_); }
+    detail::intrusive_list<detail::waiter>& queue() noexcept { return owner_.waiters_; }
+    void left_queue() noexcept { owner_.serve(); }
+    guard finish() noexcept { return guard(granted() ? &owner_ : nullptr, how_); }
+
+private:
+    friend class async_shared_mutex;
+    async_shared_mutex& owner_;
+    mode how_;
+};
+
+inline async_shared_mutex::awaiter async_shared_mutex::lock() noexcept {
+    return awaiter(*this, mode::exclusive, awaiter::no_limit);
+}
+inline async_shared_mutex::awaiter async_shared_mutex::lock_shared() noexcept {
+    return awaiter(*this, mode::shared, awaiter::no_limit);
+}
+template <class Rep, class Period>
+async_shared_mutex::awaiter async_shared_mutex::try_lock_for(std::chrono::duration<Rep, Period> limit) noexcept {
+    return awaiter(*this, mode::exclusive, detail::to_nanoseconds(limit));
+}
+template <class Rep, class Period>
+async_shared_mutex::awaiter async_shared_mutex::try_lock_shared_for(std::chrono::duration<Rep, Period> limit) noexcept {
+    return awaiter(*this, mode::shared, detail::to_nanoseconds(limit));
+}
+inline async_shared_mutex::guard async_shared_mutex::try_lock() noexcept {
+    return guard(take(mode::exclusive) ? this : nullptr, mode::exclusive);
+}
+inline async_shared_mutex::guard async_shared_mutex::try_lock_shared() noexcept {
+    return guard(take(mode::shared) ? this : nullptr, mode::shared);
+}
+
+inline void async_shared_mutex::unlock() noexcept {
+    FERRY_ASSERT(written_, "unlock() of an async_shared_mutex that no writer holds");
+    written_ = false;
+    serve();
+}
+inline void async_shared_mutex::unlock_shared() noexcept {
+    FERRY_ASSERT(readers_ > 0, "unlock_shared() of an async_shared_mutex that no reader holds");
+    --readers_;
+    serve();
+}
+
+inline void async_shared_mutex::serve() noexcept {
+    while (detail::waiter* const first = waiters_.front()) {
+        awaiter& next = *static_cast<awaiter*>(first);
+        if (!admits(next.how_)) return;
+        enter(next.how_);
+        waiters_.erase(next);
+        next.grant();
+    }
+}
+}  // namespace ferry::inline FERRY_ABI

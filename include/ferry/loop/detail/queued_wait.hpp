@@ -1,0 +1,71 @@
+// ferry/loop/detail/queued_wait.hpp - a place in a queue that is granted, cancelled or runs out of time
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/core/awaitable.hpp>
+#include <ferry/core/config.hpp>
+#include <ferry/core/intrusive_list.hpp>
+#include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/timer_queue.hpp>
+
+#include <chrono>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Base of the awaiters of mutexes and semaphores.
+///
+/// Derived offers
+///     bool try_take() noexcept                 take it now, if nobody waits for it
+///     intrusive_list<waiter>& queue() noexcept
+///     void left_queue() noexcept               this one has left the queue with nothing: serve those behind it
+///
+/// One of three ends the wait: grant(), by whoever gives the thing away and has unlinked this awaiter; the cancellation;
+/// the time limit. Each unlinks it and disarms the timer before it wakes the task, so the others cannot follow.
+template <class Derived>
+class queued_wait : public leaf_awaiter<Derived>, private timer_node {
+public:
+    static constexpr std::chrono::nanoseconds no_limit = std::chrono::nanoseconds::max();
+
+    explicit queued_wait(std::chrono::nanoseconds limit) noexcept : timer_node(&expire), limit_(limit) {}
+
+    bool try_complete() noexcept {
+        granted_ = self().try_take();
+        return granted_ || limit_.count() <= 0;
+    }
+    void link() noexcept {
+        self().queue().push_back(*this);
+        if (limit_ != no_limit) timers().arm(*this, deadline_after(event_loop::of(this->task()).now(), limit_));
+    }
+    static void withdraw(waiter& waiting) noexcept {
+        queued_wait& wait = static_cast<Derived&>(waiting);
+        wait.leave();
+        wait.task().wake_interrupted();
+    }
+    void grant() noexcept {
+        granted_ = true;
+        timers().disarm(*this);
+        this->task().wake();
+    }
+
+protected:
+    [[nodiscard]] bool granted() const noexcept { return granted_; }
+
+private:
+    Derived& self() noexcept { return static_cast<Derived&>(*this); }
+    timer_queue& timers() noexcept { return event_loop::of(this->task()).timers(); }
+    void leave() noexcept {
+        self().queue().erase(*this);
+        timers().disarm(*this);
+        self().left_queue();
+    }
+    static void expire(timer_node& node) noexcept {
+        queued_wait& wait = static_cast<queued_wait&>(node);
+        wait.leave();
+        wait.task().wake();
+    }
+
+    std::chrono::nanoseconds limit_;
+    bool granted_ = false;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
