@@ -1,5 +1,7 @@
 // tests/loop/embedding_test.cpp - a loop inside a foreign one
 // SPDX-License-Identifier: BSL-1.0
+#include <ferry/bridge/async_to_sync.hpp>
+#include <ferry/deadlock/report.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/sleep.hpp>
 #include <ferry/loop/spawn.hpp>
@@ -8,6 +10,7 @@
 #include "support/catch.hpp"
 
 #include <chrono>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -90,4 +93,46 @@ TEST_CASE("run_once waits at most as long as it was told", "[loop][event_loop]")
     CHECK(clock.elapsed() <= 2min);
     while (!sleeping.is_ready()) loop.run_once(std::chrono::nanoseconds::max());
     CHECK(clock.elapsed() == 1h);
+}
+
+TEST_CASE("blocking on a loop that only this thread runs is refused, with the way out", "[loop][embedding]") {
+    ferry::event_loop loop;
+    loop.bind_to_this_thread();
+    ferry::future<void> pending = loop.spawn(hour());
+    std::string text;
+    try {
+        pending.wait();
+    } catch (const ferry::deadlock_error& refused) {
+        text = refused.what();
+    }
+    CHECK(text.find("only this thread runs") != std::string::npos);
+    CHECK(text.find("run_once()") != std::string::npos);
+    CHECK_THROWS_AS(ferry::block_on(loop, hour()), ferry::deadlock_error);
+    CHECK_THROWS_AS(pending.wait_for(1ms), ferry::deadlock_error);
+    loop.run_once();  // running it is what that thread is there for
+}
+
+TEST_CASE("another thread may block on a loop that is bound to this one", "[loop][embedding][mt]") {
+    ferry::event_loop loop;
+    loop.bind_to_this_thread();
+    bool done = false;
+    ferry::future<void> work = loop.spawn([&]() -> task<> {
+        co_await ferry::yield_now();
+        done = true;
+    });
+    std::thread other([&] { work.wait(); });
+    loop.run_until_idle();
+    other.join();
+    CHECK(done);
+}
+
+TEST_CASE("a bound loop that is gone is not taken for another one at its place", "[loop][embedding]") {
+    for (int round = 0; round < 3; ++round) {
+        ferry::event_loop loop;
+        if (round == 0) loop.bind_to_this_thread();
+        if (round == 0) continue;
+        std::thread other([&] { loop.run_until_idle(); });
+        other.join();
+        CHECK_FALSE(ferry::detail::executor::is_bound_to_this_thread(&loop));
+    }
 }

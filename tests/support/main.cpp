@@ -7,4 +7,14 @@
 #include <catch2/catch.hpp>
 #endif
 
-int main(int argc, char* argv[]) { return Catch::Session().run(argc, argv); }
+#include <ferry/loop/shuffled_loop.hpp>
+
+#include <cstdlib>
+
+/// FERRY_SEED=N runs the tests on shuffled loops. Those tagged [order] are about the order that such loops do not keep.
+int main(int argc, char* argv[]) {
+    if (const char* const seed = std::getenv("FERRY_SEED")) {
+        ferry::shuffle_every_loop(std::strtoull(seed, nullptr, 10));
+    }
+    return Catch::Session().run(argc, argv);
+}
