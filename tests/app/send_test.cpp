@@ -124,7 +124,7 @@ TEST_CASE("layers of filters cost no coroutine for a message", "[app][send]") {
     CHECK(sink.lines == lines{"body ox", "body x"});
 }
 
-TEST_CASE("sending waits while the output is above its high-water mark", "[app][send]") {
+TEST_CASE("sending waits while the output is above its high-water mark", "[app][send][order]") {
     ferry::event_loop loop;
     recording_sink sink;
     const app::send send(sink);

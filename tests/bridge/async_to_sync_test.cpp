@@ -194,7 +194,7 @@ TEST_CASE("what is left behind on a thread's own loop is cancelled and awaited",
     CHECK(ferry::block_on(add(1, 1)) == 2);
 }
 
-TEST_CASE("a call that is left behind is awaited too", "[bridge][async_to_sync]") {
+TEST_CASE("a call that is left behind is awaited too", "[bridge][async_to_sync][order]") {
     const ferry_test::frame_count frames;
     ferry::thread_pool pool(1);
     progress started;

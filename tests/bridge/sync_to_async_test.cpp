@@ -249,7 +249,7 @@ TEST_CASE("the wrong colour, and arguments that do not fit, are refused", "[brid
     CHECK(ferry::run(asynchronous(4)) == 4);
 }
 
-TEST_CASE("a call that is still queued when it is cancelled never runs", "[bridge][sync_to_async]") {
+TEST_CASE("a call that is still queued when it is cancelled never runs", "[bridge][sync_to_async][order]") {
     const ferry_test::frame_count frames;
     event_loop loop;
     ferry::thread_pool pool(1);
@@ -284,7 +284,7 @@ TEST_CASE("a call that is still queued when it is cancelled never runs", "[bridg
 }
 
 TEST_CASE("a call that runs when it is cancelled is waited for; the next checkpoint throws",
-          "[bridge][sync_to_async]") {
+          "[bridge][sync_to_async][order]") {
     const ferry_test::frame_count frames;
     event_loop loop;
     ferry::thread_pool pool(1);
@@ -340,7 +340,7 @@ TEST_CASE("a call that outruns its timeout delivers its value, or its exception"
     REQUIRE_THROWS_AS(error.get(), std::out_of_range);
 }
 
-TEST_CASE("a loop that closes waits for the calls that run", "[bridge][sync_to_async]") {
+TEST_CASE("a loop that closes waits for the calls that run", "[bridge][sync_to_async][order]") {
     const ferry_test::frame_count frames;
     ferry::thread_pool pool(1);
     held_call held;

@@ -112,7 +112,7 @@ TEST_CASE("the threads of a pool are told apart by their names", "[bridge][threa
     CHECK(names == std::vector<std::string>{"db/0", "db/1"});
 }
 
-TEST_CASE("calls start in the order they arrive", "[bridge][thread_pool]") {
+TEST_CASE("calls start in the order they arrive", "[bridge][thread_pool][order]") {
     const ferry_test::frame_count frames;
     event_loop loop;
     thread_pool pool(1);
@@ -147,7 +147,7 @@ TEST_CASE("a pool takes a thousand calls in flight", "[bridge][thread_pool]") {
     CHECK(total == 999'000);
 }
 
-TEST_CASE("a call beyond the queue's limit gets queue_full", "[bridge][thread_pool]") {
+TEST_CASE("a call beyond the queue's limit gets queue_full", "[bridge][thread_pool][order]") {
     const ferry_test::frame_count frames;
     held_calls calls;
     event_loop loop;
@@ -175,7 +175,7 @@ TEST_CASE("a call beyond the queue's limit gets queue_full", "[bridge][thread_po
     CHECK(calls.ended() == 4);
 }
 
-TEST_CASE("close() refuses what is queued and what comes, and lets finish what runs", "[bridge][thread_pool]") {
+TEST_CASE("close() refuses what is queued and what comes, and lets finish what runs", "[bridge][thread_pool][order]") {
     const ferry_test::frame_count frames;
     held_calls calls;
     event_loop loop;
@@ -231,7 +231,8 @@ TEST_CASE("a pool that its own call destroys lets that call finish", "[bridge][t
     CHECK(!pool.has_value());
 }
 
-TEST_CASE("a pool destroyed inside a turn ends in the background, and one report says so", "[bridge][thread_pool]") {
+TEST_CASE("a pool destroyed inside a turn ends in the background, and one report says so",
+          "[bridge][thread_pool][order]") {
     const ferry_test::reports reports;
     held_calls calls;
     event_loop loop;
@@ -258,7 +259,7 @@ TEST_CASE("a pool destroyed inside a turn ends in the background, and one report
     }
 }
 
-TEST_CASE("a call may be cancelled when its pool is gone already", "[bridge][thread_pool]") {
+TEST_CASE("a call may be cancelled when its pool is gone already", "[bridge][thread_pool][order]") {
     const ferry_test::reports reports;
     held_calls calls;
     event_loop loop;

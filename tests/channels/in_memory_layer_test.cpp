@@ -359,7 +359,7 @@ TEST_CASE("a cancelled receive leaves the message to the next one", "[channels][
     CHECK(s.layer.counters() == layer_counters{1, 1, 0, 0});
 }
 
-TEST_CASE("a message handed over before the cancellation is received", "[channels][in_memory_layer]") {
+TEST_CASE("a message handed over before the cancellation is received", "[channels][in_memory_layer][order]") {
     scene s;
     numbers got;
     s.loop.run(ferry::with_task_group(send_then_cancel, std::ref(s.layer), std::ref(got)));

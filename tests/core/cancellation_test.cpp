@@ -127,7 +127,7 @@ TEST_CASE("a task that catches its cancellation meets it again at the next check
 }
 
 TEST_CASE("what completed before the cancellation is delivered, and the next checkpoint throws",
-          "[core][cancellation]") {
+          "[core][cancellation][order]") {
     const ferry_test::frame_count frames;
     ferry::virtual_clock clock;
     ferry::event_loop loop(clock);
@@ -216,7 +216,7 @@ TEST_CASE("catch (std::exception) does not swallow a cancellation", "[core][canc
     REQUIRE_THROWS_AS(done.get(), cancelled);
 }
 
-TEST_CASE("a primitive that yields for fairness does so before it takes anything", "[core][cancellation]") {
+TEST_CASE("a primitive that yields for fairness does so before it takes anything", "[core][cancellation][order]") {
     ferry::event_loop loop;
     ferry::bounded_queue<int> queue(loop, 200);
     for (int i = 0; i < 200; ++i) CHECK(queue.try_push(int(i)));

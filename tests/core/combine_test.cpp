@@ -80,7 +80,7 @@ task<> note(std::vector<int>& order, int id) {
 }
 }  // namespace
 
-TEST_CASE("when_all starts its awaitables in place and yields their values in order", "[core][combine]") {
+TEST_CASE("when_all starts its awaitables in place and yields their values in order", "[core][combine][order]") {
     const ferry_test::frame_count frames;
     ferry::virtual_clock clock;
     ferry::event_loop loop(clock);
@@ -109,7 +109,8 @@ TEST_CASE("when_all moves values that can only be moved", "[core][combine]") {
     CHECK(*std::get<0>(values) + *std::get<1>(values) == 3);
 }
 
-TEST_CASE("when one of when_all throws, the others are cancelled and awaited before it throws", "[core][combine]") {
+TEST_CASE("when one of when_all throws, the others are cancelled and awaited before it throws",
+          "[core][combine][order]") {
     const ferry_test::frame_count frames;
     const suppressed_exceptions handler;
     ferry::virtual_clock clock;
@@ -198,7 +199,7 @@ TEST_CASE("when_any throws what the first to end threw", "[core][combine]") {
     CHECK(order == std::vector<int>{1});
 }
 
-TEST_CASE("a cancellation of who awaits them reaches the children of when_all and when_any", "[core][combine]") {
+TEST_CASE("a cancellation of who awaits them reaches the children of when_all and when_any", "[core][combine][order]") {
     const ferry_test::frame_count frames;
     ferry::event_loop loop;
     std::vector<int> order;

@@ -222,7 +222,7 @@ TEST_CASE("L06, L07: a thread_context_local does not cross to another thread", "
     CHECK(handle.get() == 1);
 }
 
-TEST_CASE("L09: on a loop's thread each task has its own thread_context_local", "[core][context_local]") {
+TEST_CASE("L09: on a loop's thread each task has its own thread_context_local", "[core][context_local][order]") {
     const clean_context after;
     std::vector<int> seen;
     ferry::event_loop loop;
@@ -239,7 +239,7 @@ TEST_CASE("L09: on a loop's thread each task has its own thread_context_local", 
 }
 
 TEST_CASE("a call of to_thread that is cancelled in the queue gives the task its variables back",
-          "[core][context_local][mt]") {
+          "[core][context_local][mt][order]") {
     const clean_context after;
     ferry::thread_pool pool(1);
     ferry::event_loop loop;

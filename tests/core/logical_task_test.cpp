@@ -157,7 +157,7 @@ TEST_CASE("the record of an ended task has another generation", "[core][logical_
     CHECK(record->name() == nullptr);
 }
 
-TEST_CASE("after 64 inline completions a primitive lets another ready task run", "[core][logical_task]") {
+TEST_CASE("after 64 inline completions a primitive lets another ready task run", "[core][logical_task][order]") {
     ferry::event_loop loop;
     ferry::event set(loop);
     set.set();

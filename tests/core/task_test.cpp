@@ -202,7 +202,7 @@ TEST_CASE("an awaited task's arguments and frame live until the end of the co_aw
     CHECK(value.use_count() == 1);
 }
 
-TEST_CASE("nobody runs between the end of a task and the resumption of who awaits it", "[core][task]") {
+TEST_CASE("nobody runs between the end of a task and the resumption of who awaits it", "[core][task][order]") {
     ferry::event_loop loop;
     std::vector<int> order;
     ferry::event go(loop);

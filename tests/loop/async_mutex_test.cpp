@@ -38,7 +38,7 @@ ferry::task<> hold_and_fail(ferry::async_mutex& mutex) {
 }
 }  // namespace
 
-TEST_CASE("an async_mutex is handed on in the order of the requests", "[loop][async_mutex]") {
+TEST_CASE("an async_mutex is handed on in the order of the requests", "[loop][async_mutex][order]") {
     const ferry_test::frame_count frames;
     ferry::virtual_clock clock;
     ferry::event_loop loop(clock);
@@ -54,7 +54,8 @@ TEST_CASE("an async_mutex is handed on in the order of the requests", "[loop][as
     CHECK_FALSE(mutex.locked());
 }
 
-TEST_CASE("a wait for an async_mutex that is cancelled, first, middle or last, is not served", "[loop][async_mutex]") {
+TEST_CASE("a wait for an async_mutex that is cancelled, first, middle or last, is not served",
+          "[loop][async_mutex][order]") {
     const ferry_test::frame_count frames;
     for (int gone : {2, 3, 4}) {
         ferry::virtual_clock clock;

@@ -32,7 +32,7 @@ ferry::task<> write_for(ferry::async_shared_mutex& mutex, std::string& log, std:
 }
 }  // namespace
 
-TEST_CASE("readers share, writers do not, and nobody overtakes", "[loop][async_shared_mutex]") {
+TEST_CASE("readers share, writers do not, and nobody overtakes", "[loop][async_shared_mutex][order]") {
     const ferry_test::frame_count frames;
     ferry::virtual_clock clock;
     ferry::event_loop loop(clock);

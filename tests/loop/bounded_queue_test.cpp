@@ -65,7 +65,7 @@ TEST_CASE("an item that does not fit stays the caller's", "[loop][bounded_queue]
     CHECK(**queue.try_pop() == 1);
 }
 
-TEST_CASE("push waits while the queue is full, and the waiting go on in order", "[loop][bounded_queue]") {
+TEST_CASE("push waits while the queue is full, and the waiting go on in order", "[loop][bounded_queue][order]") {
     fixture test(1);
     for (int item : {1, 2, 3}) auto dropped = ferry::spawn(test.loop, push(test.queue, item));
     test.loop.run_until_idle();
@@ -79,7 +79,7 @@ TEST_CASE("push waits while the queue is full, and the waiting go on in order", 
     CHECK(test.queue.empty());
 }
 
-TEST_CASE("pop waits while the queue is empty, and the waiting are served in order", "[loop][bounded_queue]") {
+TEST_CASE("pop waits while the queue is empty, and the waiting are served in order", "[loop][bounded_queue][order]") {
     fixture test(1);
     std::vector<int> first;
     std::vector<int> second;

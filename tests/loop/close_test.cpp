@@ -43,7 +43,7 @@ public:
 };
 }  // namespace
 
-TEST_CASE("close() cancels the tasks that wait and awaits their end", "[loop][event_loop]") {
+TEST_CASE("close() cancels the tasks that wait and awaits their end", "[loop][event_loop][order]") {
     const ferry_test::frame_count frames;
     event_loop loop;
     std::vector<int> said;

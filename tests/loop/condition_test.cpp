@@ -35,7 +35,7 @@ TEST_CASE("a wait whose predicate is true does not wait", "[loop][condition]") {
     CHECK(items == 0);
 }
 
-TEST_CASE("notify_one wakes the one that has waited longest of those who can go on", "[loop][condition]") {
+TEST_CASE("notify_one wakes the one that has waited longest of those who can go on", "[loop][condition][order]") {
     const ferry_test::frame_count frames;
     ferry::event_loop loop;
     ferry::condition changed(loop);
@@ -63,7 +63,7 @@ TEST_CASE("notify_one wakes the one that has waited longest of those who can go 
     CHECK(order == std::vector<int>{1, 0, 2});
 }
 
-TEST_CASE("nobody runs between the last check of a predicate and the task that waited", "[loop][condition]") {
+TEST_CASE("nobody runs between the last check of a predicate and the task that waited", "[loop][condition][order]") {
     ferry::event_loop loop;
     ferry::condition changed(loop);
     int items = 0;

@@ -59,7 +59,7 @@ struct alarm_node : ferry::detail::timer_node {
 };
 }  // namespace
 
-TEST_CASE("a loop runs what is ready in the order it became ready", "[loop][event_loop]") {
+TEST_CASE("a loop runs what is ready in the order it became ready", "[loop][event_loop][order]") {
     const ferry_test::frame_count frames;
     event_loop loop;
     std::vector<int> order;
@@ -169,7 +169,7 @@ TEST_CASE("run_until_idle does not wait for timers, but for threads that work fo
     CHECK(!sleeping.is_ready());
 }
 
-TEST_CASE("what is due at the end of a turn runs once, after the ready batch", "[loop][event_loop]") {
+TEST_CASE("what is due at the end of a turn runs once, after the ready batch", "[loop][event_loop][order]") {
     event_loop loop;
     std::vector<int> order;
     hook flush(order, 100);
@@ -235,7 +235,7 @@ TEST_CASE("the steps of many tasks do not add up to a late timer", "[loop][event
     }
 }
 
-TEST_CASE("posts from many threads are all run, each thread's in order", "[loop][event_loop][mt]") {
+TEST_CASE("posts from many threads are all run, each thread's in order", "[loop][event_loop][mt][order]") {
     const ferry_test::frame_count frames;
     constexpr std::size_t threads = 4;
     constexpr int posts = 5'000;

@@ -23,7 +23,7 @@ task<> note_when_set(ferry::event& ready, std::vector<int>& order, int id) {
 }
 }  // namespace
 
-TEST_CASE("event resumes its waiters in the order they began to wait", "[loop][event]") {
+TEST_CASE("event resumes its waiters in the order they began to wait", "[loop][event][order]") {
     const ferry_test::frame_count frames;
     ferry::event_loop loop;
     ferry::event ready(loop);
@@ -54,7 +54,7 @@ TEST_CASE("who comes to an event that is set does not wait", "[loop][event]") {
     CHECK(order == std::vector<int>{1, 2});
 }
 
-TEST_CASE("a waiter that is cancelled leaves the others in their order", "[loop][event]") {
+TEST_CASE("a waiter that is cancelled leaves the others in their order", "[loop][event][order]") {
     const ferry_test::frame_count frames;
     ferry::virtual_clock clock;
     ferry::event_loop loop(clock);

@@ -32,7 +32,7 @@ ferry::task<bool> try_for(ferry::semaphore& from, std::size_t count, std::chrono
 }
 }  // namespace
 
-TEST_CASE("a semaphore lets in as many as it has permits, in the order of the requests", "[loop][semaphore]") {
+TEST_CASE("a semaphore lets in as many as it has permits, in the order of the requests", "[loop][semaphore][order]") {
     const ferry_test::frame_count frames;
     ferry::virtual_clock clock;
     ferry::event_loop loop(clock);
@@ -48,7 +48,7 @@ TEST_CASE("a semaphore lets in as many as it has permits, in the order of the re
     CHECK(two.available() == 2);
 }
 
-TEST_CASE("a request for many is not overtaken by a later one for few", "[loop][semaphore]") {
+TEST_CASE("a request for many is not overtaken by a later one for few", "[loop][semaphore][order]") {
     ferry::virtual_clock clock;
     ferry::event_loop loop(clock);
     ferry::semaphore three(loop, 3);
@@ -66,7 +66,7 @@ TEST_CASE("a request for many is not overtaken by a later one for few", "[loop][
     CHECK(order == std::vector<int>{1, 2, 3});
 }
 
-TEST_CASE("when a request for many gives up, those behind it go on", "[loop][semaphore]") {
+TEST_CASE("when a request for many gives up, those behind it go on", "[loop][semaphore][order]") {
     ferry::virtual_clock clock;
     ferry::event_loop loop(clock);
     ferry::semaphore two(loop, 2);

@@ -32,7 +32,7 @@ TEST_CASE("a seed gives the same order every time", "[loop][shuffled_loop]") {
     for (std::uint64_t seed = 0; seed < 20; ++seed) CHECK(order_of(seed, 10) == order_of(seed, 10));
 }
 
-TEST_CASE("seeds give every order of three tasks", "[loop][shuffled_loop]") {
+TEST_CASE("seeds give every order of three tasks", "[loop][shuffled_loop][order]") {
     std::set<std::vector<int>> starts;
     for (std::uint64_t seed = 0; seed < 200; ++seed) {
         std::vector<int> order;

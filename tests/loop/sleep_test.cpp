@@ -23,7 +23,8 @@ task<> note_after(std::chrono::nanoseconds delay, std::vector<int>& order, int i
 }
 }  // namespace
 
-TEST_CASE("sleeping tasks go on in the order of their deadlines, equal ones in the order they came", "[loop][sleep]") {
+TEST_CASE("sleeping tasks go on in the order of their deadlines, equal ones in the order they came",
+          "[loop][sleep][order]") {
     const ferry_test::frame_count frames;
     ferry::virtual_clock clock;
     ferry::event_loop loop(clock);
@@ -84,7 +85,7 @@ TEST_CASE("real sleeps last at least as long as they were asked to", "[loop][sle
     CHECK(loop.now() - start >= 2ms);
 }
 
-TEST_CASE("yield_now lets every other ready task run first", "[loop][sleep]") {
+TEST_CASE("yield_now lets every other ready task run first", "[loop][sleep][order]") {
     const ferry_test::frame_count frames;
     ferry::event_loop loop;
     std::string trace;

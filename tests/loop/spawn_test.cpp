@@ -40,7 +40,7 @@ struct account {
 };
 }  // namespace
 
-TEST_CASE("spawn only schedules; the future observes", "[loop][spawn]") {
+TEST_CASE("spawn only schedules; the future observes", "[loop][spawn][order]") {
     const ferry_test::frame_count frames;
     ferry::event_loop loop;
     int started = 0;

@@ -77,7 +77,7 @@ TEST_CASE("with_task_group ends when its body and all children have ended", "[lo
     CHECK(test.clock.elapsed() == 3s);
 }
 
-TEST_CASE("group.start only schedules, in order", "[loop][task_group]") {
+TEST_CASE("group.start only schedules, in order", "[loop][task_group][order]") {
     fixture test;
     const auto child = [&](int id) -> task<> {
         test.order.push_back(id);
@@ -111,7 +111,7 @@ TEST_CASE("children may start siblings, also after the body has ended", "[loop][
 }
 
 TEST_CASE("a child's error cancels the body and the other children, and is thrown when all have ended",
-          "[loop][task_group]") {
+          "[loop][task_group][order]") {
     fixture test;
     const auto body = [&](task_group& group) -> task<> {
         group.start(note_after(1h, test.order, 1));
