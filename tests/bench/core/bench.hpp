@@ -31,7 +31,7 @@ private:
     double begin_ = nanoseconds_of(CLOCK_THREAD_CPUTIME_ID);
 };
 
-/// For what two threads do together.
+/// For what waits.
 [[nodiscard]] inline double wall_nanoseconds() noexcept { return nanoseconds_of(CLOCK_MONOTONIC); }
 
 /// The value is needed, as far as the compiler knows.
@@ -95,18 +95,27 @@ public:
         : thread_([this, fn] {
               pin_to(1);
               waiting_.store(true, std::memory_order_release);
-              while (!go_.load(std::memory_order_acquire)) {
-              }
+              while (!go_.load(std::memory_order_acquire)) {}
+              const cpu_timer timer;
               fn();
+              worked_ = timer.nanoseconds();
           }) {
         while (!waiting_.load(std::memory_order_acquire)) std::this_thread::yield();
     }
-    ~second_thread() { thread_.join(); }
+    ~second_thread() {
+        if (thread_.joinable()) thread_.join();
+    }
     second_thread(const second_thread&) = delete;
     second_thread& operator=(const second_thread&) = delete;
     void release() noexcept { go_.store(true, std::memory_order_release); }
+    /// Waits for the end of fn; returns the CPU time it took.
+    double worked() {
+        thread_.join();
+        return worked_;
+    }
 
 private:
+    double worked_ = 0;
     std::atomic<bool> waiting_{false};
     std::atomic<bool> go_{false};
     std::thread thread_;  // last: it uses what is above

@@ -6,6 +6,7 @@
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/loop_control.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -22,6 +23,12 @@
 namespace {
 using namespace ferry_bench;
 constexpr std::size_t posts = 200'000;
+
+/// The slower of the two threads decides how many posts there are in a second. CPU time, so that a thread that others
+/// keep from running does not count as slow.
+void report_slower(const char* workload, const char* who, double one, double other) {
+    report(workload, who, std::max(one, other) / posts);
+}
 
 /// The limit: an intrusive list that any thread pushes to and one thread takes whole; a write to the eventfd only
 /// while that thread sleeps.
@@ -92,12 +99,13 @@ void round_of_limit() {
     second_thread producer([&] {
         for (bare_loop::node& node : nodes) loop.post(node);
     });
-    const double begin = wall_nanoseconds();
     producer.release();
+    const cpu_timer timer;
     for (std::size_t seen = 0; seen < posts;) {
         for (bare_loop::node* node = loop.wait(); node != nullptr; node = node->next) ++seen;
     }
-    report("post/node", "limit", (wall_nanoseconds() - begin) / posts);
+    const double worked = timer.nanoseconds();
+    report_slower("post/node", "limit", worked, producer.worked());
 }
 
 class counted_node : public ferry::detail::ready_node {
@@ -127,10 +135,11 @@ void round_of_nodes(ferry::event_loop& loop, std::atomic<std::uint64_t>& allocat
         allocated += allocations() - before;
         if (!taken) std::abort();
     });
-    const double begin = wall_nanoseconds();
     producer.release();
+    const cpu_timer timer;
     loop.run();
-    report("post/node", "ferry", (wall_nanoseconds() - begin) / posts);
+    const double worked = timer.nanoseconds();
+    report_slower("post/node", "ferry", worked, producer.worked());
 }
 
 void round_of_callables(ferry::event_loop& loop, std::atomic<std::uint64_t>& allocated) {
@@ -144,10 +153,11 @@ void round_of_callables(ferry::event_loop& loop, std::atomic<std::uint64_t>& all
         }
         allocated += allocations() - before;
     });
-    const double begin = wall_nanoseconds();
     producer.release();
+    const cpu_timer timer;
     loop.run();
-    report("post/callable", "ferry", (wall_nanoseconds() - begin) / posts);
+    const double worked = timer.nanoseconds();
+    report_slower("post/callable", "ferry", worked, producer.worked());
 }
 
 void wake_limit() {

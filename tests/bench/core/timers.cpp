@@ -30,7 +30,8 @@ std::vector<nanoseconds> random_delays(nanoseconds least, nanoseconds most) {
     std::mt19937_64 random(1);
     std::vector<nanoseconds> delays(timers);
     for (nanoseconds& delay : delays) {
-        delay = least + nanoseconds(static_cast<std::int64_t>(random() % static_cast<std::uint64_t>((most - least).count())));
+        delay = least +
+                nanoseconds(static_cast<std::int64_t>(random() % static_cast<std::uint64_t>((most - least).count())));
     }
     return delays;
 }
@@ -113,8 +114,7 @@ void round_of_limit(const std::vector<nanoseconds>& far, const std::vector<nanos
     const std::int64_t again = clock_now();
     const cpu_timer firing;
     for (std::size_t i = 0; i < timers; ++i) heap.arm(nodes[i], again + near[i].count());
-    while (heap.fire_due(clock_now()) > 0) {
-    }
+    while (heap.fire_due(clock_now()) > 0) {}
     report("timers/fire", "limit", firing.nanoseconds() / timers);
     keep(nodes);
 }
