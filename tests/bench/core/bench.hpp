@@ -74,11 +74,11 @@ inline void report(const char* workload, const char* who, double value) noexcept
 /// The calling thread's calls of operator new so far. Defined by the file that counts, see FERRY_BENCH_COUNT below.
 [[nodiscard]] std::uint64_t allocations() noexcept;
 
-/// What must not allocate says here how often it did; main() returns verdict().
-class allocation_gate {
+/// What must not happen is counted here; main() returns verdict().
+class gate {
 public:
-    void check(const char* workload, std::uint64_t count) noexcept {
-        report(workload, "allocations", static_cast<double>(count));
+    void never(const char* workload, const char* what, std::uint64_t count) noexcept {
+        report(workload, what, static_cast<double>(count));
         if (count != 0) failed_ = true;
     }
     [[nodiscard]] int verdict() const noexcept { return failed_ ? EXIT_FAILURE : EXIT_SUCCESS; }
@@ -164,11 +164,18 @@ inline thread_local std::uint64_t allocation_count = 0;  // per thread: counting
 std::uint64_t allocations() noexcept { return allocation_count; }
 }  // namespace ferry_bench
 
-void* operator new(std::size_t size) {
+void* operator new(std::size_t size) { return operator new (size, std::align_val_t{alignof(std::max_align_t)}); }
+void* operator new(std::size_t size, std::align_val_t alignment) {
     ++ferry_bench::allocation_count;
-    if (void* const block = std::malloc(size)) return block;
-    throw std::bad_alloc();
+    const std::size_t align = static_cast<std::size_t>(alignment);
+    void* const block = align <= alignof(std::max_align_t)
+                            ? std::malloc(size)
+                            : std::aligned_alloc(align, (size + align - 1) / align * align);
+    if (block == nullptr) throw std::bad_alloc();
+    return block;
 }
 void operator delete(void* block) noexcept { std::free(block); }
 void operator delete(void* block, std::size_t) noexcept { std::free(block); }
+void operator delete(void* block, std::align_val_t) noexcept { std::free(block); }
+void operator delete(void* block, std::size_t, std::align_val_t) noexcept { std::free(block); }
 #endif
