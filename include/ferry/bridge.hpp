@@ -10,6 +10,7 @@
 #include <ferry/core/error.hpp>
 #include <ferry/core/exception_handlers.hpp>
 #include <ferry/core/outcome.hpp>
+#include <ferry/core/process.hpp>
 #include <ferry/core/shield.hpp>
 #include <ferry/core/stop_token.hpp>
 #include <ferry/core/task.hpp>
@@ -35,6 +36,7 @@
 #include <ferry/loop/future.hpp>
 #include <ferry/loop/latch.hpp>
 #include <ferry/loop/on.hpp>
+#include <ferry/loop/poll_poller.hpp>
 #include <ferry/loop/run.hpp>
 #include <ferry/loop/semaphore.hpp>
 #include <ferry/loop/shared_future.hpp>

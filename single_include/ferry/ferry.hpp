@@ -71,6 +71,7 @@
 #include <string_view>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -635,6 +636,133 @@ private:
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/core/process.hpp - what a process has once, and what becomes of it in a forked child
+
+namespace ferry::inline FERRY_ABI {
+/// How many copies of ferry have made a loop or a pool in this process; 0 before the first.
+///
+/// An executable and the shared objects it is linked with share one copy; so do objects loaded later if the executable
+/// exports its symbols (-rdynamic). Otherwise the executable has a copy of its own, and each loaded object one, or all of
+/// them together one (g++, default visibility). Copies work side by side and know nothing of each other: what waits in
+/// one for a loop of another is not recognised as a deadlock.
+///
+/// Thread-safety  Any thread. Cost: reads /proc/self/maps; where there is no such file it tells of its own copy only.
+[[nodiscard]] inline int ferry_copies() noexcept;
+
+namespace detail {
+/// Runs in a forked child, before fork() returns there. An object with static storage.
+struct fork_hook {
+    void (*run)() noexcept = nullptr;
+    fork_hook* next = nullptr;
+};
+
+/// The process as ferry's loops and pools see it.
+///
+/// A child of fork() has one thread, the one that called fork(): whatever other threads held or ran is gone for good, and
+/// nobody will ever unlock, wake or join. So the child gets another generation: what was made before the fork refuses to
+/// work there, and what is process-wide is made anew.
+///
+/// Thread-safety  Every member, on every thread.
+class process {
+public:
+    /// Changes in every forked child.
+    [[nodiscard]] static std::uint32_t generation() noexcept { return counter().load(std::memory_order_relaxed); }
+    /// Called by whatever must know of a fork; the first call also lets ferry_copies() see this copy.
+    static void begin() noexcept {
+        static pthread_once_t once = PTHREAD_ONCE_INIT;
+        ::pthread_once(&once, [] {
+            ::pthread_atfork(nullptr, nullptr, [] { in_child(); });
+            announce_copy();
+        });
+    }
+    static void at_fork_in_child(fork_hook& hook) noexcept {
+        begin();
+        hook.next = hooks().load(std::memory_order_relaxed);
+        while (!hooks().compare_exchange_weak(hook.next, &hook, std::memory_order_release, std::memory_order_relaxed)) {
+        }
+    }
+
+private:
+    friend int ferry::ferry_copies() noexcept;
+    static constexpr const char* copy_name = "ferry-copy";
+
+    static std::atomic<std::uint32_t>& counter() noexcept {
+        static constinit std::atomic<std::uint32_t> generation{0};
+        return generation;
+    }
+    static std::atomic<fork_hook*>& hooks() noexcept {
+        static constinit std::atomic<fork_hook*> first{nullptr};
+        return first;
+    }
+    static void in_child() noexcept {
+        counter().fetch_add(1, std::memory_order_relaxed);
+        for (fork_hook* hook = hooks().load(std::memory_order_acquire); hook != nullptr; hook = hook->next) hook->run();
+        thread_state& self = this_thread();
+        self.turn = nullptr;
+        self.bound_executors = nullptr;
+        self.home = nullptr;
+        self.private_loop = nullptr;  // left behind: destroying it would end the parent's tasks here
+    }
+    /// Copies share no symbol by which they could find each other; a mapping that bears a name is seen by all.
+    static void announce_copy() noexcept {
+        const int file = ::memfd_create(copy_name, MFD_CLOEXEC);
+        if (file < 0) return;
+        ::mmap(nullptr, 1, PROT_NONE, MAP_PRIVATE, file, 0);
+        ::close(file);
+    }
+};
+
+/// A T that the process has once: made on first use, never destroyed, since threads may outlive the statics. A forked child
+/// leaves it behind, it may be locked or half changed for ever, and makes its own; T::left_behind(), if there is one, is
+/// called there first.
+template <class T>
+class process_wide {
+public:
+    [[nodiscard]] static T& get() {
+        T* const made = slot().load(std::memory_order_acquire);
+        return made != nullptr ? *made : make();
+    }
+
+private:
+    [[gnu::noinline]] static T& make() {
+        static constinit fork_hook hook{&leave_behind};
+        static constinit std::atomic<bool> hooked{false};
+        if (!hooked.exchange(true, std::memory_order_relaxed)) process::at_fork_in_child(hook);
+        T* const fresh = new T;
+        T* first = nullptr;
+        if (slot().compare_exchange_strong(first, fresh, std::memory_order_acq_rel)) return *fresh;
+        delete fresh;
+        return *first;
+    }
+    static void leave_behind() noexcept {
+        T* const old = slot().exchange(nullptr, std::memory_order_acq_rel);
+        if constexpr (requires { old->left_behind(); }) {
+            if (old != nullptr) old->left_behind();
+        }
+    }
+    static std::atomic<T*>& slot() noexcept {
+        static constinit std::atomic<T*> pointer{nullptr};
+        return pointer;
+    }
+};
+}  // namespace detail
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline int ferry_copies() noexcept {
+    std::FILE* const maps = std::fopen("/proc/self/maps", "re");
+    if (maps == nullptr) return 1;
+    int copies = 0;
+    char line[512];
+    char wanted[64];
+    std::snprintf(wanted, sizeof wanted, "/memfd:%s ", detail::process::copy_name);
+    while (std::fgets(line, sizeof line, maps) != nullptr) {
+        if (std::strstr(line, wanted) != nullptr) ++copies;
+    }
+    std::fclose(maps);
+    return copies;
+}
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/core/wait_node.hpp - the slab record of whoever can wait: who it is and what it waits in
 
 namespace ferry::inline FERRY_ABI {
@@ -668,7 +796,7 @@ private:
         std::mutex mutex;  // guards head
         wait_node* head = nullptr;
     };
-    static shared_list& shared();
+    static shared_list& shared() { return process_wide<shared_list>::get(); }
     static wait_node* refill();
     static void release_cache() noexcept;
     void advance_generation() noexcept {  // the owner is the only writer
@@ -719,11 +847,6 @@ inline void wait_node::release() noexcept {
     next_ = self.wait_nodes;
     self.wait_nodes = this;
     ++self.wait_node_count;
-}
-
-inline wait_node::shared_list& wait_node::shared() {
-    static shared_list* const list = new shared_list;  // never destroyed: threads may outlive the statics
-    return *list;
 }
 
 inline wait_node* wait_node::refill() {
@@ -4089,9 +4212,13 @@ inline std::string short_name(const char* name) {
         if (before == ' ' && depth == 0) break;
     }
     std::string result(text.substr(begin, end - begin));
-    for (const std::string_view noise : {"ferry::v0::", "ferry::v0_debug::"}) {  // the ABI tag says nothing to a reader
+    // Neither the ABI tag nor an unnamed namespace says anything to a reader.
+    constexpr std::string_view ours = "ferry::";
+    for (const std::string_view noise :
+         {"ferry::v0::", "ferry::v0_debug::", "{anonymous}::", "(anonymous namespace)::"}) {
+        const std::size_t kept = noise.starts_with(ours) ? ours.size() : 0;
         for (std::size_t at = result.find(noise); at != std::string::npos; at = result.find(noise, at)) {
-            result.replace(at, noise.size(), "ferry::");
+            result.erase(at + kept, noise.size() - kept);
         }
     }
     return result;
@@ -4132,10 +4259,7 @@ private:
         std::mutex mutex;  // guards head
         thread_parker* head = nullptr;
     };
-    static free_list& spare() {
-        static free_list* const list = new free_list;  // never destroyed: threads may outlive the statics
-        return *list;
-    }
+    static free_list& spare() { return process_wide<free_list>::get(); }
     long futex(int operation, std::uint32_t value, const std::timespec* deadline) noexcept {
         return ::syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&state_), operation | FUTEX_PRIVATE_FLAG, value,
                          deadline, nullptr, FUTEX_BITSET_MATCH_ANY);
@@ -4243,23 +4367,31 @@ inline void check_wait_for_task(const char* operation, const char* subject, cons
 // ferry/loop/poller.hpp - how a loop waits for time and descriptors
 
 namespace ferry::inline FERRY_ABI {
-/// A descriptor a loop watches: registered once, edge-triggered, for reading and writing.
+/// A descriptor a loop watches: registered once, for reading and writing, with whoever waits for it.
 class io_watch {
 public:
+    explicit io_watch(int descriptor) noexcept : descriptor_(descriptor) {}
+    io_watch(const io_watch&) = delete;
+    io_watch& operator=(const io_watch&) = delete;
+
+    [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
+
     /// Says what became possible; both are set on an error or hang-up, which the next syscall then tells. Called
     /// between tasks, on the loop's thread; it wakes waiters and runs no user code.
-    using ready_function = void (*)(io_watch& self, bool readable, bool writable) noexcept;
+    virtual void on_ready(bool readable, bool writable) noexcept = 0;
+    /// Whether somebody waits until it is readable, or writable: asked by a poller that is not told of changes only.
+    [[nodiscard]] virtual bool wants_readable() const noexcept = 0;
+    [[nodiscard]] virtual bool wants_writable() const noexcept = 0;
 
-    io_watch(int descriptor, ready_function ready) noexcept : descriptor_(descriptor), ready_(ready) {}
-    [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
-    void on_ready(bool readable, bool writable) noexcept { ready_(*this, readable, writable); }
+protected:
+    ~io_watch() = default;
 
 private:
     int descriptor_;
-    ready_function ready_;
 };
 
-/// The clock and the descriptors of one loop. The epoll poller is the default; virtual_clock serves tests.
+/// The clock and the descriptors of one loop. The epoll poller is the default; poll_poller needs poll() only, and
+/// virtual_clock serves tests.
 ///
 /// Thread-safety  None, one loop's thread; a sleeping poller is woken through the loop's own descriptor.
 class poller {
@@ -4275,7 +4407,11 @@ public:
     /// Throws std::system_error when the kernel refuses the descriptor.
     virtual void add(io_watch& watch) = 0;
     virtual void remove(io_watch& watch) noexcept = 0;
-    /// Becomes readable when wait() would have something to report.
+    /// Does it report changes only? Else the loop takes a wake-up out of its descriptor, at one syscall each, so that it
+    /// is not reported again: right in either case.
+    [[nodiscard]] virtual bool edge_triggered() const noexcept { return false; }
+    /// Becomes readable when wait() would have something to report. Throws std::system_error where there is no such
+    /// descriptor.
     [[nodiscard]] virtual int native_handle() = 0;
 };
 }  // namespace ferry::inline FERRY_ABI
@@ -4318,6 +4454,7 @@ public:
         }
     }
     void remove(io_watch& watch) noexcept override { ::epoll_ctl(epoll_, EPOLL_CTL_DEL, watch.descriptor(), nullptr); }
+    [[nodiscard]] bool edge_triggered() const noexcept override { return true; }
     [[nodiscard]] int native_handle() override {
         if (epoll_ < 0) open();
         return epoll_;
@@ -4355,6 +4492,29 @@ private:
 };
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/loop/default_poller.hpp - how a loop waits that was not told
+
+namespace ferry::inline FERRY_ABI {
+using poller_factory = std::unique_ptr<poller> (*)();
+
+namespace detail {
+inline std::atomic<poller_factory>& default_poller_factory() noexcept {
+    static constinit std::atomic<poller_factory> factory{
+        []() -> std::unique_ptr<poller> { return std::make_unique<epoll_poller>(); }};
+    return factory;
+}
+inline std::unique_ptr<poller> make_default_poller() {
+    return default_poller_factory().load(std::memory_order_acquire)();
+}
+}  // namespace detail
+
+/// Sets what makes the poller of every later event_loop that is given none; epoll_poller until then. Returns the one
+/// before. Any thread.
+inline poller_factory set_default_poller(poller_factory make) noexcept {
+    return detail::default_poller_factory().exchange(make, std::memory_order_acq_rel);
+}
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/loop/loop_control.hpp - what other threads touch of a loop: its inbox, its wake descriptor, its closed flag
 
 namespace ferry::inline FERRY_ABI {
@@ -4370,7 +4530,7 @@ namespace detail {
 /// belongs to the loop; the pusher goes on only with its own reference to this block.
 class loop_control final : public remote_inbox {
 public:
-    loop_control() = default;
+    explicit loop_control(event_loop& loop) noexcept : loop_(&loop) { process::begin(); }
     loop_control(const loop_control&) = delete;
     loop_control& operator=(const loop_control&) = delete;
 
@@ -4383,10 +4543,18 @@ public:
     [[nodiscard]] bool push_new(ready_node& node) noexcept {
         return !closed_.load(std::memory_order_acquire) && push(node);
     }
+    /// Was the loop made before a fork, by the parent of this process? Then nobody here may run it or hand it anything.
+    [[nodiscard]] bool left_behind() const noexcept { return generation_ != process::generation(); }
+    /// Why new work was refused.
+    [[nodiscard]] const char* refusal() const noexcept {
+        return left_behind() ? "the loop belongs to the process that forked this one; make another one here"
+                             : "the loop is closed";
+    }
     /// Hands a node to the loop, which runs it on its own thread after what is ready there. A loop that is closing
     /// still takes the nodes of its own waiting tasks; false, and the node stays the caller's, once all of them have
     /// ended.
     [[nodiscard]] bool push(ready_node& node) noexcept override {
+        if (left_behind()) return false;
         ready_node* head = inbox_.load(std::memory_order_relaxed);
         do {
             if (head == sealed_mark()) return false;
@@ -4401,6 +4569,8 @@ public:
     }
 
     // The loop's side.
+    /// Asked by nodes that have arrived; there is a loop as long as nodes are run.
+    [[nodiscard]] event_loop& loop() const noexcept { return *loop_; }
     /// Everything pushed so far, oldest first.
     [[nodiscard]] ready_node* take() noexcept {
         if (!has_mail()) return nullptr;
@@ -4431,6 +4601,12 @@ public:
         wake();
     }
     void end_sleep() noexcept { sleeping_.store(false, std::memory_order_relaxed); }
+    /// Takes the signal away again, for a poller that would report it for ever.
+    void clear_signal() noexcept {
+        std::uint64_t count = 0;
+        [[maybe_unused]] const auto taken =
+            ::read(wake_descriptor_.load(std::memory_order_relaxed), &count, sizeof count);
+    }
 
     /// The descriptor that wake() writes to; made on first use, which is before the loop's first sleep.
     [[nodiscard]] int wake_descriptor() {
@@ -4463,13 +4639,16 @@ private:
         return result;
     }
     void signal() noexcept {
+        if (left_behind()) return;  // the descriptor is shared: it would wake the parent's loop
         const std::uint64_t one = 1;
         // It fails only when the counter is about to overflow, and then the descriptor is readable anyway.
         [[maybe_unused]] const auto written =
             ::write(wake_descriptor_.load(std::memory_order_acquire), &one, sizeof one);
     }
 
+    event_loop* const loop_;
     std::atomic<std::uint32_t> references_{1};
+    const std::uint32_t generation_ = process::generation();
     std::atomic<bool> sleeping_{false};
     std::atomic<bool> closed_{false};
     std::atomic<int> wake_descriptor_{-1};
@@ -4498,6 +4677,61 @@ public:
 
 private:
     loop_control* control_ = nullptr;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/detail/main_task.hpp - the task that a loop runs for the sake of which it turns
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Made by event_loop::run(awaitable), which turns until it has ended.
+template <class T>
+class main_task final : public rooted_task<T> {
+public:
+    main_task(executor& owner, loop_control& control, task<T> body)
+        : rooted_task<T>(owner, nullptr, &finished, std::move(body)), control_(control) {}
+    static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
+    static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
+
+    [[nodiscard]] bool ended() const noexcept { return ended_; }
+
+    /// A forked child that comes back into its parent's loop leaves the task there as it is, in the middle of its way.
+    class deleter {
+    public:
+        void operator()(main_task* task) const noexcept {
+            if (task->ended_ || !task->control_.left_behind()) delete task;
+        }
+    };
+    using owner = std::unique_ptr<main_task, deleter>;
+
+private:
+    static void finished(logical_task& self) noexcept { static_cast<main_task&>(self).ended_ = true; }
+
+    loop_control& control_;
+    bool ended_ = false;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/detail/owned_task.hpp - what a loop keeps of the tasks and the work that it owns
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// A logical task that a loop owns: made by spawn.
+class owned_task : public list_hook<owned_task> {
+public:
+    virtual void cancel() noexcept = 0;
+    /// It never started and the loop is closing: its observer gets closed_error.
+    virtual void refuse() noexcept = 0;
+
+protected:
+    ~owned_task() = default;
+};
+
+/// Work of a loop's turn that is done once, after the ready batch and before the loop polls or sleeps: flushing.
+struct turn_end_node : ready_node {
+    bool linked = false;
 };
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -4626,24 +4860,6 @@ private:
 // ferry/loop/event_loop.hpp - one thread's turn after turn: tasks, timers, descriptors, posts
 
 namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// A logical task that a loop owns: made by spawn.
-class owned_task : public list_hook<owned_task> {
-public:
-    virtual void cancel() noexcept = 0;
-    /// It never started and the loop is closing: its observer gets closed_error.
-    virtual void refuse() noexcept = 0;
-
-protected:
-    ~owned_task() = default;
-};
-
-/// Work of a loop's turn that is done once, after the ready batch and before the loop polls or sleeps: flushing.
-struct turn_end_node : ready_node {
-    bool linked = false;
-};
-}  // namespace detail
-
 /// Runs tasks on one thread. A task that starts on a loop resumes on that loop, always.
 ///
 ///     ferry::event_loop loop;
@@ -4655,7 +4871,8 @@ struct turn_end_node : ready_node {
 /// Ownership      Owns the tasks spawned on it. Destroying it closes it.
 /// Thread-safety  post, spawn and stop: any thread, while the loop lives. Everything else: the thread that runs it.
 /// Errors         post and spawn throw closed_error once it is closed. Running it inside a loop's turn throws
-///                deadlock_error (its own) or blocking_error.
+///                deadlock_error (its own) or blocking_error. In a forked child, what would run it or hand it work throws
+///                closed_error, and its destructor ends no task: the tasks are the parent's.
 /// Cost           An idle loop makes no syscall but the one it sleeps in; a loop that never waits makes none.
 class event_loop : public detail::executor {
 public:
@@ -4715,10 +4932,14 @@ public:
     [[nodiscard]] detail::timer_queue& timers() noexcept { return timers_; }
     /// Reports on the descriptor from now on. Throws std::system_error when the kernel refuses it.
     void watch(io_watch& descriptor) {
+        check_process("watch");
         prepare_wake_descriptor();
         poller_->add(descriptor);
     }
-    void unwatch(io_watch& descriptor) noexcept { poller_->remove(descriptor); }
+    /// Does nothing in a forked child, which would take it out of the parent's poller.
+    void unwatch(io_watch& descriptor) noexcept {
+        if (!control_->left_behind()) poller_->remove(descriptor);
+    }
     [[nodiscard]] detail::loop_control& control() const noexcept { return *control_.get(); }
     /// The one buffer that every socket of this loop receives into; an idle connection holds none. What is in it is
     /// valid until the next task runs.
@@ -4752,7 +4973,15 @@ private:
     class turn_guard;
     class wake_watch final : public io_watch {
     public:
-        explicit wake_watch(int descriptor) noexcept : io_watch(descriptor, [](io_watch&, bool, bool) noexcept {}) {}
+        wake_watch(event_loop& loop, int descriptor) noexcept : io_watch(descriptor), loop_(loop) {}
+        void on_ready(bool, bool) noexcept override {
+            if (!loop_.poller_->edge_triggered()) loop_.control_->clear_signal();
+        }
+        [[nodiscard]] bool wants_readable() const noexcept override { return true; }
+        [[nodiscard]] bool wants_writable() const noexcept override { return false; }
+
+    private:
+        event_loop& loop_;
     };
 
     explicit event_loop(poller* given);
@@ -4767,8 +4996,11 @@ private:
     void end_tasks() noexcept;
     void schedule_all(detail::ready_node* nodes) noexcept;
     void prepare_wake_descriptor();
+    void check_process(const char* operation) const {
+        if (control_->left_behind()) throw closed_error(std::string(operation) + ": " + control_->refusal());
+    }
 
-    epoll_poller own_poller_;
+    std::unique_ptr<poller> own_poller_;
     poller* poller_;
     detail::loop_reference control_;
     detail::timer_queue timers_;
@@ -4802,8 +5034,10 @@ private:
 };
 
 inline event_loop::event_loop(poller* given)
-    : poller_(given == nullptr ? &own_poller_ : given), control_([] {
-          detail::loop_control* const control = new detail::loop_control;
+    : own_poller_(given == nullptr ? detail::make_default_poller() : nullptr),
+      poller_(given == nullptr ? own_poller_.get() : given),
+      control_([this] {
+          detail::loop_control* const control = new detail::loop_control(*this);
           detail::loop_reference reference(*control);
           control->release();  // the reference above is the first owner
           return reference;
@@ -4812,6 +5046,8 @@ inline event_loop::event_loop(poller* given)
 }
 
 inline event_loop::~event_loop() {
+    unbind();
+    if (control_->left_behind()) return;
     if (detail::this_thread().turn == nullptr || !has_work()) {
         close();
     } else {
@@ -4822,41 +5058,35 @@ inline event_loop::~event_loop() {
         close();
     }
     if (wake_watch_) poller_->remove(*wake_watch_);
-    unbind();
 }
 
 template <awaitable Awaitable>
 detail::await_result<Awaitable> event_loop::run(Awaitable what) {
     using T = detail::await_result<Awaitable>;
-    class main_task final : public detail::rooted_task<T> {
-    public:
-        main_task(event_loop& loop, task<T> body)
-            : detail::rooted_task<T>(
-                  loop, nullptr,
-                  [](detail::logical_task& self) noexcept { static_cast<main_task&>(self).ended_ = true; },
-                  std::move(body)) {}
-        [[nodiscard]] bool ended() const noexcept { return ended_; }
-
-    private:
-        bool ended_ = false;
-    };
-    main_task main(*this, detail::to_task(std::move(what)));
-    if (closing_) throw closed_error("run(" + detail::short_name(main.name()) + "): the loop is closed");
+    const typename detail::main_task<T>::owner main(
+        new detail::main_task<T>(*this, *control_.get(), detail::to_task(std::move(what))));
+    if (closing_ || control_->left_behind()) {
+        throw closed_error("run(" + detail::short_name(main->name()) + "): " + control_->refusal());
+    }
     {
-        detail::check_own_wait("event_loop::run", main.name(), this);
+        detail::check_own_wait("event_loop::run", main->name(), this);
         const turn_guard inside(*this);
         schedule_all(control_->take());  // what was posted before goes first
-        schedule(main);
-        for (work(); !main.ended(); work()) poll(time_point::max());
+        schedule(*main);
+        for (work(); !main->ended(); work()) {
+            check_process("event_loop::run");  // a task may fork, and go on in the child
+            poll(time_point::max());
+        }
     }
-    detail::exchange_current_context(std::move(main.context()));
-    return main.outcome().take();
+    detail::exchange_current_context(std::move(main->context()));
+    return main->outcome().take();
 }
 
 inline void event_loop::run() {
     detail::check_own_wait("event_loop::run", "loop", this);
     const turn_guard inside(*this);
     while (!stop_requested_.exchange(false, std::memory_order_acquire)) {
+        check_process("event_loop::run");
         work();
         poll(time_point::max(), true);
     }
@@ -4864,6 +5094,7 @@ inline void event_loop::run() {
 
 inline void event_loop::run_once(std::chrono::nanoseconds max_wait) {
     detail::check_own_wait("event_loop::run_once", "loop", this);
+    check_process("event_loop::run_once");
     const turn_guard inside(*this);
     prepare_wake_descriptor();
     poll(max_wait.count() <= 0 ? time_point::min() : detail::deadline_after(now(), max_wait));
@@ -4875,6 +5106,7 @@ inline void event_loop::run_until_idle() {
     detail::check_own_wait("event_loop::run_until_idle", "loop", this);
     const turn_guard inside(*this);
     do {
+        check_process("event_loop::run_until_idle");
         work();
         poll(outside_work_ > 0 ? time_point::max() : time_point::min());
     } while (has_ready() || control_->has_mail() || outside_work_ > 0 || timers_.next() <= now());
@@ -4888,6 +5120,7 @@ inline void event_loop::stop() noexcept {
 
 inline void event_loop::cancel_tasks() {
     detail::check_own_wait("event_loop::cancel_tasks", "loop", this);
+    check_process("event_loop::cancel_tasks");
     const turn_guard inside(*this);
     end_tasks();
 }
@@ -4903,6 +5136,7 @@ inline void event_loop::end_tasks() noexcept {
 
 inline void event_loop::close() {
     if (closing_) return;
+    check_process("event_loop::close");
     if (has_work() || current() == this) detail::check_own_wait("event_loop::close", "loop", this);
     const turn_guard inside(*this);
     closing_ = true;
@@ -4938,7 +5172,7 @@ void event_loop::post(Fn fn) {
     const detail::loop_reference keep = control_;  // once it has the node, the loop may run it, end and go away
     if (keep->push_new(*node)) return;
     delete node;
-    throw closed_error("post: the loop is closed");
+    throw closed_error(std::string("post: ") + keep->refusal());
 }
 
 inline void event_loop::forget_turn_end(detail::turn_end_node& node) noexcept {
@@ -4988,7 +5222,7 @@ inline void event_loop::schedule_all(detail::ready_node* nodes) noexcept {
 
 inline void event_loop::prepare_wake_descriptor() {
     if (wake_watch_) return;
-    wake_watch_.emplace(control_->wake_descriptor());
+    wake_watch_.emplace(*this, control_->wake_descriptor());
     poller_->add(*wake_watch_);
 }
 }  // namespace ferry::inline FERRY_ABI
@@ -5558,6 +5792,10 @@ public:
     future_state& operator=(const future_state&) = delete;
 
     [[nodiscard]] const executor* producer() const noexcept { return producer_; }
+    /// Is it to come from a loop that a forked child has left behind?
+    [[nodiscard]] bool left_behind() const noexcept {
+        return producer_ != nullptr && generation_ != process::generation();
+    }
     [[nodiscard]] bool ready() const noexcept { return word_.load(std::memory_order_acquire) == ready_word; }
     void complete() noexcept {
         const std::uintptr_t before = word_.exchange(ready_word, std::memory_order_acq_rel);
@@ -5581,6 +5819,12 @@ public:
         std::uintptr_t expected = reinterpret_cast<std::uintptr_t>(&waiter);
         return word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel);
     }
+    /// Throws closed_error where nobody will ever produce the result.
+    void refuse_if_left_behind(const char* operation, const char* subject) const {
+        if (!left_behind() || ready()) return;
+        throw closed_error(std::string(operation) + "(" + short_name(subject) +
+                           "): its loop belongs to the process that forked this one");
+    }
     /// Blocks the calling thread. False when the deadline passed first.
     bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation, const char* subject);
 
@@ -5603,6 +5847,7 @@ private:
 
     std::atomic<std::uintptr_t> word_{empty_word};
     std::atomic<std::uint32_t> references_{1};
+    const std::uint32_t generation_ = process::generation();
     const executor* producer_;  // the loop that will produce the result, if known
 };
 
@@ -5758,6 +6003,7 @@ namespace detail {
 inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadline, const char* operation,
                                      const char* subject) {
     if (ready()) return true;
+    refuse_if_left_behind(operation, subject);
     check_wait_for_task(operation, subject, producer_);
     thread_parker& parker = thread_parker::of_this_thread();
     const std::uintptr_t mine = reinterpret_cast<std::uintptr_t>(&parker) | thread_tag;
@@ -6259,7 +6505,7 @@ future<detail::await_result<Awaitable>> spawn(event_loop& loop, Awaitable what) 
     if (!keep->push_new(*made)) {
         const std::string name = detail::short_name(made->name());
         delete made;
-        throw closed_error("spawn(" + name + "): the loop is closed");
+        throw closed_error("spawn(" + name + "): " + keep->refusal());
     }
     return result;
 }
@@ -6308,6 +6554,7 @@ public:
         if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
     }
     [[nodiscard]] const char* name() const noexcept { return name_; }
+    [[nodiscard]] const char* refusal() const noexcept { return there_->refusal(); }
 
     // At home.
     /// False when the other loop is closed.
@@ -6349,7 +6596,7 @@ private:
     // Over there.
     static void begin(ready_node& start) noexcept {
         travelling_task& self = static_cast<node&>(start).owner;
-        self.loop_ = event_loop::current();
+        self.loop_ = &self.there_->loop();
         if (!self.loop_->adopt(self)) return self.refuse();
         if (self.cancel_requested_) {
             self.loop_->disown(self);
@@ -6427,7 +6674,8 @@ public:
         away.travelling_->send_cancellation();
     }
     T finish() {
-        if (refused_) throw closed_error("on(loop, " + short_name(travelling_->name()) + "): the loop is closed");
+        if (refused_)
+            throw closed_error("on(loop, " + short_name(travelling_->name()) + "): " + travelling_->refusal());
         return travelling_->take();
     }
 
@@ -6448,6 +6696,85 @@ task<detail::await_result<Awaitable>> on(event_loop& loop, Awaitable what) {
     detail::logical_task& self = co_await detail::current_task();
     if (&event_loop::of(self) == &loop) co_return co_await std::move(what);
     co_return co_await detail::travel_awaiter<detail::await_result<Awaitable>>(loop, detail::to_task(std::move(what)));
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/poll_poller.hpp - a poller for where there is no epoll: poll() and the steady clock
+
+namespace ferry::inline FERRY_ABI {
+/// Serves a loop in a sandbox that refuses epoll, and few descriptors as well as epoll does:
+///
+///     ferry::poll_poller poller;
+///     ferry::event_loop loop(poller);
+///
+/// It asks for a descriptor only while a task waits for it, so nothing that stays ready keeps the loop awake.
+///
+/// Errors  native_handle() throws std::system_error (ENOTSUP): embed a loop with epoll.
+/// Cost    No descriptor of its own; each wait costs one syscall and time in proportion to the descriptors.
+class poll_poller final : public poller {
+public:
+    poll_poller() = default;
+    poll_poller(const poll_poller&) = delete;
+    poll_poller& operator=(const poll_poller&) = delete;
+
+    [[nodiscard]] time_point now() const noexcept override { return std::chrono::steady_clock::now(); }
+
+    std::size_t wait(time_point deadline, bool) override {
+        questions_.resize(watches_.size());
+        std::transform(watches_.begin(), watches_.end(), questions_.begin(), &question_about);
+        const int count = wait_for_answers(deadline);
+        if (count <= 0) return 0;
+        // on_ready() runs no user code, so the list stays as it is meanwhile.
+        for (std::size_t index = 0; index < watches_.size(); ++index) {
+            const short what = questions_[index].revents;
+            if (what == 0) continue;
+            const bool failed = (what & (POLLERR | POLLHUP | POLLNVAL)) != 0;
+            watches_[index]->on_ready(failed || (what & (POLLIN | POLLRDHUP)) != 0, failed || (what & POLLOUT) != 0);
+        }
+        return static_cast<std::size_t>(count);
+    }
+
+    void add(io_watch& watch) override { watches_.push_back(&watch); }
+    void remove(io_watch& watch) noexcept override {
+        const auto place = std::find(watches_.begin(), watches_.end(), &watch);
+        if (place == watches_.end()) return;
+        *place = watches_.back();
+        watches_.pop_back();
+    }
+    [[nodiscard]] bool edge_triggered() const noexcept override { return false; }
+    [[nodiscard]] int native_handle() override {
+        throw std::system_error(ENOTSUP, std::system_category(),
+                                "ferry: poll_poller has no descriptor to embed its loop by; use epoll_poller");
+    }
+
+private:
+    /// A negative descriptor is passed over, where an unwanted hang-up would be reported again and again.
+    static ::pollfd question_about(const io_watch* watch) noexcept {
+        ::pollfd question{};
+        if (watch->wants_readable()) question.events |= POLLIN | POLLRDHUP;
+        if (watch->wants_writable()) question.events |= POLLOUT;
+        question.fd = question.events == 0 ? -1 : watch->descriptor();
+        return question;
+    }
+    int wait_for_answers(time_point deadline) noexcept {
+        if (deadline == time_point::max()) return ::ppoll(questions_.data(), questions_.size(), nullptr, nullptr);
+        std::timespec timeout{};
+        if (deadline != time_point::min()) {
+            const std::int64_t left = std::max<std::int64_t>(0, std::chrono::nanoseconds(deadline - now()).count());
+            timeout.tv_sec = static_cast<std::time_t>(left / 1'000'000'000);
+            timeout.tv_nsec = static_cast<long>(left % 1'000'000'000);
+        }
+        return ::ppoll(questions_.data(), questions_.size(), &timeout, nullptr);
+    }
+
+    std::vector<io_watch*> watches_;
+    std::vector<::pollfd> questions_;  // one for each watch, made anew for each wait
+};
+
+/// From now on every event_loop and virtual_clock of this process that is given no poller waits with poll(). For a
+/// sandbox that refuses epoll, and for test runners; called before the first loop is made.
+inline void use_poll_in_every_loop() noexcept {
+    set_default_poller([]() -> std::unique_ptr<poller> { return std::make_unique<poll_poller>(); });
 }
 }  // namespace ferry::inline FERRY_ABI
 
@@ -6478,11 +6805,18 @@ private:
         std::atomic<int> in_handler{0};  // threads that may be about to write to a pipe they have read from a slot
         std::array<struct sigaction, highest + 1> before{};
         std::array<int, highest + 1> listeners{};
+
+        /// A forked child shares the pipes with its parent: its signals must not arrive there. It gets the handling
+        /// back that was there before.
+        void left_behind() noexcept {
+            for_handler().store(nullptr, std::memory_order_release);
+            for (int number = 1; number <= highest; ++number) {
+                const std::size_t index = static_cast<std::size_t>(number);
+                if (listeners[index] > 0) ::sigaction(number, &before[index], nullptr);
+            }
+        }
     };
-    static table& all() {
-        static table* const made = new table;  // never destroyed: a signal may come at any time
-        return *made;
-    }
+    static table& all() { return process_wide<table>::get(); }
     static std::atomic<table*>& for_handler() noexcept {
         static constinit std::atomic<table*> pointer{nullptr};
         return pointer;
@@ -6517,10 +6851,12 @@ public:
 private:
     class pipe_watch final : public io_watch {
     public:
-        pipe_watch(int descriptor, signals& owner) noexcept : io_watch(descriptor, &on_ready), owner_(owner) {}
+        pipe_watch(int descriptor, signals& owner) noexcept : io_watch(descriptor), owner_(owner) {}
+        void on_ready(bool readable, bool writable) noexcept override;
+        [[nodiscard]] bool wants_readable() const noexcept override { return owner_.waiting_ != nullptr; }
+        [[nodiscard]] bool wants_writable() const noexcept override { return false; }
 
     private:
-        static void on_ready(io_watch& self, bool, bool) noexcept;
         signals& owner_;
     };
     class pipe_pair {
@@ -6605,9 +6941,8 @@ inline void signals::unregister() noexcept {
 
 inline signals::awaiter signals::wait() noexcept { return awaiter(*this); }
 
-inline void signals::pipe_watch::on_ready(io_watch& self, bool, bool) noexcept {
-    signals& owner = static_cast<pipe_watch&>(self).owner_;
-    if (awaiter* waiting = std::exchange(owner.waiting_, nullptr)) waiting->retry();
+inline void signals::pipe_watch::on_ready(bool, bool) noexcept {
+    if (awaiter* const waiting = std::exchange(owner_.waiting_, nullptr)) waiting->retry();
 }
 
 namespace detail {
@@ -6974,6 +7309,9 @@ private:
         }
         [[nodiscard]] const char* name() const noexcept { return source_.state_->name(); }
         [[nodiscard]] const detail::executor* producer() const noexcept { return source_.state_->producer(); }
+        void refuse_if_left_behind(const char* operation) const {
+            source_.state_->refuse_if_left_behind(operation, name());
+        }
 
     private:
         future<T> source_;
@@ -6982,6 +7320,7 @@ private:
 
     bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation) const {
         FERRY_ASSERT(state_ != nullptr, "an empty shared_future is waited for");
+        state_->refuse_if_left_behind(operation);
         return state_->wait_until(deadline, operation, state_->name(), state_->producer());
     }
 
@@ -7390,20 +7729,21 @@ public:
     void advance(std::chrono::nanoseconds by) noexcept { elapsed_ += by; }
 
     std::size_t wait(time_point deadline, bool work_outside) override {
-        if (deadline == time_point::min()) return descriptors_.wait(deadline, work_outside);
+        if (deadline == time_point::min()) return descriptors_->wait(deadline, work_outside);
         if (!work_outside && deadline != time_point::max()) {
-            const std::size_t ready = descriptors_.wait(time_point::min(), false);
+            const std::size_t ready = descriptors_->wait(time_point::min(), false);
             if (ready == 0 && deadline > now()) elapsed_ = deadline - time_point();
             return ready;
         }
-        return descriptors_.wait(time_point::max(), work_outside);
+        return descriptors_->wait(time_point::max(), work_outside);
     }
-    void add(io_watch& watch) override { descriptors_.add(watch); }
-    void remove(io_watch& watch) noexcept override { descriptors_.remove(watch); }
-    [[nodiscard]] int native_handle() override { return descriptors_.native_handle(); }
+    void add(io_watch& watch) override { descriptors_->add(watch); }
+    void remove(io_watch& watch) noexcept override { descriptors_->remove(watch); }
+    [[nodiscard]] bool edge_triggered() const noexcept override { return descriptors_->edge_triggered(); }
+    [[nodiscard]] int native_handle() override { return descriptors_->native_handle(); }
 
 private:
-    epoll_poller descriptors_;
+    std::unique_ptr<poller> descriptors_ = detail::make_default_poller();
     std::chrono::nanoseconds elapsed_{0};
 };
 }  // namespace ferry::inline FERRY_ABI
@@ -7416,28 +7756,25 @@ namespace detail {
 class default_loop {
 public:
     static void install(loop_reference loop) {
-        const std::lock_guard lock(mutex());
-        slot() = std::move(loop);
+        default_loop& self = process_wide<default_loop>::get();
+        const std::lock_guard lock(self.mutex_);
+        self.loop_ = std::move(loop);
     }
     /// Takes the loop out again, if it is still the one that is installed.
     static void remove(const loop_control& loop) {
-        const std::lock_guard lock(mutex());
-        if (slot().get() == &loop) slot() = loop_reference();
+        default_loop& self = process_wide<default_loop>::get();
+        const std::lock_guard lock(self.mutex_);
+        if (self.loop_.get() == &loop) self.loop_ = loop_reference();
     }
     [[nodiscard]] static loop_reference get() {
-        const std::lock_guard lock(mutex());
-        return slot();
+        default_loop& self = process_wide<default_loop>::get();
+        const std::lock_guard lock(self.mutex_);
+        return self.loop_;
     }
 
 private:
-    static std::mutex& mutex() {
-        static std::mutex* const made = new std::mutex;  // never destroyed, like what it guards
-        return *made;
-    }
-    static loop_reference& slot() {
-        static loop_reference* const made = new loop_reference;
-        return *made;
-    }
+    std::mutex mutex_;  // guards loop_
+    loop_reference loop_;
 };
 
 /// A task that a blocked thread sends to another thread's loop. It lives on the blocked thread's stack.
@@ -7454,9 +7791,11 @@ public:
     /// Blocks until the task has ended on that loop. False if the loop is closed; then nothing has happened.
     [[nodiscard]] bool run_on(loop_control& loop) {
         const loop_reference inbox(loop);  // the task may end, and the loop with it, before push_new() returns
+        control_ = &loop;
         parker_ = &thread_parker::of_this_thread();
         context_ = exchange_current_context({});
         const bool taken = loop.push_new(*this);
+        if (!taken) refusal_ = loop.refusal();
         while (taken && !done_.load(std::memory_order_acquire)) parker_->park();
         exchange_current_context(std::move(context_));
         return taken;
@@ -7464,9 +7803,7 @@ public:
     T take() { return outcome_.take(); }
     // When run_on() returned false: the awaitable, or the error.
     [[nodiscard]] task<T> take_body() noexcept { return std::move(*body_); }
-    [[noreturn]] void throw_closed() const {
-        throw closed_error("block_on(" + short_name(name_) + "): the loop is closed");
-    }
+    [[noreturn]] void throw_closed() const { throw closed_error("block_on(" + short_name(name_) + "): " + refusal_); }
 
 private:
     class root final : public rooted_task<T> {
@@ -7481,7 +7818,7 @@ private:
 
     static void begin(ready_node& node) noexcept {
         sent_task& self = static_cast<sent_task&>(node);
-        event_loop& loop = *event_loop::current();
+        event_loop& loop = self.control_->loop();
         if (!loop.adopt(self)) return self.refuse();
         self.loop_ = &loop;
         self.root_.emplace(loop, std::move(*self.body_), self);
@@ -7516,11 +7853,13 @@ private:
 
     std::optional<task<T>> body_;
     const char* name_;
+    loop_control* control_ = nullptr;
     event_loop* loop_ = nullptr;
     ferry::context context_;  // the caller's, on its way there and back
     std::optional<root> root_;
     result<T> outcome_;
     thread_parker* parker_ = nullptr;
+    const char* refusal_ = nullptr;
     std::atomic<bool> done_{false};
 };
 
@@ -7529,8 +7868,13 @@ inline event_loop& private_loop() {
     thread_state& self = this_thread();
     if (self.private_loop == nullptr) {
         self.private_loop = new event_loop;
-        self.private_loop_hook.run = []() noexcept { delete std::exchange(this_thread().private_loop, nullptr); };
-        at_thread_exit(self.private_loop_hook);
+        if (self.private_loop_hook.run == nullptr) {  // else a forked child has left its first one behind
+            self.private_loop_hook.run = []() noexcept {
+                this_thread().private_loop_hook.run = nullptr;  // a hook that runs later may make another
+                delete std::exchange(this_thread().private_loop, nullptr);
+            };
+            at_thread_exit(self.private_loop_hook);
+        }
     }
     return *self.private_loop;
 }
@@ -7664,7 +8008,7 @@ inline pthread_t start_thread(void (*body)(void*) noexcept, void* argument, cons
 class reaper {
 public:
     static void join_later(pthread_t thread) {
-        reaper& self = instance();
+        reaper& self = process_wide<reaper>::get();
         const std::lock_guard lock(self.mutex_);
         self.waiting_.push_back(thread);
         if (self.parker_ == nullptr && !self.started_) {
@@ -7675,10 +8019,6 @@ public:
     }
 
 private:
-    static reaper& instance() {
-        static reaper* const made = new reaper;
-        return *made;
-    }
     static void work(void* argument) noexcept {
         reaper& self = *static_cast<reaper*>(argument);
         for (;;) {
@@ -7762,7 +8102,7 @@ private:
         event_loop& loop_;
         bool asked_ = false;
     };
-    /// Shared with the thread during its start only; the loop itself lives on the thread's stack.
+    /// Shared with the thread during its start only.
     class start {
     public:
         const char* name = nullptr;
@@ -7791,19 +8131,21 @@ inline loop_thread::loop_thread(const char* name) {
 inline void loop_thread::work(void* argument) noexcept {
     start& begin = *static_cast<start*>(argument);
     detail::this_thread().thread_name = begin.name;
-    event_loop loop;
-    ending end(loop);
+    // Not on this stack: a forked child, where this thread is not, may reuse that while it still asks the loop.
+    const std::unique_ptr<event_loop> loop(new event_loop);
+    ending end(*loop);
     begin.end = &end;
     detail::thread_parker* const starter = begin.starter;
-    begin.loop.store(&loop, std::memory_order_release);
+    begin.loop.store(loop.get(), std::memory_order_release);
     starter->unpark();
-    while (!end.asked()) loop.run();
-    loop.close();
+    while (!end.asked()) loop->run();
+    loop->close();
 }
 
 inline loop_thread::~loop_thread() {
     static constinit std::atomic<bool> reported{false};
     const detail::loop_reference inbox(loop_->control());  // the loop may be gone as soon as the node is pushed
+    if (inbox->left_behind()) return;                      // so is the thread
     detail::default_loop::remove(*inbox.get());
     [[maybe_unused]] const bool taken = inbox->push(*ending_);
     detail::join_or_hand_over(thread_, reported, "loop_thread");
@@ -7842,7 +8184,8 @@ public:
 /// Ownership      Destroying it closes it and joins its threads; inside a loop's turn, or on one of its own threads, they
 ///                end in the background. The default pool lives until the process ends.
 /// Thread-safety  Every member, on any thread; the destructor like any destructor.
-/// Errors         A call for a closed pool throws closed_error, one beyond the queue's limit queue_full.
+/// Errors         A call for a closed pool, or in a forked child for one of its parent's, throws closed_error; one beyond
+///                the queue's limit queue_full.
 /// Cost           One lock for each call and end of call; a worker is woken only if it sleeps.
 class thread_pool {
 public:
@@ -7870,7 +8213,7 @@ public:
     [[nodiscard]] std::size_t threads() const { return shared_->read(&shared::started); }
 
     // For ferry's awaiters.
-    enum class submission : unsigned char { accepted, closed, full };
+    enum class submission : unsigned char { accepted, closed, full, left_behind };
     class ticket;
 
 private:
@@ -7886,11 +8229,16 @@ private:
     class shared {
     public:
         shared(std::size_t most, const char* pool_name, std::size_t limit)
-            : name(pool_name), max_threads(std::max<std::size_t>(most, 1)), queue_limit(limit) {}
+            : name(pool_name), max_threads(std::max<std::size_t>(most, 1)), queue_limit(limit) {
+            detail::process::begin();
+        }
+        /// Was the pool made before a fork? Its threads are not in this process, and its mutex may be locked for ever.
+        [[nodiscard]] bool left_behind() const noexcept { return generation != detail::process::generation(); }
         submission submit(detail::pool_job& job) noexcept;
         bool withdraw(detail::pool_job& job) noexcept;
         void close() noexcept;
         [[nodiscard]] std::size_t read(std::size_t shared::*what) {
+            if (left_behind()) return 0;
             const std::lock_guard lock(mutex);
             return this->*what;
         }
@@ -7901,6 +8249,7 @@ private:
         const char* const name;
         const std::size_t max_threads;
         const std::size_t queue_limit;
+        const std::uint32_t generation = detail::process::generation();
         std::atomic<std::size_t> references{1};
         std::mutex mutex;                                // guards everything below
         detail::intrusive_list<detail::pool_job> queue;  // oldest first
@@ -7953,6 +8302,7 @@ inline thread_pool::thread_pool(std::size_t threads, const char* name, std::size
 
 inline thread_pool::~thread_pool() {
     static constinit std::atomic<bool> reported{false};
+    if (shared_->left_behind()) return;
     close();
     std::vector<pthread_t> threads;
     {
@@ -7963,10 +8313,7 @@ inline thread_pool::~thread_pool() {
     shared_->release();
 }
 
-inline thread_pool& thread_pool::default_pool() {
-    static thread_pool* const pool = new thread_pool;
-    return *pool;
-}
+inline thread_pool& thread_pool::default_pool() { return detail::process_wide<thread_pool>::get(); }
 
 inline std::size_t thread_pool::default_size() noexcept {
     cpu_set_t usable;
@@ -7976,6 +8323,7 @@ inline std::size_t thread_pool::default_size() noexcept {
 }
 
 inline thread_pool::submission thread_pool::shared::submit(detail::pool_job& job) noexcept {
+    if (left_behind()) return submission::left_behind;
     detail::thread_parker* sleeper = nullptr;
     {
         const std::lock_guard lock(mutex);
@@ -8000,6 +8348,7 @@ inline bool thread_pool::shared::withdraw(detail::pool_job& job) noexcept {
 }
 
 inline void thread_pool::shared::close() noexcept {
+    if (left_behind()) return;
     detail::intrusive_list<detail::pool_job> refused;
     std::vector<detail::thread_parker*> sleepers;
     {
@@ -8157,6 +8506,11 @@ private:
         const std::string pool = std::string("pool \"") + pool_.name() + "\"";
         if (answer == thread_pool::submission::closed) {
             return std::make_exception_ptr(closed_error("to_thread: " + pool + " is closed"));
+        }
+        if (answer == thread_pool::submission::left_behind) {
+            return std::make_exception_ptr(closed_error("to_thread: " + pool +
+                                                        " belongs to the process that forked this one; make another "
+                                                        "one here"));
         }
         return std::make_exception_ptr(
             queue_full("to_thread: " + pool +
@@ -8782,7 +9136,7 @@ private:
 
 /// A non-blocking descriptor, registered with its loop from construction to close().
 ///
-/// The registration is edge-triggered, so an awaiter tries its syscall first and waits only after EAGAIN; a wake-up
+/// The poller may report changes only, so an awaiter tries its syscall first and waits only after EAGAIN; a wake-up
 /// makes it try again.
 ///
 /// Ownership      Owns the descriptor, also when the constructor throws. The loop outlives it.
@@ -8790,8 +9144,7 @@ private:
 /// Errors         std::system_error when the loop's poller refuses it. Closing it while a task waits is asserted.
 class watched_descriptor : private io_watch {
 public:
-    watched_descriptor(event_loop& loop, int descriptor)
-        : io_watch(descriptor, &on_ready), loop_(loop), descriptor_(descriptor) {
+    watched_descriptor(event_loop& loop, int descriptor) : io_watch(descriptor), loop_(loop), descriptor_(descriptor) {
         loop_.watch(*this);
     }
     ~watched_descriptor() { close(); }
@@ -8812,11 +9165,12 @@ public:
     }
 
 private:
-    static void on_ready(io_watch& self, bool readable, bool writable) noexcept {
-        watched_descriptor& ready = static_cast<watched_descriptor&>(self);
-        if (readable) ready.reader_.wake();
-        if (writable) ready.writer_.wake();
+    void on_ready(bool readable, bool writable) noexcept final {
+        if (readable) reader_.wake();
+        if (writable) writer_.wake();
     }
+    [[nodiscard]] bool wants_readable() const noexcept final { return !reader_.empty(); }
+    [[nodiscard]] bool wants_writable() const noexcept final { return !writer_.empty(); }
 
     event_loop& loop_;
     unique_descriptor descriptor_;

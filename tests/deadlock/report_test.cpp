@@ -60,8 +60,7 @@ TEST_CASE("the names that this compiler gives to coroutines are shortened", "[de
     member object;
     CHECK(short_name(shop::load_user(1).name()) == "shop::load_user");
     CHECK(short_name(object.function().name()).find("member::function") != std::string::npos);
-    CHECK(short_name(in_anonymous_namespace().name()).find("in_anonymous_namespace") != std::string::npos);
-    CHECK(short_name(in_anonymous_namespace().name()).find("task") == std::string::npos);
+    CHECK(short_name(in_anonymous_namespace().name()) == "in_anonymous_namespace");
     CHECK(short_name(of_template(1).name()).find("of_template") != std::string::npos);
     const auto lambda = [](int) -> ferry::task<> { co_return; };
     CHECK(!short_name(lambda(1).name()).empty());

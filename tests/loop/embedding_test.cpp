@@ -36,7 +36,7 @@ bool becomes_readable(int descriptor, int milliseconds) {
 }
 }  // namespace
 
-TEST_CASE("a loop can be driven from another: native_handle, next_deadline, run_once", "[loop][event_loop]") {
+TEST_CASE("a loop can be driven from another: native_handle, next_deadline, run_once", "[loop][embedding][epoll]") {
     event_loop loop;
     int posted = 0;
     const int handle = loop.native_handle();
@@ -83,7 +83,7 @@ TEST_CASE("a loop can be driven from another: native_handle, next_deadline, run_
     }
 }
 
-TEST_CASE("run_once waits at most as long as it was told", "[loop][event_loop]") {
+TEST_CASE("run_once waits at most as long as it was told", "[loop][embedding]") {
     ferry::virtual_clock clock;
     event_loop loop(clock);
     auto sleeping = ferry::spawn(loop, hour());

@@ -6,6 +6,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/error.hpp>
 #include <ferry/core/invoke.hpp>
+#include <ferry/core/process.hpp>
 #include <ferry/core/result.hpp>
 #include <ferry/core/rooted_task.hpp>
 #include <ferry/core/temporaries.hpp>
@@ -30,28 +31,25 @@ namespace detail {
 class default_loop {
 public:
     static void install(loop_reference loop) {
-        const std::lock_guard lock(mutex());
-        slot() = std::move(loop);
+        default_loop& self = process_wide<default_loop>::get();
+        const std::lock_guard lock(self.mutex_);
+        self.loop_ = std::move(loop);
     }
     /// Takes the loop out again, if it is still the one that is installed.
     static void remove(const loop_control& loop) {
-        const std::lock_guard lock(mutex());
-        if (slot().get() == &loop) slot() = loop_reference();
+        default_loop& self = process_wide<default_loop>::get();
+        const std::lock_guard lock(self.mutex_);
+        if (self.loop_.get() == &loop) self.loop_ = loop_reference();
     }
     [[nodiscard]] static loop_reference get() {
-        const std::lock_guard lock(mutex());
-        return slot();
+        default_loop& self = process_wide<default_loop>::get();
+        const std::lock_guard lock(self.mutex_);
+        return self.loop_;
     }
 
 private:
-    static std::mutex& mutex() {
-        static std::mutex* const made = new std::mutex;  // never destroyed, like what it guards
-        return *made;
-    }
-    static loop_reference& slot() {
-        static loop_reference* const made = new loop_reference;
-        return *made;
-    }
+    std::mutex mutex_;  // guards loop_
+    loop_reference loop_;
 };
 
 /// A task that a blocked thread sends to another thread's loop. It lives on the blocked thread's stack.
@@ -68,9 +66,11 @@ public:
     /// Blocks until the task has ended on that loop. False if the loop is closed; then nothing has happened.
     [[nodiscard]] bool run_on(loop_control& loop) {
         const loop_reference inbox(loop);  // the task may end, and the loop with it, before push_new() returns
+        control_ = &loop;
         parker_ = &thread_parker::of_this_thread();
         context_ = exchange_current_context({});
         const bool taken = loop.push_new(*this);
+        if (!taken) refusal_ = loop.refusal();
         while (taken && !done_.load(std::memory_order_acquire)) parker_->park();
         exchange_current_context(std::move(context_));
         return taken;
@@ -78,9 +78,7 @@ public:
     T take() { return outcome_.take(); }
     // When run_on() returned false: the awaitable, or the error.
     [[nodiscard]] task<T> take_body() noexcept { return std::move(*body_); }
-    [[noreturn]] void throw_closed() const {
-        throw closed_error("block_on(" + short_name(name_) + "): the loop is closed");
-    }
+    [[noreturn]] void throw_closed() const { throw closed_error("block_on(" + short_name(name_) + "): " + refusal_); }
 
 private:
     class root final : public rooted_task<T> {
@@ -95,7 +93,7 @@ private:
 
     static void begin(ready_node& node) noexcept {
         sent_task& self = static_cast<sent_task&>(node);
-        event_loop& loop = *event_loop::current();
+        event_loop& loop = self.control_->loop();
         if (!loop.adopt(self)) return self.refuse();
         self.loop_ = &loop;
         self.root_.emplace(loop, std::move(*self.body_), self);
@@ -130,11 +128,13 @@ private:
 
     std::optional<task<T>> body_;
     const char* name_;
+    loop_control* control_ = nullptr;
     event_loop* loop_ = nullptr;
     ferry::context context_;  // the caller's, on its way there and back
     std::optional<root> root_;
     result<T> outcome_;
     thread_parker* parker_ = nullptr;
+    const char* refusal_ = nullptr;
     std::atomic<bool> done_{false};
 };
 
@@ -143,8 +143,13 @@ inline event_loop& private_loop() {
     thread_state& self = this_thread();
     if (self.private_loop == nullptr) {
         self.private_loop = new event_loop;
-        self.private_loop_hook.run = []() noexcept { delete std::exchange(this_thread().private_loop, nullptr); };
-        at_thread_exit(self.private_loop_hook);
+        if (self.private_loop_hook.run == nullptr) {  // else a forked child has left its first one behind
+            self.private_loop_hook.run = []() noexcept {
+                this_thread().private_loop_hook.run = nullptr;  // a hook that runs later may make another
+                delete std::exchange(this_thread().private_loop, nullptr);
+            };
+            at_thread_exit(self.private_loop_hook);
+        }
     }
     return *self.private_loop;
 }

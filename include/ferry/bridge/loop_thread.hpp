@@ -12,6 +12,7 @@
 #include <ferry/loop/loop_control.hpp>
 
 #include <atomic>
+#include <memory>
 #include <string>
 
 namespace ferry::inline FERRY_ABI {
@@ -56,7 +57,7 @@ private:
         event_loop& loop_;
         bool asked_ = false;
     };
-    /// Shared with the thread during its start only; the loop itself lives on the thread's stack.
+    /// Shared with the thread during its start only.
     class start {
     public:
         const char* name = nullptr;
@@ -85,19 +86,21 @@ inline loop_thread::loop_thread(const char* name) {
 inline void loop_thread::work(void* argument) noexcept {
     start& begin = *static_cast<start*>(argument);
     detail::this_thread().thread_name = begin.name;
-    event_loop loop;
-    ending end(loop);
+    // Not on this stack: a forked child, where this thread is not, may reuse that while it still asks the loop.
+    const std::unique_ptr<event_loop> loop(new event_loop);
+    ending end(*loop);
     begin.end = &end;
     detail::thread_parker* const starter = begin.starter;
-    begin.loop.store(&loop, std::memory_order_release);
+    begin.loop.store(loop.get(), std::memory_order_release);
     starter->unpark();
-    while (!end.asked()) loop.run();
-    loop.close();
+    while (!end.asked()) loop->run();
+    loop->close();
 }
 
 inline loop_thread::~loop_thread() {
     static constinit std::atomic<bool> reported{false};
     const detail::loop_reference inbox(loop_->control());  // the loop may be gone as soon as the node is pushed
+    if (inbox->left_behind()) return;                      // so is the thread
     detail::default_loop::remove(*inbox.get());
     [[maybe_unused]] const bool taken = inbox->push(*ending_);
     detail::join_or_hand_over(thread_, reported, "loop_thread");

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ferry/core/config.hpp>
+#include <ferry/core/process.hpp>
 #include <ferry/core/this_thread.hpp>
 #include <ferry/deadlock/park.hpp>
 #include <ferry/deadlock/report.hpp>
@@ -51,7 +52,7 @@ inline pthread_t start_thread(void (*body)(void*) noexcept, void* argument, cons
 class reaper {
 public:
     static void join_later(pthread_t thread) {
-        reaper& self = instance();
+        reaper& self = process_wide<reaper>::get();
         const std::lock_guard lock(self.mutex_);
         self.waiting_.push_back(thread);
         if (self.parker_ == nullptr && !self.started_) {
@@ -62,10 +63,6 @@ public:
     }
 
 private:
-    static reaper& instance() {
-        static reaper* const made = new reaper;
-        return *made;
-    }
     static void work(void* argument) noexcept {
         reaper& self = *static_cast<reaper*>(argument);
         for (;;) {

@@ -99,6 +99,11 @@ private:
         if (answer == thread_pool::submission::closed) {
             return std::make_exception_ptr(closed_error("to_thread: " + pool + " is closed"));
         }
+        if (answer == thread_pool::submission::left_behind) {
+            return std::make_exception_ptr(closed_error("to_thread: " + pool +
+                                                        " belongs to the process that forked this one; make another "
+                                                        "one here"));
+        }
         return std::make_exception_ptr(
             queue_full("to_thread: " + pool +
                        " has no room for another call: give it more threads or a longer queue, or "

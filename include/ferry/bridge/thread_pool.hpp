@@ -6,6 +6,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/error.hpp>
 #include <ferry/core/intrusive_list.hpp>
+#include <ferry/core/process.hpp>
 #include <ferry/core/this_thread.hpp>
 #include <ferry/deadlock/park.hpp>
 #include <ferry/loop/loop_control.hpp>
@@ -13,6 +14,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -51,7 +53,8 @@ public:
 /// Ownership      Destroying it closes it and joins its threads; inside a loop's turn, or on one of its own threads, they
 ///                end in the background. The default pool lives until the process ends.
 /// Thread-safety  Every member, on any thread; the destructor like any destructor.
-/// Errors         A call for a closed pool throws closed_error, one beyond the queue's limit queue_full.
+/// Errors         A call for a closed pool, or in a forked child for one of its parent's, throws closed_error; one beyond
+///                the queue's limit queue_full.
 /// Cost           One lock for each call and end of call; a worker is woken only if it sleeps.
 class thread_pool {
 public:
@@ -79,7 +82,7 @@ public:
     [[nodiscard]] std::size_t threads() const { return shared_->read(&shared::started); }
 
     // For ferry's awaiters.
-    enum class submission : unsigned char { accepted, closed, full };
+    enum class submission : unsigned char { accepted, closed, full, left_behind };
     class ticket;
 
 private:
@@ -95,11 +98,16 @@ private:
     class shared {
     public:
         shared(std::size_t most, const char* pool_name, std::size_t limit)
-            : name(pool_name), max_threads(std::max<std::size_t>(most, 1)), queue_limit(limit) {}
+            : name(pool_name), max_threads(std::max<std::size_t>(most, 1)), queue_limit(limit) {
+            detail::process::begin();
+        }
+        /// Was the pool made before a fork? Its threads are not in this process, and its mutex may be locked for ever.
+        [[nodiscard]] bool left_behind() const noexcept { return generation != detail::process::generation(); }
         submission submit(detail::pool_job& job) noexcept;
         bool withdraw(detail::pool_job& job) noexcept;
         void close() noexcept;
         [[nodiscard]] std::size_t read(std::size_t shared::*what) {
+            if (left_behind()) return 0;
             const std::lock_guard lock(mutex);
             return this->*what;
         }
@@ -110,6 +118,7 @@ private:
         const char* const name;
         const std::size_t max_threads;
         const std::size_t queue_limit;
+        const std::uint32_t generation = detail::process::generation();
         std::atomic<std::size_t> references{1};
         std::mutex mutex;                                // guards everything below
         detail::intrusive_list<detail::pool_job> queue;  // oldest first
@@ -162,6 +171,7 @@ inline thread_pool::thread_pool(std::size_t threads, const char* name, std::size
 
 inline thread_pool::~thread_pool() {
     static constinit std::atomic<bool> reported{false};
+    if (shared_->left_behind()) return;
     close();
     std::vector<pthread_t> threads;
     {
@@ -172,10 +182,7 @@ inline thread_pool::~thread_pool() {
     shared_->release();
 }
 
-inline thread_pool& thread_pool::default_pool() {
-    static thread_pool* const pool = new thread_pool;
-    return *pool;
-}
+inline thread_pool& thread_pool::default_pool() { return detail::process_wide<thread_pool>::get(); }
 
 inline std::size_t thread_pool::default_size() noexcept {
     cpu_set_t usable;
@@ -185,6 +192,7 @@ inline std::size_t thread_pool::default_size() noexcept {
 }
 
 inline thread_pool::submission thread_pool::shared::submit(detail::pool_job& job) noexcept {
+    if (left_behind()) return submission::left_behind;
     detail::thread_parker* sleeper = nullptr;
     {
         const std::lock_guard lock(mutex);
@@ -209,6 +217,7 @@ inline bool thread_pool::shared::withdraw(detail::pool_job& job) noexcept {
 }
 
 inline void thread_pool::shared::close() noexcept {
+    if (left_behind()) return;
     detail::intrusive_list<detail::pool_job> refused;
     std::vector<detail::thread_parker*> sleepers;
     {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ferry/core/config.hpp>
+#include <ferry/core/process.hpp>
 #include <ferry/core/this_thread.hpp>
 
 #include <atomic>
@@ -42,7 +43,7 @@ private:
         std::mutex mutex;  // guards head
         wait_node* head = nullptr;
     };
-    static shared_list& shared();
+    static shared_list& shared() { return process_wide<shared_list>::get(); }
     static wait_node* refill();
     static void release_cache() noexcept;
     void advance_generation() noexcept {  // the owner is the only writer
@@ -93,11 +94,6 @@ inline void wait_node::release() noexcept {
     next_ = self.wait_nodes;
     self.wait_nodes = this;
     ++self.wait_node_count;
-}
-
-inline wait_node::shared_list& wait_node::shared() {
-    static shared_list* const list = new shared_list;  // never destroyed: threads may outlive the statics
-    return *list;
 }
 
 inline wait_node* wait_node::refill() {

@@ -5,6 +5,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/executor.hpp>
 #include <ferry/core/logical_task.hpp>
+#include <ferry/core/process.hpp>
 #include <ferry/core/this_thread.hpp>
 #include <ferry/deadlock/allowance.hpp>
 #include <ferry/deadlock/report.hpp>
@@ -48,10 +49,7 @@ private:
         std::mutex mutex;  // guards head
         thread_parker* head = nullptr;
     };
-    static free_list& spare() {
-        static free_list* const list = new free_list;  // never destroyed: threads may outlive the statics
-        return *list;
-    }
+    static free_list& spare() { return process_wide<free_list>::get(); }
     long futex(int operation, std::uint32_t value, const std::timespec* deadline) noexcept {
         return ::syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&state_), operation | FUTEX_PRIVATE_FLAG, value,
                          deadline, nullptr, FUTEX_BITSET_MATCH_ANY);

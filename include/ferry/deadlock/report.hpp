@@ -62,9 +62,13 @@ inline std::string short_name(const char* name) {
         if (before == ' ' && depth == 0) break;
     }
     std::string result(text.substr(begin, end - begin));
-    for (const std::string_view noise : {"ferry::v0::", "ferry::v0_debug::"}) {  // the ABI tag says nothing to a reader
+    // Neither the ABI tag nor an unnamed namespace says anything to a reader.
+    constexpr std::string_view ours = "ferry::";
+    for (const std::string_view noise :
+         {"ferry::v0::", "ferry::v0_debug::", "{anonymous}::", "(anonymous namespace)::"}) {
+        const std::size_t kept = noise.starts_with(ours) ? ours.size() : 0;
         for (std::size_t at = result.find(noise); at != std::string::npos; at = result.find(noise, at)) {
-            result.replace(at, noise.size(), "ferry::");
+            result.erase(at + kept, noise.size() - kept);
         }
     }
     return result;

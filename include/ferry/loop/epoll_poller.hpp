@@ -53,6 +53,7 @@ public:
         }
     }
     void remove(io_watch& watch) noexcept override { ::epoll_ctl(epoll_, EPOLL_CTL_DEL, watch.descriptor(), nullptr); }
+    [[nodiscard]] bool edge_triggered() const noexcept override { return true; }
     [[nodiscard]] int native_handle() override {
         if (epoll_ < 0) open();
         return epoll_;

@@ -7,7 +7,9 @@
 #include <ferry/core/exception_handlers.hpp>
 #include <ferry/core/rooted_task.hpp>
 #include <ferry/deadlock/park.hpp>
-#include <ferry/loop/epoll_poller.hpp>
+#include <ferry/loop/default_poller.hpp>
+#include <ferry/loop/detail/main_task.hpp>
+#include <ferry/loop/detail/owned_task.hpp>
 #include <ferry/loop/loop_control.hpp>
 #include <ferry/loop/poller.hpp>
 #include <ferry/loop/timer_queue.hpp>
@@ -17,28 +19,11 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <string>
 #include <type_traits>
 #include <utility>
 
 namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// A logical task that a loop owns: made by spawn.
-class owned_task : public list_hook<owned_task> {
-public:
-    virtual void cancel() noexcept = 0;
-    /// It never started and the loop is closing: its observer gets closed_error.
-    virtual void refuse() noexcept = 0;
-
-protected:
-    ~owned_task() = default;
-};
-
-/// Work of a loop's turn that is done once, after the ready batch and before the loop polls or sleeps: flushing.
-struct turn_end_node : ready_node {
-    bool linked = false;
-};
-}  // namespace detail
-
 /// Runs tasks on one thread. A task that starts on a loop resumes on that loop, always.
 ///
 ///     ferry::event_loop loop;
@@ -50,7 +35,8 @@ struct turn_end_node : ready_node {
 /// Ownership      Owns the tasks spawned on it. Destroying it closes it.
 /// Thread-safety  post, spawn and stop: any thread, while the loop lives. Everything else: the thread that runs it.
 /// Errors         post and spawn throw closed_error once it is closed. Running it inside a loop's turn throws
-///                deadlock_error (its own) or blocking_error.
+///                deadlock_error (its own) or blocking_error. In a forked child, what would run it or hand it work throws
+///                closed_error, and its destructor ends no task: the tasks are the parent's.
 /// Cost           An idle loop makes no syscall but the one it sleeps in; a loop that never waits makes none.
 class event_loop : public detail::executor {
 public:
@@ -110,10 +96,14 @@ public:
     [[nodiscard]] detail::timer_queue& timers() noexcept { return timers_; }
     /// Reports on the descriptor from now on. Throws std::system_error when the kernel refuses it.
     void watch(io_watch& descriptor) {
+        check_process("watch");
         prepare_wake_descriptor();
         poller_->add(descriptor);
     }
-    void unwatch(io_watch& descriptor) noexcept { poller_->remove(descriptor); }
+    /// Does nothing in a forked child, which would take it out of the parent's poller.
+    void unwatch(io_watch& descriptor) noexcept {
+        if (!control_->left_behind()) poller_->remove(descriptor);
+    }
     [[nodiscard]] detail::loop_control& control() const noexcept { return *control_.get(); }
     /// The one buffer that every socket of this loop receives into; an idle connection holds none. What is in it is
     /// valid until the next task runs.
@@ -147,7 +137,15 @@ private:
     class turn_guard;
     class wake_watch final : public io_watch {
     public:
-        explicit wake_watch(int descriptor) noexcept : io_watch(descriptor, [](io_watch&, bool, bool) noexcept {}) {}
+        wake_watch(event_loop& loop, int descriptor) noexcept : io_watch(descriptor), loop_(loop) {}
+        void on_ready(bool, bool) noexcept override {
+            if (!loop_.poller_->edge_triggered()) loop_.control_->clear_signal();
+        }
+        [[nodiscard]] bool wants_readable() const noexcept override { return true; }
+        [[nodiscard]] bool wants_writable() const noexcept override { return false; }
+
+    private:
+        event_loop& loop_;
     };
 
     explicit event_loop(poller* given);
@@ -162,8 +160,11 @@ private:
     void end_tasks() noexcept;
     void schedule_all(detail::ready_node* nodes) noexcept;
     void prepare_wake_descriptor();
+    void check_process(const char* operation) const {
+        if (control_->left_behind()) throw closed_error(std::string(operation) + ": " + control_->refusal());
+    }
 
-    epoll_poller own_poller_;
+    std::unique_ptr<poller> own_poller_;
     poller* poller_;
     detail::loop_reference control_;
     detail::timer_queue timers_;
@@ -197,8 +198,10 @@ private:
 };
 
 inline event_loop::event_loop(poller* given)
-    : poller_(given == nullptr ? &own_poller_ : given), control_([] {
-          detail::loop_control* const control = new detail::loop_control;
+    : own_poller_(given == nullptr ? detail::make_default_poller() : nullptr),
+      poller_(given == nullptr ? own_poller_.get() : given),
+      control_([this] {
+          detail::loop_control* const control = new detail::loop_control(*this);
           detail::loop_reference reference(*control);
           control->release();  // the reference above is the first owner
           return reference;
@@ -207,6 +210,8 @@ inline event_loop::event_loop(poller* given)
 }
 
 inline event_loop::~event_loop() {
+    unbind();
+    if (control_->left_behind()) return;
     if (detail::this_thread().turn == nullptr || !has_work()) {
         close();
     } else {
@@ -217,41 +222,35 @@ inline event_loop::~event_loop() {
         close();
     }
     if (wake_watch_) poller_->remove(*wake_watch_);
-    unbind();
 }
 
 template <awaitable Awaitable>
 detail::await_result<Awaitable> event_loop::run(Awaitable what) {
     using T = detail::await_result<Awaitable>;
-    class main_task final : public detail::rooted_task<T> {
-    public:
-        main_task(event_loop& loop, task<T> body)
-            : detail::rooted_task<T>(
-                  loop, nullptr,
-                  [](detail::logical_task& self) noexcept { static_cast<main_task&>(self).ended_ = true; },
-                  std::move(body)) {}
-        [[nodiscard]] bool ended() const noexcept { return ended_; }
-
-    private:
-        bool ended_ = false;
-    };
-    main_task main(*this, detail::to_task(std::move(what)));
-    if (closing_) throw closed_error("run(" + detail::short_name(main.name()) + "): the loop is closed");
+    const typename detail::main_task<T>::owner main(
+        new detail::main_task<T>(*this, *control_.get(), detail::to_task(std::move(what))));
+    if (closing_ || control_->left_behind()) {
+        throw closed_error("run(" + detail::short_name(main->name()) + "): " + control_->refusal());
+    }
     {
-        detail::check_own_wait("event_loop::run", main.name(), this);
+        detail::check_own_wait("event_loop::run", main->name(), this);
         const turn_guard inside(*this);
         schedule_all(control_->take());  // what was posted before goes first
-        schedule(main);
-        for (work(); !main.ended(); work()) poll(time_point::max());
+        schedule(*main);
+        for (work(); !main->ended(); work()) {
+            check_process("event_loop::run");  // a task may fork, and go on in the child
+            poll(time_point::max());
+        }
     }
-    detail::exchange_current_context(std::move(main.context()));
-    return main.outcome().take();
+    detail::exchange_current_context(std::move(main->context()));
+    return main->outcome().take();
 }
 
 inline void event_loop::run() {
     detail::check_own_wait("event_loop::run", "loop", this);
     const turn_guard inside(*this);
     while (!stop_requested_.exchange(false, std::memory_order_acquire)) {
+        check_process("event_loop::run");
         work();
         poll(time_point::max(), true);
     }
@@ -259,6 +258,7 @@ inline void event_loop::run() {
 
 inline void event_loop::run_once(std::chrono::nanoseconds max_wait) {
     detail::check_own_wait("event_loop::run_once", "loop", this);
+    check_process("event_loop::run_once");
     const turn_guard inside(*this);
     prepare_wake_descriptor();
     poll(max_wait.count() <= 0 ? time_point::min() : detail::deadline_after(now(), max_wait));
@@ -270,6 +270,7 @@ inline void event_loop::run_until_idle() {
     detail::check_own_wait("event_loop::run_until_idle", "loop", this);
     const turn_guard inside(*this);
     do {
+        check_process("event_loop::run_until_idle");
         work();
         poll(outside_work_ > 0 ? time_point::max() : time_point::min());
     } while (has_ready() || control_->has_mail() || outside_work_ > 0 || timers_.next() <= now());
@@ -283,6 +284,7 @@ inline void event_loop::stop() noexcept {
 
 inline void event_loop::cancel_tasks() {
     detail::check_own_wait("event_loop::cancel_tasks", "loop", this);
+    check_process("event_loop::cancel_tasks");
     const turn_guard inside(*this);
     end_tasks();
 }
@@ -298,6 +300,7 @@ inline void event_loop::end_tasks() noexcept {
 
 inline void event_loop::close() {
     if (closing_) return;
+    check_process("event_loop::close");
     if (has_work() || current() == this) detail::check_own_wait("event_loop::close", "loop", this);
     const turn_guard inside(*this);
     closing_ = true;
@@ -333,7 +336,7 @@ void event_loop::post(Fn fn) {
     const detail::loop_reference keep = control_;  // once it has the node, the loop may run it, end and go away
     if (keep->push_new(*node)) return;
     delete node;
-    throw closed_error("post: the loop is closed");
+    throw closed_error(std::string("post: ") + keep->refusal());
 }
 
 inline void event_loop::forget_turn_end(detail::turn_end_node& node) noexcept {
@@ -383,7 +386,7 @@ inline void event_loop::schedule_all(detail::ready_node* nodes) noexcept {
 
 inline void event_loop::prepare_wake_descriptor() {
     if (wake_watch_) return;
-    wake_watch_.emplace(control_->wake_descriptor());
+    wake_watch_.emplace(*this, control_->wake_descriptor());
     poller_->add(*wake_watch_);
 }
 }  // namespace ferry::inline FERRY_ABI

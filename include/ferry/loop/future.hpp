@@ -6,6 +6,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/error.hpp>
 #include <ferry/core/exception_handlers.hpp>
+#include <ferry/core/process.hpp>
 #include <ferry/core/result.hpp>
 #include <ferry/deadlock/park.hpp>
 #include <ferry/loop/event_loop.hpp>
@@ -16,6 +17,7 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <string>
 #include <utility>
 
 namespace ferry::inline FERRY_ABI {
@@ -73,6 +75,10 @@ public:
     future_state& operator=(const future_state&) = delete;
 
     [[nodiscard]] const executor* producer() const noexcept { return producer_; }
+    /// Is it to come from a loop that a forked child has left behind?
+    [[nodiscard]] bool left_behind() const noexcept {
+        return producer_ != nullptr && generation_ != process::generation();
+    }
     [[nodiscard]] bool ready() const noexcept { return word_.load(std::memory_order_acquire) == ready_word; }
     void complete() noexcept {
         const std::uintptr_t before = word_.exchange(ready_word, std::memory_order_acq_rel);
@@ -96,6 +102,12 @@ public:
         std::uintptr_t expected = reinterpret_cast<std::uintptr_t>(&waiter);
         return word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel);
     }
+    /// Throws closed_error where nobody will ever produce the result.
+    void refuse_if_left_behind(const char* operation, const char* subject) const {
+        if (!left_behind() || ready()) return;
+        throw closed_error(std::string(operation) + "(" + short_name(subject) +
+                           "): its loop belongs to the process that forked this one");
+    }
     /// Blocks the calling thread. False when the deadline passed first.
     bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation, const char* subject);
 
@@ -118,6 +130,7 @@ private:
 
     std::atomic<std::uintptr_t> word_{empty_word};
     std::atomic<std::uint32_t> references_{1};
+    const std::uint32_t generation_ = process::generation();
     const executor* producer_;  // the loop that will produce the result, if known
 };
 
@@ -273,6 +286,7 @@ namespace detail {
 inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadline, const char* operation,
                                      const char* subject) {
     if (ready()) return true;
+    refuse_if_left_behind(operation, subject);
     check_wait_for_task(operation, subject, producer_);
     thread_parker& parker = thread_parker::of_this_thread();
     const std::uintptr_t mine = reinterpret_cast<std::uintptr_t>(&parker) | thread_tag;

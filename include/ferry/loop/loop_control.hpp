@@ -4,6 +4,7 @@
 
 #include <ferry/core/config.hpp>
 #include <ferry/core/executor.hpp>
+#include <ferry/core/process.hpp>
 
 #include <atomic>
 #include <cerrno>
@@ -27,7 +28,7 @@ namespace detail {
 /// belongs to the loop; the pusher goes on only with its own reference to this block.
 class loop_control final : public remote_inbox {
 public:
-    loop_control() = default;
+    explicit loop_control(event_loop& loop) noexcept : loop_(&loop) { process::begin(); }
     loop_control(const loop_control&) = delete;
     loop_control& operator=(const loop_control&) = delete;
 
@@ -40,10 +41,18 @@ public:
     [[nodiscard]] bool push_new(ready_node& node) noexcept {
         return !closed_.load(std::memory_order_acquire) && push(node);
     }
+    /// Was the loop made before a fork, by the parent of this process? Then nobody here may run it or hand it anything.
+    [[nodiscard]] bool left_behind() const noexcept { return generation_ != process::generation(); }
+    /// Why new work was refused.
+    [[nodiscard]] const char* refusal() const noexcept {
+        return left_behind() ? "the loop belongs to the process that forked this one; make another one here"
+                             : "the loop is closed";
+    }
     /// Hands a node to the loop, which runs it on its own thread after what is ready there. A loop that is closing
     /// still takes the nodes of its own waiting tasks; false, and the node stays the caller's, once all of them have
     /// ended.
     [[nodiscard]] bool push(ready_node& node) noexcept override {
+        if (left_behind()) return false;
         ready_node* head = inbox_.load(std::memory_order_relaxed);
         do {
             if (head == sealed_mark()) return false;
@@ -58,6 +67,8 @@ public:
     }
 
     // The loop's side.
+    /// Asked by nodes that have arrived; there is a loop as long as nodes are run.
+    [[nodiscard]] event_loop& loop() const noexcept { return *loop_; }
     /// Everything pushed so far, oldest first.
     [[nodiscard]] ready_node* take() noexcept {
         if (!has_mail()) return nullptr;
@@ -88,6 +99,12 @@ public:
         wake();
     }
     void end_sleep() noexcept { sleeping_.store(false, std::memory_order_relaxed); }
+    /// Takes the signal away again, for a poller that would report it for ever.
+    void clear_signal() noexcept {
+        std::uint64_t count = 0;
+        [[maybe_unused]] const auto taken =
+            ::read(wake_descriptor_.load(std::memory_order_relaxed), &count, sizeof count);
+    }
 
     /// The descriptor that wake() writes to; made on first use, which is before the loop's first sleep.
     [[nodiscard]] int wake_descriptor() {
@@ -120,13 +137,16 @@ private:
         return result;
     }
     void signal() noexcept {
+        if (left_behind()) return;  // the descriptor is shared: it would wake the parent's loop
         const std::uint64_t one = 1;
         // It fails only when the counter is about to overflow, and then the descriptor is readable anyway.
         [[maybe_unused]] const auto written =
             ::write(wake_descriptor_.load(std::memory_order_acquire), &one, sizeof one);
     }
 
+    event_loop* const loop_;
     std::atomic<std::uint32_t> references_{1};
+    const std::uint32_t generation_ = process::generation();
     std::atomic<bool> sleeping_{false};
     std::atomic<bool> closed_{false};
     std::atomic<int> wake_descriptor_{-1};

@@ -40,6 +40,7 @@ public:
         if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
     }
     [[nodiscard]] const char* name() const noexcept { return name_; }
+    [[nodiscard]] const char* refusal() const noexcept { return there_->refusal(); }
 
     // At home.
     /// False when the other loop is closed.
@@ -81,7 +82,7 @@ private:
     // Over there.
     static void begin(ready_node& start) noexcept {
         travelling_task& self = static_cast<node&>(start).owner;
-        self.loop_ = event_loop::current();
+        self.loop_ = &self.there_->loop();
         if (!self.loop_->adopt(self)) return self.refuse();
         if (self.cancel_requested_) {
             self.loop_->disown(self);
@@ -159,7 +160,8 @@ public:
         away.travelling_->send_cancellation();
     }
     T finish() {
-        if (refused_) throw closed_error("on(loop, " + short_name(travelling_->name()) + "): the loop is closed");
+        if (refused_)
+            throw closed_error("on(loop, " + short_name(travelling_->name()) + "): " + travelling_->refusal());
         return travelling_->take();
     }
 

@@ -8,23 +8,31 @@
 #include <cstddef>
 
 namespace ferry::inline FERRY_ABI {
-/// A descriptor a loop watches: registered once, edge-triggered, for reading and writing.
+/// A descriptor a loop watches: registered once, for reading and writing, with whoever waits for it.
 class io_watch {
 public:
+    explicit io_watch(int descriptor) noexcept : descriptor_(descriptor) {}
+    io_watch(const io_watch&) = delete;
+    io_watch& operator=(const io_watch&) = delete;
+
+    [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
+
     /// Says what became possible; both are set on an error or hang-up, which the next syscall then tells. Called
     /// between tasks, on the loop's thread; it wakes waiters and runs no user code.
-    using ready_function = void (*)(io_watch& self, bool readable, bool writable) noexcept;
+    virtual void on_ready(bool readable, bool writable) noexcept = 0;
+    /// Whether somebody waits until it is readable, or writable: asked by a poller that is not told of changes only.
+    [[nodiscard]] virtual bool wants_readable() const noexcept = 0;
+    [[nodiscard]] virtual bool wants_writable() const noexcept = 0;
 
-    io_watch(int descriptor, ready_function ready) noexcept : descriptor_(descriptor), ready_(ready) {}
-    [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
-    void on_ready(bool readable, bool writable) noexcept { ready_(*this, readable, writable); }
+protected:
+    ~io_watch() = default;
 
 private:
     int descriptor_;
-    ready_function ready_;
 };
 
-/// The clock and the descriptors of one loop. The epoll poller is the default; virtual_clock serves tests.
+/// The clock and the descriptors of one loop. The epoll poller is the default; poll_poller needs poll() only, and
+/// virtual_clock serves tests.
 ///
 /// Thread-safety  None, one loop's thread; a sleeping poller is woken through the loop's own descriptor.
 class poller {
@@ -40,7 +48,11 @@ public:
     /// Throws std::system_error when the kernel refuses the descriptor.
     virtual void add(io_watch& watch) = 0;
     virtual void remove(io_watch& watch) noexcept = 0;
-    /// Becomes readable when wait() would have something to report.
+    /// Does it report changes only? Else the loop takes a wake-up out of its descriptor, at one syscall each, so that it
+    /// is not reported again: right in either case.
+    [[nodiscard]] virtual bool edge_triggered() const noexcept { return false; }
+    /// Becomes readable when wait() would have something to report. Throws std::system_error where there is no such
+    /// descriptor.
     [[nodiscard]] virtual int native_handle() = 0;
 };
 }  // namespace ferry::inline FERRY_ABI

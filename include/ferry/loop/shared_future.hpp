@@ -170,6 +170,9 @@ private:
         }
         [[nodiscard]] const char* name() const noexcept { return source_.state_->name(); }
         [[nodiscard]] const detail::executor* producer() const noexcept { return source_.state_->producer(); }
+        void refuse_if_left_behind(const char* operation) const {
+            source_.state_->refuse_if_left_behind(operation, name());
+        }
 
     private:
         future<T> source_;
@@ -178,6 +181,7 @@ private:
 
     bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation) const {
         FERRY_ASSERT(state_ != nullptr, "an empty shared_future is waited for");
+        state_->refuse_if_left_behind(operation);
         return state_->wait_until(deadline, operation, state_->name(), state_->producer());
     }
 

@@ -4,7 +4,7 @@
 
 #include <ferry/core/awaitable.hpp>
 #include <ferry/core/config.hpp>
-#include <ferry/core/intrusive_list.hpp>
+#include <ferry/core/process.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/poller.hpp>
 
@@ -48,11 +48,18 @@ private:
         std::atomic<int> in_handler{0};  // threads that may be about to write to a pipe they have read from a slot
         std::array<struct sigaction, highest + 1> before{};
         std::array<int, highest + 1> listeners{};
+
+        /// A forked child shares the pipes with its parent: its signals must not arrive there. It gets the handling
+        /// back that was there before.
+        void left_behind() noexcept {
+            for_handler().store(nullptr, std::memory_order_release);
+            for (int number = 1; number <= highest; ++number) {
+                const std::size_t index = static_cast<std::size_t>(number);
+                if (listeners[index] > 0) ::sigaction(number, &before[index], nullptr);
+            }
+        }
     };
-    static table& all() {
-        static table* const made = new table;  // never destroyed: a signal may come at any time
-        return *made;
-    }
+    static table& all() { return process_wide<table>::get(); }
     static std::atomic<table*>& for_handler() noexcept {
         static constinit std::atomic<table*> pointer{nullptr};
         return pointer;
@@ -87,10 +94,12 @@ public:
 private:
     class pipe_watch final : public io_watch {
     public:
-        pipe_watch(int descriptor, signals& owner) noexcept : io_watch(descriptor, &on_ready), owner_(owner) {}
+        pipe_watch(int descriptor, signals& owner) noexcept : io_watch(descriptor), owner_(owner) {}
+        void on_ready(bool readable, bool writable) noexcept override;
+        [[nodiscard]] bool wants_readable() const noexcept override { return owner_.waiting_ != nullptr; }
+        [[nodiscard]] bool wants_writable() const noexcept override { return false; }
 
     private:
-        static void on_ready(io_watch& self, bool, bool) noexcept;
         signals& owner_;
     };
     class pipe_pair {
@@ -175,9 +184,8 @@ inline void signals::unregister() noexcept {
 
 inline signals::awaiter signals::wait() noexcept { return awaiter(*this); }
 
-inline void signals::pipe_watch::on_ready(io_watch& self, bool, bool) noexcept {
-    signals& owner = static_cast<pipe_watch&>(self).owner_;
-    if (awaiter* waiting = std::exchange(owner.waiting_, nullptr)) waiting->retry();
+inline void signals::pipe_watch::on_ready(bool, bool) noexcept {
+    if (awaiter* const waiting = std::exchange(owner_.waiting_, nullptr)) waiting->retry();
 }
 
 namespace detail {

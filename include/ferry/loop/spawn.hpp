@@ -114,7 +114,7 @@ future<detail::await_result<Awaitable>> spawn(event_loop& loop, Awaitable what) 
     if (!keep->push_new(*made)) {
         const std::string name = detail::short_name(made->name());
         delete made;
-        throw closed_error("spawn(" + name + "): the loop is closed");
+        throw closed_error("spawn(" + name + "): " + keep->refusal());
     }
     return result;
 }

@@ -58,7 +58,7 @@ private:
 
 /// A non-blocking descriptor, registered with its loop from construction to close().
 ///
-/// The registration is edge-triggered, so an awaiter tries its syscall first and waits only after EAGAIN; a wake-up
+/// The poller may report changes only, so an awaiter tries its syscall first and waits only after EAGAIN; a wake-up
 /// makes it try again.
 ///
 /// Ownership      Owns the descriptor, also when the constructor throws. The loop outlives it.
@@ -66,8 +66,7 @@ private:
 /// Errors         std::system_error when the loop's poller refuses it. Closing it while a task waits is asserted.
 class watched_descriptor : private io_watch {
 public:
-    watched_descriptor(event_loop& loop, int descriptor)
-        : io_watch(descriptor, &on_ready), loop_(loop), descriptor_(descriptor) {
+    watched_descriptor(event_loop& loop, int descriptor) : io_watch(descriptor), loop_(loop), descriptor_(descriptor) {
         loop_.watch(*this);
     }
     ~watched_descriptor() { close(); }
@@ -88,11 +87,12 @@ public:
     }
 
 private:
-    static void on_ready(io_watch& self, bool readable, bool writable) noexcept {
-        watched_descriptor& ready = static_cast<watched_descriptor&>(self);
-        if (readable) ready.reader_.wake();
-        if (writable) ready.writer_.wake();
+    void on_ready(bool readable, bool writable) noexcept final {
+        if (readable) reader_.wake();
+        if (writable) writer_.wake();
     }
+    [[nodiscard]] bool wants_readable() const noexcept final { return !reader_.empty(); }
+    [[nodiscard]] bool wants_writable() const noexcept final { return !writer_.empty(); }
 
     event_loop& loop_;
     unique_descriptor descriptor_;

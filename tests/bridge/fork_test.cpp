@@ -1,0 +1,100 @@
+// tests/bridge/fork_test.cpp - pools, loop threads and block_on in a forked child
+// SPDX-License-Identifier: BSL-1.0
+#include <ferry/bridge/async_to_sync.hpp>
+#include <ferry/bridge/loop_thread.hpp>
+#include <ferry/bridge/sync_to_async.hpp>
+#include <ferry/bridge/thread_pool.hpp>
+#include <ferry/core/error.hpp>
+#include <ferry/loop/run.hpp>
+#include <ferry/loop/sleep.hpp>
+
+#include "support/catch.hpp"
+#include "support/forked.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+using ferry::task;
+using ferry_test::in_child;
+using namespace std::chrono_literals;
+
+namespace {
+int seven() { return 7; }
+task<int> on_default_pool() { co_return co_await ferry::to_thread(seven); }
+task<int> on_pool(ferry::thread_pool& pool) { co_return co_await ferry::to_thread(pool, seven); }
+task<int> after_a_while() {
+    co_await ferry::sleep_for(1ms);
+    co_return 42;
+}
+}  // namespace
+
+TEST_CASE("a forked child is refused its parent's pool and has a default pool of its own", "[bridge][fork]") {
+    ferry::thread_pool pool(1, "db");
+    REQUIRE(ferry::run(on_pool(pool)) == 7);
+    REQUIRE(ferry::run(on_default_pool()) == 7);
+    CHECK(in_child([&] { return std::to_string(ferry::run(on_pool(pool))); }) ==
+          "threw to_thread: pool \"db\" belongs to the process that forked this one; make another one here");
+    CHECK(in_child([&] { return std::to_string(ferry::run(on_default_pool())); }) == "7");
+    CHECK(ferry::run(on_pool(pool)) == 7);
+}
+
+TEST_CASE("a parent's pool that is destroyed in the child joins nobody", "[bridge][fork]") {
+    auto pool = std::make_unique<ferry::thread_pool>(1);
+    REQUIRE(ferry::run(on_pool(*pool)) == 7);
+    CHECK(in_child([&] {
+              const bool counts = pool->threads() == 0 && pool->queued() == 0;
+              pool->close();
+              pool.reset();
+              return std::string(counts ? "gone" : "counted");
+          }) == "gone");
+    CHECK(ferry::run(on_pool(*pool)) == 7);
+}
+
+TEST_CASE("a parent's loop_thread is no default in the child, and is refused there", "[bridge][fork]") {
+    auto background = std::make_unique<ferry::loop_thread>();
+    background->make_default();
+    REQUIRE(ferry::block_on(after_a_while()) == 42);
+    CHECK(in_child([&] { return std::to_string(ferry::block_on(after_a_while())); }) == "42");
+    CHECK(in_child([&] { return std::to_string(ferry::block_on(background->loop(), after_a_while())); }) ==
+          "threw block_on(after_a_while): the loop belongs to the process that forked this one; make another one here");
+    CHECK(in_child([&] {
+              background.reset();
+              return std::string("gone");
+          }) == "gone");
+    CHECK(ferry::block_on(after_a_while()) == 42);
+}
+
+TEST_CASE("a child that a worker forks in the middle of a call can use block_on", "[bridge][fork]") {
+    const auto call = [] { return in_child([] { return std::to_string(ferry::block_on(after_a_while())); }); };
+    const auto body = [&]() -> task<std::string> { co_return co_await ferry::to_thread(call); };
+    CHECK(ferry::run(body()) == "42");
+}
+
+TEST_CASE("forks meet other threads at any point and never find a lock that is held", "[bridge][fork]") {
+    // Threads make and end loops, pools and waits without pause, so that forks come while they hold ferry's locks.
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 2; ++i) {
+        threads.emplace_back([&] {
+            while (!stop.load(std::memory_order_relaxed)) {
+                ferry::thread_pool pool(2);
+                ferry::run(on_pool(pool));
+                ferry::block_on(on_default_pool());
+            }
+        });
+    }
+    for (int round = 0; round < 50; ++round) {
+        const std::string said = in_child([] {
+            ferry::thread_pool own(2);
+            return std::to_string(ferry::run(on_pool(own)) + ferry::block_on(on_default_pool()));
+        });
+        if (said != "14") FAIL("round " << round << ": " << said);
+    }
+    stop = true;
+    for (std::thread& each : threads) each.join();
+    CHECK(ferry::run(on_default_pool()) == 7);
+}
