@@ -21,6 +21,11 @@ namespace ferry::inline FERRY_ABI {
 ///     if (rows.has_value()) use(rows.value());
 template <class T>
 class [[nodiscard]] outcome {
+    static_assert(
+        std::is_void_v<T> || std::is_reference_v<T> || std::is_move_constructible_v<T>,
+        "a guard or permit cannot be moved into an outcome or an optional: await its primitive directly, with "
+        "try_lock_for(d) or try_acquire_for(d) where time is limited");
+
     using stored =
         std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*, detail::object_or_nothing<T>>;
 

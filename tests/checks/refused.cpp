@@ -1,0 +1,53 @@
+// tests/checks/refused.cpp - misuse that does not compile, and the words that say so: see refused.py
+// SPDX-License-Identifier: BSL-1.0
+#include <ferry/ferry.hpp>
+
+#include <chrono>
+#include <coroutine>
+#include <functional>
+#include <utility>
+#include <vector>
+
+using ferry::task;
+using namespace std::chrono_literals;
+
+namespace {
+// Each line needs a type of its own: a compiler refuses a type once.
+struct foreign_coroutine {
+    struct promise_type {
+        foreign_coroutine get_return_object() { return {}; }
+        std::suspend_never initial_suspend() noexcept { return {}; }
+        std::suspend_never final_suspend() noexcept { return {}; }
+        void return_void() {}
+        void unhandled_exception() {}
+    };
+};
+
+int plain() { return 1; }
+task<int> later() { co_return 1; }
+
+// clang-format off
+task<> guards(ferry::async_mutex& m, ferry::async_shared_mutex& sm, ferry::semaphore& s) {
+    co_await ferry::when_all(m.lock(), later());  // refused: return guards and permits directly from their primitive
+    co_await ferry::when_any(s.acquire(), later());  // refused: return guards and permits directly from their primitive
+    co_await ferry::timeout(1s, sm.lock());  // refused: return guards and permits directly from their primitive
+    co_await ferry::try_timeout(1s, m.lock());  // refused: try_lock_for(d) or try_acquire_for(d)
+    co_await ferry::as_result(s.acquire());  // refused: try_lock_for(d) or try_acquire_for(d)
+}
+
+task<> borrowed(ferry::net::socket& s) {
+    co_await ferry::when_all(s.receive(), later());  // refused: use readable() or receive(own_buffer) here
+}
+
+task<> wrong_colour(std::vector<int> values) {
+    co_await values;  // refused: this cannot be awaited
+    co_await ferry::to_thread(later);  // refused: this function is a coroutine
+    ferry::async_to_sync(plain)();  // refused: this function is not asynchronous
+}
+
+foreign_coroutine elsewhere() {
+    co_await ferry::sleep_for(1s);  // refused: only in a ferry coroutine
+    co_await later();  // refused: only in a ferry coroutine
+}
+// clang-format on
+}  // namespace
