@@ -32,7 +32,8 @@ namespace ferry::inline FERRY_ABI {
 /// An item goes straight to whoever has waited longest, and is that one's from then on: a cancellation or a time limit
 /// that comes later does not lose it.
 ///
-/// Ownership      Owns its items. It outlives everyone who waits for it (asserted).
+/// Ownership      Owns its items. It outlives everyone who waits for it (asserted), and may be destroyed as soon as they
+///                have returned: whoever woke them, also by close(), does not touch it any more.
 /// Thread-safety  Every member, on any thread, at any time until its destruction.
 /// Errors         After close(): push throws closed_error, pop yields what is left, then throws closed_error. The
 ///                blocking members throw blocking_error inside a loop's turn; the async ones throw cancelled.
@@ -118,7 +119,9 @@ private:
 // ---- implementation ----------------------------------------------------------------------------------------------
 /// Somebody who waits, with the item that it brings or gets. In a list until somebody else has settled it, or it has
 /// taken itself out, both under the mutex; the one who settles it copies what it needs for the wake-up before it releases
-/// the mutex, and touches the party no more.
+/// the mutex, and then touches neither the party nor the channel any more. close() wakes its parties under the mutex, since
+/// there are many; so those that it refused go by the mutex once more before they leave (threads do so anyway), and the
+/// channel may end after the last of them.
 template <class T>
 class thread_channel<T>::party : public detail::list_hook<party> {
 public:
@@ -126,6 +129,11 @@ public:
     std::optional<T> gets;  // a popper's
     bool settled = false;   // it has its item, the channel has taken the item, or the channel is closed
     bool refused = false;   // closed
+
+    /// Before a task that was refused leaves.
+    void let_close_go(std::mutex& of_channel) const {
+        if (refused && settled) const std::lock_guard until_it_has_let_go(of_channel);
+    }
 
     detail::thread_parker* parker = nullptr;  // a thread
     detail::loop_reference home;              // a task
@@ -326,6 +334,7 @@ public:
         waiting.task().wake_interrupted();
     }
     void finish() const {
+        this->let_close_go(owner_.mutex_);
         if (this->refused) throw closed_error("thread_channel::push: the channel is closed");
     }
 
@@ -369,6 +378,7 @@ public:
         waiting.task().wake_interrupted();
     }
     T finish() {
+        this->let_close_go(owner_.mutex_);
         if (!this->gets) throw closed_error("thread_channel::pop: the channel is closed and empty");
         return std::move(*this->gets);
     }
