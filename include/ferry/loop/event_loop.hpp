@@ -158,7 +158,7 @@ private:
     }
     void run_turn_end() noexcept;
     void end_tasks() noexcept;
-    void schedule_all(detail::ready_node* nodes) noexcept;
+    void admit(std::size_t most) noexcept;
     void prepare_wake_descriptor();
     void check_process(const char* operation) const {
         if (control_->left_behind()) throw closed_error(std::string(operation) + ": " + control_->refusal());
@@ -235,7 +235,8 @@ detail::await_result<Awaitable> event_loop::run(Awaitable what) {
     {
         detail::check_own_wait("event_loop::run", main->name(), this);
         const turn_guard inside(*this);
-        schedule_all(control_->take());  // what was posted before goes first
+        control_->receive();
+        admit(static_cast<std::size_t>(-1));  // what was posted before goes first
         schedule(*main);
         for (work(); !main->ended(); work()) {
             check_process("event_loop::run");  // a task may fork, and go on in the child
@@ -306,7 +307,7 @@ inline void event_loop::close() {
     closing_ = true;
     control_->refuse_new_work();
     end_tasks();
-    schedule_all(control_->seal());  // what was on its way when new work was refused
+    control_->seal();  // and takes in what was on its way when new work was refused
     end_tasks();
 }
 
@@ -347,10 +348,12 @@ inline void event_loop::forget_turn_end(detail::turn_end_node& node) noexcept {
 }
 
 inline void event_loop::work() noexcept {
-    schedule_all(control_->take());
+    control_->receive();
     if (!timers_.empty()) timers_.fire_due(now(), batch);
-    for (std::size_t count = 0; count < batch && has_ready(); count += slice) {
-        run_ready(slice);
+    for (std::size_t count = 0; count < batch; count += slice) {
+        // What others push gets half of the turn while there is other work, so a flood of it delays no task for long.
+        admit(has_ready() ? slice / 2 : slice);
+        if (run_ready(slice) == 0) break;
         if (!timers_.empty() && timers_.next() <= now()) break;  // long steps must not add up to a late timer
     }
     run_turn_end();
@@ -380,8 +383,13 @@ inline void event_loop::run_turn_end() noexcept {
     }
 }
 
-inline void event_loop::schedule_all(detail::ready_node* nodes) noexcept {
-    while (nodes != nullptr) schedule(*std::exchange(nodes, nodes->next));
+/// Makes ready what other threads have pushed.
+inline void event_loop::admit(std::size_t most) noexcept {
+    for (; most > 0; --most) {
+        detail::ready_node* const node = control_->next_received();
+        if (node == nullptr) return;
+        schedule(*node);
+    }
 }
 
 inline void event_loop::prepare_wake_descriptor() {

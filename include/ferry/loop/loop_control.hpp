@@ -63,29 +63,34 @@ public:
     }
     void wake() noexcept {
         std::atomic_thread_fence(std::memory_order_seq_cst);
-        if (sleeping_.load(std::memory_order_relaxed) && sleeping_.exchange(false, std::memory_order_relaxed)) signal();
+        // Acquire: whoever sees the loop asleep also sees the descriptor that it made before it fell asleep.
+        if (sleeping_.load(std::memory_order_relaxed) && sleeping_.exchange(false, std::memory_order_acquire)) signal();
     }
 
     // The loop's side.
     /// Asked by nodes that have arrived; there is a loop as long as nodes are run.
     [[nodiscard]] event_loop& loop() const noexcept { return *loop_; }
-    /// Everything pushed so far, oldest first.
-    [[nodiscard]] ready_node* take() noexcept {
-        if (!has_mail()) return nullptr;
-        return oldest_first(inbox_.exchange(nullptr, std::memory_order_acquire));
+    /// Takes in what was pushed so far; next_received() hands it out, oldest first, and null at its end.
+    void receive() noexcept {
+        ready_node* const newest = inbox_.load(std::memory_order_relaxed);
+        if (newest == nullptr || newest == sealed_mark()) return;
+        append(inbox_.exchange(nullptr, std::memory_order_acquire));
+    }
+    [[nodiscard]] ready_node* next_received() noexcept {
+        ready_node* const node = received_;
+        if (node != nullptr) received_ = node->next;
+        return node;
     }
     void refuse_new_work() noexcept { closed_.store(true, std::memory_order_release); }
-    /// Refuses everything from now on; returns what was pushed before.
-    [[nodiscard]] ready_node* seal() noexcept {
-        return oldest_first(inbox_.exchange(sealed_mark(), std::memory_order_acq_rel));
-    }
+    /// Refuses everything from now on, and takes in what was pushed before.
+    void seal() noexcept { append(inbox_.exchange(sealed_mark(), std::memory_order_acq_rel)); }
     [[nodiscard]] bool has_mail() const noexcept {
         ready_node* const head = inbox_.load(std::memory_order_relaxed);
-        return head != nullptr && head != sealed_mark();
+        return received_ != nullptr || (head != nullptr && head != sealed_mark());
     }
     /// Announces that the loop is about to sleep. False when it must not: something arrived meanwhile.
     [[nodiscard]] bool prepare_sleep() noexcept {
-        sleeping_.store(true, std::memory_order_relaxed);
+        sleeping_.store(true, std::memory_order_release);
         std::atomic_thread_fence(std::memory_order_seq_cst);
         if (!has_mail()) return true;
         sleeping_.store(false, std::memory_order_relaxed);
@@ -95,7 +100,7 @@ public:
     /// already does.
     void leave_asleep() noexcept {
         if (prepare_sleep()) return;
-        sleeping_.store(true, std::memory_order_relaxed);
+        sleeping_.store(true, std::memory_order_release);
         wake();
     }
     void end_sleep() noexcept { sleeping_.store(false, std::memory_order_relaxed); }
@@ -127,14 +132,17 @@ private:
         static constinit ready_node mark;
         return &mark;
     }
-    static ready_node* oldest_first(ready_node* newest) noexcept {
-        ready_node* result = nullptr;
-        while (newest != nullptr) {
-            ready_node* const next = newest->next;
-            newest->next = std::exchange(result, newest);
-            newest = next;
+    /// From newest first to oldest first, behind what is still to be handed out.
+    void append(ready_node* newest) noexcept {
+        if (newest == nullptr) return;
+        ready_node* oldest = nullptr;
+        for (ready_node* node = newest; node != nullptr;) {
+            ready_node* const older = node->next;
+            node->next = std::exchange(oldest, node);
+            node = older;
         }
-        return result;
+        (received_ == nullptr ? received_ : last_received_->next) = oldest;
+        last_received_ = newest;
     }
     void signal() noexcept {
         if (left_behind()) return;  // the descriptor is shared: it would wake the parent's loop
@@ -151,6 +159,8 @@ private:
     std::atomic<bool> closed_{false};
     std::atomic<int> wake_descriptor_{-1};
     std::atomic<ready_node*> inbox_{nullptr};  // newest first; sealed_mark() in the end
+    ready_node* received_ = nullptr;           // oldest first; the loop's alone, like last_received_
+    ready_node* last_received_ = nullptr;      // means something while there are received ones
 };
 
 /// A counted reference to a loop_control.

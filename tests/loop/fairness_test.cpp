@@ -1,0 +1,227 @@
+// tests/loop/fairness_test.cpp - what keeps a loop busy delays nobody by more than a bounded batch
+// SPDX-License-Identifier: BSL-1.0
+#include <ferry/loop/bounded_queue.hpp>
+#include <ferry/loop/event.hpp>
+#include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/poller.hpp>
+#include <ferry/loop/semaphore.hpp>
+#include <ferry/loop/sleep.hpp>
+#include <ferry/loop/spawn.hpp>
+
+#include "core/frame_count.hpp"
+#include "support/catch.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+using ferry::event_loop;
+using ferry::task;
+using namespace std::chrono_literals;
+
+namespace {
+/// A clock that the test moves, one tick for each step that it counts; it never waits.
+class hand_clock final : public ferry::poller {
+public:
+    [[nodiscard]] time_point now() const noexcept override { return time_point(ticks_); }
+    std::size_t wait(time_point, bool) override {
+        ++waits_;
+        return 0;
+    }
+    void add(ferry::io_watch&) override {}
+    void remove(ferry::io_watch&) noexcept override {}
+    [[nodiscard]] int native_handle() override { return -1; }
+
+    void tick() noexcept { ++ticks_; }
+    [[nodiscard]] std::chrono::nanoseconds ticks() const noexcept { return ticks_; }
+    [[nodiscard]] int waits() const noexcept { return waits_; }
+
+private:
+    std::chrono::nanoseconds ticks_{0};
+    int waits_ = 0;
+};
+
+/// Sleeps again and again, and keeps the most steps that others made between a deadline and its resumption.
+task<> sleeper(hand_clock& clock, std::chrono::nanoseconds& latest, int times) {
+    for (int i = 0; i < times; ++i) {
+        const auto due = clock.now() + 100ns;
+        co_await ferry::sleep_until(due);
+        latest = std::max(latest, clock.now() - due);
+    }
+}
+/// More than this may not happen in between: the slice that is running, and the one that the sleeper wakes up in.
+constexpr std::chrono::nanoseconds two_slices{32};
+}  // namespace
+
+TEST_CASE("tasks that yield for ever delay a timer by two slices at most", "[loop][event_loop][fairness]") {
+    const ferry_test::frame_count frames;
+    hand_clock clock;
+    event_loop loop(clock);
+    bool over = false;
+    const auto yields = [&]() -> task<> {
+        while (!over) {
+            clock.tick();
+            co_await ferry::yield_now();
+        }
+    };
+    std::chrono::nanoseconds latest{0};
+    for (int i = 0; i < 10; ++i) {
+        auto dropped = ferry::spawn(loop, yields());
+    }
+    loop.run(sleeper(clock, latest, 50));
+    over = true;
+    loop.run_until_idle();
+    CHECK(clock.ticks() >= 5'000ns);
+    CHECK(latest <= two_slices);
+}
+
+TEST_CASE("a callback that posts itself for ever delays a timer by one of its calls", "[loop][event_loop][fairness]") {
+    hand_clock clock;
+    event_loop loop(clock);
+    bool over = false;
+    std::function<void()> again = [&] {
+        clock.tick();
+        if (!over) loop.post(again);
+    };
+    loop.post(again);
+    std::chrono::nanoseconds latest{0};
+    loop.run(sleeper(clock, latest, 50));
+    over = true;
+    loop.run_until_idle();
+    CHECK(clock.ticks() >= 5'000ns);
+    CHECK(latest <= 2ns);
+}
+
+TEST_CASE("a mountain of posts delays a timer, and a task that yields, by two slices at most",
+          "[loop][event_loop][fairness]") {
+    hand_clock clock;
+    event_loop loop(clock);
+    std::chrono::nanoseconds latest{0};
+    std::chrono::nanoseconds longest_turn{0};
+    const auto yields = [&]() -> task<> {
+        for (int i = 0; i < 50; ++i) {
+            const auto before = clock.ticks();
+            co_await ferry::yield_now();
+            longest_turn = std::max(longest_turn, clock.ticks() - before);
+        }
+    };
+    auto sleeping = ferry::spawn(loop, sleeper(clock, latest, 50));
+    auto yielding = ferry::spawn(loop, yields());
+    loop.run_once();
+    for (int i = 0; i < 20'000; ++i) {
+        loop.post([&clock] { clock.tick(); });
+    }
+    while (!sleeping.is_ready() || !yielding.is_ready()) loop.run_once();
+    CHECK(clock.ticks() >= 5'000ns);
+    CHECK(clock.ticks() < 10'000ns);
+    CHECK(latest <= two_slices);
+    CHECK(longest_turn <= two_slices);
+    loop.run_until_idle();
+    CHECK(clock.ticks() == 20'000ns);  // none was lost
+}
+
+TEST_CASE("a thread that posts without pause delays a timer and other tasks by two slices at most",
+          "[loop][event_loop][fairness][mt]") {
+    const ferry_test::frame_count frames;
+    hand_clock clock;
+    event_loop loop(clock);
+    std::atomic<bool> over{false};
+    int posted = 0;
+    std::thread flood([&] {
+        for (; posted < 2'000'000 && !over.load(std::memory_order_relaxed); ++posted) {
+            loop.post([&clock] { clock.tick(); });
+        }
+    });
+    std::chrono::nanoseconds latest{0};
+    auto sleeping = ferry::spawn(loop, sleeper(clock, latest, 300));
+    while (!sleeping.is_ready()) loop.run_once();
+    over = true;
+    flood.join();
+    loop.run_until_idle();
+    CHECK(latest <= two_slices);
+    CHECK(clock.ticks() == std::chrono::nanoseconds(posted));
+}
+
+TEST_CASE("what threads post goes on while a thousand tasks yield for ever", "[loop][event_loop][fairness]") {
+    hand_clock clock;
+    event_loop loop(clock);
+    bool over = false;
+    const auto yields = [&]() -> task<> {
+        while (!over) co_await ferry::yield_now();
+    };
+    for (int i = 0; i < 1'000; ++i) {
+        auto dropped = ferry::spawn(loop, yields());
+    }
+    for (int i = 0; i < 10; ++i) loop.run_once();
+    int run = 0;
+    for (int i = 0; i < 1'000; ++i) {
+        loop.post([&run] { ++run; });
+    }
+    int turns = 0;
+    for (; run < 1'000; ++turns) loop.run_once();
+    CHECK(turns <= 20);  // half of each turn is theirs, and the queue of those that yield comes first
+    over = true;
+    loop.run_until_idle();
+}
+
+TEST_CASE("a task that awaits what is always ready gives way after 64 completions", "[loop][event_loop][fairness]") {
+    const ferry_test::frame_count frames;
+    hand_clock clock;
+    event_loop loop(clock);
+    bool over = false;
+    ferry::event set(loop);
+    set.set();
+    ferry::semaphore free(loop, 1);
+    ferry::bounded_queue<int> queue(loop, 4);
+    const auto on_event = [&]() -> task<> {
+        for (; !over; clock.tick()) co_await set.wait();
+    };
+    const auto on_semaphore = [&]() -> task<> {
+        for (; !over; clock.tick()) {
+            const auto permit = co_await free.acquire();
+        }
+    };
+    const auto on_queue = [&]() -> task<> {
+        for (int i = 0; !over; clock.tick()) {
+            co_await queue.push(i++);
+            co_await queue.pop();
+        }
+    };
+    SECTION("an event that is set") { auto dropped = ferry::spawn(loop, on_event()); }
+    SECTION("a semaphore that is free") { auto dropped = ferry::spawn(loop, on_semaphore()); }
+    SECTION("a queue with room and items") { auto dropped = ferry::spawn(loop, on_queue()); }
+    SECTION("all of them") {
+        auto one = ferry::spawn(loop, on_event());
+        auto two = ferry::spawn(loop, on_semaphore());
+        auto three = ferry::spawn(loop, on_queue());
+    }
+    std::chrono::nanoseconds latest{0};
+    loop.run(sleeper(clock, latest, 50));
+    over = true;
+    loop.run_until_idle();
+    CHECK(clock.ticks() >= 5'000ns);
+    CHECK(latest <= 65 * two_slices);
+}
+
+TEST_CASE("descriptors and posts are looked at after at most one batch, however busy the loop is",
+          "[loop][event_loop][fairness]") {
+    hand_clock clock;
+    event_loop loop(clock);
+    int steps = 0;
+    const auto yields = [&]() -> task<> {
+        while (steps < 100'000) {
+            ++steps;
+            co_await ferry::yield_now();
+        }
+    };
+    std::vector<ferry::future<void>> tasks;
+    for (int i = 0; i < 300; ++i) tasks.push_back(ferry::spawn(loop, yields()));
+    loop.run_once();  // the loop has a descriptor to look at
+    for (ferry::future<void>& each : tasks) loop.run(std::move(each));
+    CHECK(clock.waits() >= 100'000 / 256);
+}
