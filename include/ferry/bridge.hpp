@@ -23,6 +23,7 @@
 #include <ferry/data/value.hpp>
 
 #include <ferry/deadlock/allowance.hpp>
+#include <ferry/deadlock/hang.hpp>
 #include <ferry/deadlock/report.hpp>
 
 #include <ferry/loop/async_mutex.hpp>

@@ -114,6 +114,7 @@ private:
         signal();
     }
     void cancel() noexcept override { root_->root_scope().cancel(); }
+    [[nodiscard]] const logical_task& root_task() const noexcept override { return *root_; }
     void refuse() noexcept override {
         body_.reset();
         outcome_.set_exception(std::make_exception_ptr(

@@ -38,10 +38,11 @@ public:
         return parent_ != nullptr && !shielded_ && parent_->cancelled_;
     }
     [[nodiscard]] cancel_scope* parent() const noexcept { return parent_; }
+    [[nodiscard]] const logical_task& task() const noexcept { return task_; }
+    /// The scopes below `root` in turn, each before those below it, which are left out unless `descend`; then null.
+    [[nodiscard]] cancel_scope* next_in_tree(const cancel_scope& root, bool descend = true) const noexcept;
 
 private:
-    cancel_scope* next_in_tree(const cancel_scope& root, bool descend) const noexcept;
-
     logical_task& task_;
     cancel_scope* parent_;
     cancel_scope* first_child_ = nullptr;

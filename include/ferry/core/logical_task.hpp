@@ -79,6 +79,7 @@ public:
     // Cancellation. scope() is the innermost one; scopes nest like the frames that hold them.
     [[nodiscard]] cancel_scope& scope() const noexcept { return *scope_; }
     [[nodiscard]] cancel_scope& root_scope() noexcept { return root_scope_; }
+    [[nodiscard]] const cancel_scope& root_scope() const noexcept { return root_scope_; }
     void enter(cancel_scope& inner) noexcept { scope_ = &inner; }
     void leave(cancel_scope& inner) noexcept { scope_ = inner.parent(); }
 

@@ -6,10 +6,12 @@
 #include <ferry/core/error.hpp>
 #include <ferry/core/exception_handlers.hpp>
 #include <ferry/core/rooted_task.hpp>
+#include <ferry/deadlock/hang.hpp>
 #include <ferry/deadlock/park.hpp>
 #include <ferry/loop/default_poller.hpp>
 #include <ferry/loop/detail/main_task.hpp>
 #include <ferry/loop/detail/owned_task.hpp>
+#include <ferry/loop/detail/turn_end_node.hpp>
 #include <ferry/loop/loop_control.hpp>
 #include <ferry/loop/poller.hpp>
 #include <ferry/loop/timer_queue.hpp>
@@ -67,9 +69,10 @@ public:
     void run_until_idle();
     /// Makes run() return after the current turn. Tasks stay where they are.
     void stop() noexcept;
-    /// Cancels every task that the loop owns, and turns until all have ended. New ones may be started afterwards.
+    /// Cancels every task that the loop owns, and turns until all have ended. New ones may be started afterwards. Tasks
+    /// that have not ended after hang_after() are reported, with what they wait in.
     void cancel_tasks();
-    /// Refuses new work, cancels every task, and turns until all have ended.
+    /// The same, and refuses new work: what had not started does not start, and its waiters get closed_error.
     void close();
 
     /// Runs fn on the loop's thread, in a turn; what it throws goes to the unhandled-exception handler.
@@ -157,7 +160,7 @@ private:
         return !owned_.empty() || has_ready() || control_->has_mail() || turn_end_ != nullptr;
     }
     void run_turn_end() noexcept;
-    void end_tasks() noexcept;
+    void end_tasks(const char* operation) noexcept;
     void admit(std::size_t most) noexcept;
     void prepare_wake_descriptor();
     void check_process(const char* operation) const {
@@ -287,15 +290,20 @@ inline void event_loop::cancel_tasks() {
     detail::check_own_wait("event_loop::cancel_tasks", "loop", this);
     check_process("event_loop::cancel_tasks");
     const turn_guard inside(*this);
-    end_tasks();
+    end_tasks("event_loop::cancel_tasks");
 }
 
 /// Tasks that are spawned meanwhile are cancelled too, so this ends unless a task refuses to.
-inline void event_loop::end_tasks() noexcept {
-    while (has_work()) {
+inline void event_loop::end_tasks(const char* operation) noexcept {
+    if (!has_work()) return;
+    detail::hang_watch watch(operation, now());
+    for (;;) {
         for (detail::owned_task* task = owned_.front(); task != nullptr; task = owned_.next(*task)) task->cancel();
         work();
-        if (has_work()) poll(time_point::max());
+        if (!has_work()) return watch.ended(now());
+        // A clock that jumps would jump from report to report: it waits for what really happens after the first one.
+        poll(watch.reported() && poller_->is_virtual() ? time_point::max() : watch.next_report());
+        if (watch.is_due(now()) && has_work()) watch.report(now(), detail::who_is_left(owned_));
     }
 }
 
@@ -306,9 +314,9 @@ inline void event_loop::close() {
     const turn_guard inside(*this);
     closing_ = true;
     control_->refuse_new_work();
-    end_tasks();
-    control_->seal();  // and takes in what was on its way when new work was refused
-    end_tasks();
+    end_tasks("event_loop::close");
+    control_->seal();
+    end_tasks("event_loop::close");  // what was on its way when new work was refused
 }
 
 template <class Fn>

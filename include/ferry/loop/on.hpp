@@ -111,6 +111,7 @@ private:
         go_home(error);
     }
     void cancel() noexcept override { root_->root_scope().cancel(); }
+    [[nodiscard]] const logical_task& root_task() const noexcept override { return *root_; }
     void refuse() noexcept override {
         go_home(std::make_exception_ptr(
             closed_error("on(loop, " + short_name(name_) + "): the loop was closed before it could start")));

@@ -41,6 +41,8 @@ public:
 
     virtual ~poller() = default;
     [[nodiscard]] virtual time_point now() const noexcept = 0;
+    /// Does time jump to the next deadline, so that it tells nothing about how long something takes?
+    [[nodiscard]] virtual bool is_virtual() const noexcept { return false; }
     /// Reports what is ready; if nothing is, waits until something is or until `deadline`. time_point::min() means "do
     /// not wait". `work_outside` says that a thread works for this loop and will wake it. Returns how many descriptors
     /// were ready.

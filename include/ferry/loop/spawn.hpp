@@ -56,6 +56,7 @@ private:
         delete &self;
     }
     void cancel() noexcept override { this->root_scope().cancel(); }
+    [[nodiscard]] const logical_task& root_task() const noexcept override { return *this; }
     void refuse() noexcept override {
         promise_.refuse(std::make_exception_ptr(
             closed_error("task " + short_name(this->name()) + " did not start: its loop is closed")));

@@ -22,6 +22,7 @@ namespace ferry::inline FERRY_ABI {
 class virtual_clock final : public poller {
 public:
     [[nodiscard]] time_point now() const noexcept override { return time_point() + elapsed_; }
+    [[nodiscard]] bool is_virtual() const noexcept override { return true; }
     [[nodiscard]] std::chrono::nanoseconds elapsed() const noexcept { return elapsed_; }
     /// Moves time on; what became due fires on the loop's next turn.
     void advance(std::chrono::nanoseconds by) noexcept { elapsed_ += by; }
