@@ -8,7 +8,9 @@
 #include <ferry/loop/spawn.hpp>
 #include <ferry/loop/virtual_clock.hpp>
 
+#include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <set>
 #include <vector>
 
@@ -50,4 +52,28 @@ TEST_CASE("everything that is ready runs, in any order", "[loop][shuffled_loop]"
         for (int id : order_of(seed, 100)) ++times[static_cast<std::size_t>(id)];
         REQUIRE(times == std::vector<int>(100, 2));
     }
+}
+
+TEST_CASE("posted callbacks keep their order among shuffled tasks", "[loop][shuffled_loop]") {
+    std::set<std::size_t> places;
+    for (std::uint64_t seed = 0; seed < 100; ++seed) {
+        ferry::virtual_clock clock;
+        ferry::shuffled_loop loop(seed, clock);
+        std::vector<int> order;
+        std::vector<int> posts;
+        for (int id = 0; id < 10; ++id) {
+            loop.spawn(note(order, id));
+            loop.post([&, id] {
+                posts.push_back(id);
+                loop.post([&, id] { posts.push_back(10 + id); });
+                if (id == 0) places.insert(order.size());
+            });
+        }
+        loop.run_until_idle();
+        std::vector<int> expected(20);
+        std::iota(expected.begin(), expected.end(), 0);
+        REQUIRE(posts == expected);
+        CHECK(order.size() == 20);
+    }
+    CHECK(places.size() > 3);  // the first of them ran before some tasks and after others
 }

@@ -20,6 +20,23 @@ struct ready_node {
     void (*run)(ready_node& self) noexcept = nullptr;
 };
 
+/// A callback that was posted. Those of one thread run in the order in which it posted them, on shuffled loops, too.
+class posted_callback : public ready_node {
+public:
+    [[nodiscard]] static bool is(const ready_node& node) noexcept { return node.run == &run_posted; }
+
+protected:
+    explicit posted_callback(void (*call)(posted_callback& self) noexcept) noexcept : call_(call) { run = &run_posted; }
+    ~posted_callback() = default;
+
+private:
+    static void run_posted(ready_node& node) noexcept {
+        posted_callback& self = static_cast<posted_callback&>(node);
+        self.call_(self);
+    }
+    void (*call_)(posted_callback& self) noexcept;
+};
+
 /// Where other threads hand nodes to an executor. Reference-counted: it outlives the executor.
 ///
 /// Thread-safety  All members, on every thread that holds a reference.
@@ -148,20 +165,29 @@ private:
         if (first_ == nullptr) last_ = nullptr;
         return node;
     }
-    /// One of the first 16, each as likely as the others.
+    /// One of the first 16, each as likely as the others; in place of a posted callback the oldest of them.
     ready_node& take_any() noexcept {
         std::size_t count = 1;
         for (const ready_node* node = first_->next; node != nullptr && count < 16; node = node->next) ++count;
         random_ = random_ * 6364136223846793005u + 1442695040888963407u;  // Knuth's generator; its high bits are good
         ready_node* before = nullptr;
+        ready_node* drawn = first_;
+        ready_node* before_callback = nullptr;
+        ready_node* callback = posted_callback::is(*drawn) ? drawn : nullptr;  // the oldest, up to the one drawn
         for (std::size_t skip = (random_ >> 33) % count; skip > 0; --skip) {
-            before = before == nullptr ? first_ : before->next;
+            before = std::exchange(drawn, drawn->next);
+            if (callback != nullptr || !posted_callback::is(*drawn)) continue;
+            callback = drawn;
+            before_callback = before;
+        }
+        if (posted_callback::is(*drawn)) {
+            drawn = callback;
+            before = before_callback;
         }
         if (before == nullptr) return take_first();
-        ready_node& node = *before->next;
-        before->next = node.next;
-        if (last_ == &node) last_ = before;
-        return node;
+        before->next = drawn->next;
+        if (last_ == drawn) last_ = before;
+        return *drawn;
     }
 
     ready_node* first_ = nullptr;

@@ -321,17 +321,17 @@ inline void event_loop::close() {
 
 template <class Fn>
 void event_loop::post(Fn fn) {
-    class posted final : public detail::ready_node {
+    class posted final : public detail::posted_callback {
     public:
-        explicit posted(Fn&& call) : call_(std::move(call)) { run = &invoke; }
+        explicit posted(Fn&& call) : posted_callback(&invoke), call_(std::move(call)) {}
         static void* operator new(std::size_t size) { return detail::frame_allocator::allocate(size); }
         static void operator delete(void* block, std::size_t size) noexcept {
             detail::frame_allocator::deallocate(block, size);
         }
 
     private:
-        static void invoke(detail::ready_node& node) noexcept {
-            posted& self = static_cast<posted&>(node);
+        static void invoke(detail::posted_callback& callback) noexcept {
+            posted& self = static_cast<posted&>(callback);
             try {
                 self.call_();
             } catch (...) {

@@ -12,8 +12,9 @@
 #include <exception>
 
 namespace ferry::inline FERRY_ABI {
-/// An event_loop that runs what is ready, tasks and posts, in an order drawn from a seed: code that depends on an order
-/// that nobody promised fails with some seeds, and fails again with the same seed. Timers keep their order.
+/// An event_loop that runs what is ready in an order drawn from a seed: code that depends on an order that nobody
+/// promised fails with some seeds, and fails again with the same seed. Two orders are promised and stay: timers fire by
+/// their deadlines, and the callbacks that one thread posts run in the order of its posts. Tasks come anywhere between.
 ///
 ///     for (std::uint64_t seed = 0; seed < 100; ++seed) {
 ///         ferry::virtual_clock clock;
