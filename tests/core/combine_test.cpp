@@ -3,6 +3,7 @@
 #include <ferry/core/combine.hpp>
 #include <ferry/loop/event.hpp>
 #include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/future.hpp>
 #include <ferry/loop/sleep.hpp>
 #include <ferry/loop/spawn.hpp>
 #include <ferry/loop/virtual_clock.hpp>
@@ -217,6 +218,58 @@ TEST_CASE("a cancellation of who awaits them reaches the children of when_all an
     CHECK(order == std::vector<int>{1, 2, 3, 4});
     REQUIRE_THROWS_AS(all_done.get(), ferry::cancelled);
     any_done.get();  // its children had values
+}
+
+TEST_CASE("when_any delivers what a child had completed when who awaits it is cancelled", "[core][combine]") {
+    const ferry_test::frame_count frames;
+    ferry::event_loop loop;
+    ferry::event never(loop);
+    ferry::promise<int> promise;
+    int delivered = 0;
+    bool next_throws = false;
+    const auto body = [&](ferry::future<int> result) -> task<> {
+        const auto first = co_await ferry::when_any(never.wait(), std::move(result));
+        delivered = first.index() == 1 ? first.get<1>().value() : -1;
+        try {
+            co_await ferry::yield_now();
+        } catch (const ferry::cancelled&) {
+            next_throws = true;
+        }
+    };
+    auto done = ferry::spawn(loop, body(promise.get_future()));
+    loop.run_until_idle();
+    promise.set_value(7);  // on its way through the inbox
+    loop.cancel_tasks();   // the other child ends before it arrives
+    CHECK(delivered == 7);
+    CHECK(next_throws);
+}
+
+TEST_CASE("when_any that is cancelled throws cancelled, or the error of its own that a child ends in",
+          "[core][combine]") {
+    const ferry_test::frame_count frames;
+    const suppressed_exceptions kept;
+    ferry::event_loop loop;
+    ferry::event never(loop);
+    const auto fails_in_the_end = [&]() -> task<> {
+        try {
+            co_await never.wait();
+        } catch (const ferry::cancelled&) {}
+        throw std::runtime_error("its own");
+    };
+    const auto body = [&](bool fails) -> task<> {
+        if (fails) {
+            static_cast<void>(co_await ferry::when_any(never.wait(), fails_in_the_end(), never.wait()));
+        } else {
+            static_cast<void>(co_await ferry::when_any(never.wait(), never.wait()));
+        }
+    };
+    auto plain = ferry::spawn(loop, body(false));
+    auto failing = ferry::spawn(loop, body(true));
+    loop.run_until_idle();
+    loop.cancel_tasks();
+    REQUIRE_THROWS_AS(plain.get(), ferry::cancelled);
+    REQUIRE_THROWS_AS(failing.get(), std::runtime_error);
+    CHECK(suppressed.empty());
 }
 
 TEST_CASE("a task that awaits its children says so in its record", "[core][combine]") {

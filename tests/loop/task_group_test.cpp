@@ -1,9 +1,11 @@
 // tests/loop/task_group_test.cpp
 // SPDX-License-Identifier: BSL-1.0
+#include <ferry/core/shield.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/sleep.hpp>
 #include <ferry/loop/spawn.hpp>
 #include <ferry/loop/task_group.hpp>
+#include <ferry/loop/timeout.hpp>
 #include <ferry/loop/virtual_clock.hpp>
 
 #include "core/frame_count.hpp"
@@ -240,6 +242,55 @@ TEST_CASE("a cancellation does not cut short the wait for the children", "[loop]
     test.loop.cancel_tasks();
     CHECK(test.order == std::vector<int>{1, 2});
     done.get();
+}
+
+TEST_CASE("a group whose child a cancellation from outside cut short throws cancelled", "[loop][task_group]") {
+    fixture test;
+    const auto body = [&](task_group& group) -> task<int> {
+        group.start(note_after(1h, test.order, 1));
+        co_return 5;  // it has ended when the cancellation comes
+    };
+    SECTION("of its task") {
+        auto done = ferry::spawn(test.loop, ferry::with_task_group(body));
+        test.loop.run_until_idle();
+        test.loop.cancel_tasks();
+        REQUIRE_THROWS_AS(done.get(), ferry::cancelled);
+    }
+    SECTION("of a timeout, which then does not pass for a success") {
+        REQUIRE_THROWS_AS(test.loop.run(ferry::timeout(1s, ferry::with_task_group(body))), ferry::timeout_error);
+    }
+    CHECK(test.order == std::vector<int>{-1});
+}
+
+TEST_CASE("a group that cancelled itself stays a success when a cancellation from outside follows",
+          "[loop][task_group]") {
+    fixture test;
+    bool next_throws = false;
+    int value = 0;
+    const auto slow = [&]() -> task<> {
+        co_await ferry::with_cleanup(note_after(1h, test.order, 1), ferry::sleep_for(1s));
+    };
+    const auto body = [&](task_group& group) -> task<int> {
+        group.start(slow());
+        co_await ferry::yield_now();
+        co_await ferry::yield_now();
+        group.cancel();
+        co_return 5;
+    };
+    const auto around = [&]() -> task<> {
+        value = co_await ferry::with_task_group(body);
+        try {
+            co_await ferry::yield_now();
+        } catch (const ferry::cancelled&) {
+            next_throws = true;
+        }
+    };
+    auto done = ferry::spawn(test.loop, around());
+    test.loop.run_until_idle();
+    CHECK(test.order == std::vector<int>{-1});
+    test.loop.cancel_tasks();
+    CHECK(value == 5);
+    CHECK(next_throws);
 }
 
 TEST_CASE("with_task_group and group.start keep a lambda that captures", "[loop][task_group]") {

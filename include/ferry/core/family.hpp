@@ -4,6 +4,7 @@
 
 #include <ferry/core/cancellation.hpp>
 #include <ferry/core/config.hpp>
+#include <ferry/core/error.hpp>
 #include <ferry/core/exception_handlers.hpp>
 #include <ferry/core/rooted_task.hpp>
 
@@ -56,6 +57,7 @@ private:
     static void go_on_waiting(waiter&) noexcept {}
     bool start() noexcept;
     void ended(member_base& member) noexcept;
+    bool decides(const std::exception_ptr& error) const noexcept;
 
     cancel_scope& around_;
     ends_with rule_;
@@ -64,7 +66,7 @@ private:
     std::size_t first_ = 0;
     std::size_t running_ = 0;
     member_base* members_ = nullptr;
-    member_base* failed_ = nullptr;  // the first that failed
+    member_base* failed_ = nullptr;  // whose error is thrown
 };
 
 class family::member_base {
@@ -186,15 +188,31 @@ inline bool family::start() noexcept {
     return true;
 }
 
+/// A member that ends in `cancelled` because who awaits the family is cancelled is not the first to end: another may
+/// still deliver what it has completed, and that must not be lost.
+inline bool family::decides(const std::exception_ptr& error) const noexcept {
+    if (rule_ == ends_with::first_failure) return error != nullptr;
+    if (error == nullptr || !around_.cancelled()) return true;
+    try {
+        std::rethrow_exception(error);
+    } catch (const cancelled&) {
+        return false;
+    } catch (...) {
+        return true;
+    }
+}
+
 inline void family::ended(member_base& member) noexcept {
     member.running_ = false;
-    const bool failed = member.error() != nullptr;
-    if (failed && failed_ == nullptr) failed_ = &member;
-    if (!decided_ && (failed || rule_ == ends_with::first_end)) {
-        decided_ = true;
-        first_ = member.index_;
-        for (member_base* other = members_; other != nullptr; other = other->next_) {
-            if (other->running_) other->task_.root_scope().cancel();
+    const std::exception_ptr error = member.error();
+    if (!decided_) {
+        decided_ = decides(error);
+        if (decided_ || failed_ == nullptr) failed_ = error != nullptr ? &member : nullptr;
+        if (decided_) {
+            first_ = member.index_;
+            for (member_base* other = members_; other != nullptr; other = other->next_) {
+                if (other->running_) other->task_.root_scope().cancel();
+            }
         }
     }
     if (--running_ != 0) return;
@@ -203,10 +221,8 @@ inline void family::ended(member_base& member) noexcept {
 }
 
 inline void family::rethrow() {
-    const member_base* const thrown =
-        rule_ == ends_with::first_failure || failed_ == nullptr || failed_->index_ == first_ ? failed_ : nullptr;
     for (member_base* member = members_; member != nullptr; member = member->next_) {
-        if (member == thrown) continue;
+        if (member == failed_) continue;
         const std::exception_ptr error = member->error();
         if (error == nullptr) continue;
         try {
@@ -216,7 +232,7 @@ inline void family::rethrow() {
             report_suppressed(error, member->task_.name());
         }
     }
-    if (thrown != nullptr) std::rethrow_exception(failed_->error());
+    if (failed_ != nullptr) std::rethrow_exception(failed_->error());
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

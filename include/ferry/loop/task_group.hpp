@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ferry/core/config.hpp>
+#include <ferry/core/error.hpp>
 #include <ferry/core/exception_handlers.hpp>
 #include <ferry/core/invoke.hpp>
 #include <ferry/core/rooted_task.hpp>
@@ -21,7 +22,8 @@ namespace ferry::inline FERRY_ABI {
 ///                start siblings.
 /// Thread-safety  None: its loop's thread.
 /// Errors         The first child that throws cancels the body and the other children; with_task_group throws what it
-///                threw. Failures after that go to the suppressed-exception handler.
+///                threw. Failures after that go to the suppressed-exception handler. Where a cancellation from outside
+///                cut a child short, with_task_group throws `cancelled`.
 class task_group {
 public:
     explicit task_group(detail::logical_task& parent) noexcept : join_(parent), scope_(parent), parent_(parent) {}
@@ -37,7 +39,10 @@ public:
 
     /// Cancels the body and all children. If nothing else goes wrong, with_task_group then returns normally where its
     /// body returns void, and throws `cancelled` where it owes a value.
-    void cancel() noexcept { scope_.cancel(); }
+    void cancel() noexcept {
+        if (!scope_.cancelled()) cancelled_itself_ = true;
+        scope_.cancel();
+    }
 
     /// Children that have not ended.
     [[nodiscard]] std::size_t size() const noexcept { return running_; }
@@ -77,6 +82,7 @@ private:
     void fail(const std::exception_ptr& error, const char* name) noexcept;
     void rethrow_failure() const {
         if (failure_ != nullptr) std::rethrow_exception(failure_);
+        if (cut_short_) throw cancelled();
     }
 
     join_wait join_;
@@ -84,6 +90,8 @@ private:
     detail::logical_task& parent_;
     std::size_t running_ = 0;
     std::exception_ptr failure_;
+    bool cancelled_itself_ = false;  // by cancel(), before any cancellation from outside
+    bool cut_short_ = false;         // a child did not do its work, and neither an error nor cancel() is the reason
 };
 
 /// Calls fn(group, args...), a coroutine, and awaits it and every child it started in the group.
@@ -147,7 +155,10 @@ inline void task_group::fail(const std::exception_ptr& error, const char* name) 
     try {
         std::rethrow_exception(error);
     } catch (const cancelled&) {
-        if (scope_.cancelled()) return;  // what it was told to end in
+        if (scope_.cancelled()) {  // what it was told to end in
+            if (!cancelled_itself_) cut_short_ = true;
+            return;
+        }
         if (failure_ == nullptr) failure_ = error;
     } catch (...) {
         if (failure_ == nullptr) {
