@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 # tests/support/suite.py - runs Catch2 executables for tests/run and counts their test cases
 # SPDX-License-Identifier: BSL-1.0
-"""Two commands, both used by tests/run:
+"""Three commands, all used by tests/run:
 
   suite.py folders [--only REGEX] [--tag TAG]            prints the folders of tests/ that have a matching test case
   suite.py run [--only REGEX] [--tag TAG] [--seconds N] [--results FILE] EXECUTABLE...
                                                          runs them, prints failures in full, and appends
                                                          "COUNT STATUS NAME" lines to FILE
+  suite.py shuffle --seeds FIRST:COUNT [the same options] EXECUTABLE...
+                                                         the same with FERRY_SEED set to one seed after the other; counts
+                                                         seeds, and goes on with the next executable after a failure
 
-A test case is called FOLDER/NAME; --only searches that. Works with Catch2 v2 and v3: results come from the XML
+A test case is called FOLDER/NAME; --only searches that. --tag is a Catch2 test spec such as [mt] or ~[order]. Works with Catch2 v2 and v3: results come from the XML
 reporter, which both write as they go, so the test that crashed or hung can be named.
 """
 import argparse
@@ -33,7 +36,8 @@ def folders(only, tag):
         folder = file.relative_to(TESTS).parts[0]
         for literals, tags in TEST_CASE.findall(file.read_text()):
             name = "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', literals))
-            if re.search(only, f"{folder}/{name}") and tag in tags:
+            has_tag = tag.removeprefix("~") in tags
+            if re.search(only, f"{folder}/{name}") and has_tag != tag.startswith("~"):
                 found.add(folder)
     return sorted(found)
 
@@ -52,9 +56,11 @@ def selected_names(executable, only, tag):
     return [name for name in names if re.search(only, f"{folder_of(executable)}/{name}")]
 
 
-def run_to_end(command, log, seconds):
+def run_to_end(command, log, seconds, seed):
     """Runs the command and returns how it ended, in words; empty if it exited with 0."""
-    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
+    environment = os.environ if seed is None else {**os.environ, "FERRY_SEED": str(seed)}
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment,
+                               start_new_session=True)
     try:
         status = process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -126,12 +132,8 @@ def text(element, tag):
     return (element.findtext(tag) or "").strip()
 
 
-def run(executable, options):
-    """Runs one executable; returns lines for the results file."""
-    folder = folder_of(executable)
-    names = selected_names(executable, options.only, options.tag)
-    if not names:
-        return []
+def run_once(executable, names, options, seed=None):
+    """Runs one executable; returns its report, its failures as (name, details), and the seconds that it took."""
     with tempfile.TemporaryDirectory() as directory:
         log_path, report_path, names_path = (Path(directory, name) for name in ("log", "report.xml", "names"))
         command = [executable, "-r", "xml", "-o", report_path]
@@ -141,7 +143,7 @@ def run(executable, options):
         report_path.touch()
         began = time.monotonic()
         with open(log_path, "wb") as log:
-            end = run_to_end(command, log, options.seconds)
+            end = run_to_end(command, log, options.seconds, seed)
         seconds = time.monotonic() - began
         report = Report(report_path)
         output = log_path.read_text(errors="replace")
@@ -153,25 +155,62 @@ def run(executable, options):
         failures.append(("(the whole program)", f"  {executable} {end or 'ended early'}\n"))
     elif report.passed + report.skipped + len(failures) != len(names):
         failures.append(("(the whole program)", f"  {len(names)} test cases were asked for\n"))
+    report.end, report.output = end, output
+    return report, failures, seconds
+
+
+def print_failures(folder, executable, report):
+    for name, details in report.failures:
+        print(f"  FAILED {folder}/{name}\n{details}", end="")
+    if report.end and report.failures:
+        print(f"  {executable} {report.end}")
+    if report.failures and report.output.strip():
+        print("  its output:\n" + "".join(f"    {line}\n" for line in report.output.splitlines()[-200:]), end="", flush=True)
+
+
+def run(executable, options):
+    """Runs one executable; returns lines for the results file."""
+    folder = folder_of(executable)
+    names = selected_names(executable, options.only, options.tag)
+    if not names:
+        return []
+    report, failures, seconds = run_once(executable, names, options)
     verdict = "failed" if failures else "ok"
     print(f"{verdict:8} {folder:14} {report.passed:4} passed  {len(failures):3} failed  {seconds:6.1f} s", flush=True)
-    for name, details in failures:
-        print(f"  FAILED {folder}/{name}\n{details}", end="")
-    if end and failures:
-        print(f"  {executable} {end}")
-    if failures and output.strip():
-        print("  its output:\n" + "".join(f"    {line}\n" for line in output.splitlines()[-200:]), end="", flush=True)
+    print_failures(folder, executable, report)
     lines = [f"{report.passed} passed {folder}", *(f"1 failed {folder}/{name}" for name, _ in failures)]
     return [*lines, f"{report.skipped} skipped {folder}"] if report.skipped else lines
 
 
+def shuffle(executable, options):
+    """Runs one executable with one seed after the other, up to the first that fails; returns lines for the results."""
+    folder = folder_of(executable)
+    names = selected_names(executable, options.only, options.tag)
+    if not names:
+        return []
+    first, count = map(int, options.seeds.split(":"))
+    began = time.monotonic()
+    passed, lines = 0, []
+    for seed in range(first, first + count):
+        report, failures, _ = run_once(executable, names, options, seed)
+        if failures:
+            lines = [f"1 failed FERRY_SEED={seed} {folder}/{name}" for name, _ in failures]
+            break
+        passed += 1
+    verdict = f"failed   with FERRY_SEED={seed}" if lines else "ok      "
+    print(f"{verdict} {folder:14} {passed:4} seeds, {len(names):4} test cases each  {time.monotonic() - began:6.1f} s", flush=True)
+    print_failures(folder, executable, report)
+    return [f"{passed} passed {folder} with seeds from {first} on", *lines]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["folders", "run"])
+    parser.add_argument("command", choices=["folders", "run", "shuffle"])
     parser.add_argument("executables", nargs="*")
     parser.add_argument("--only", default="", metavar="REGEX")
     parser.add_argument("--tag", default="")
     parser.add_argument("--seconds", type=int, default=300)
+    parser.add_argument("--seeds", default="1:1", metavar="FIRST:COUNT")
     parser.add_argument("--results", type=Path, default=Path(os.devnull))
     options = parser.parse_intermixed_args()
     if options.command == "folders":
@@ -179,7 +218,8 @@ def main():
         return
     with open(options.results, "a") as results:
         for executable in options.executables:
-            results.writelines(f"{line}\n" for line in run(executable, options))
+            how = shuffle if options.command == "shuffle" else run
+            results.writelines(f"{line}\n" for line in how(executable, options))
 
 
 if __name__ == "__main__":
