@@ -198,6 +198,19 @@ TEST_CASE("L04, L05: a child starts with its maker's variables and keeps its cha
     CHECK(here == 1);
 }
 
+TEST_CASE("a timeout shares the variables of its task", "[core][context_local]") {
+    const clean_context after;
+    int before = 0;
+    int here = 0;
+    ferry::run([](int& was, int& is) -> ferry::task<> {
+        depth.set(1);
+        was = co_await ferry::timeout(std::chrono::hours(1), set_depth_async(2));
+        is = depth.get();
+    }(before, here));
+    CHECK(before == 1);
+    CHECK(here == 2);
+}
+
 TEST_CASE("work sent to another loop starts with the task's variables and does not write back",
           "[core][context_local][mt]") {
     const clean_context after;

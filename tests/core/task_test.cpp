@@ -12,6 +12,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -130,6 +131,16 @@ TEST_CASE("a task runs nothing before it is awaited", "[core][task]") {
     };
     loop.run(body());
     CHECK(order == std::vector<int>{2, 1});
+}
+
+TEST_CASE("a task is moved, never copied, and is empty afterwards", "[core][task]") {
+    static_assert(!std::is_copy_constructible_v<task<int>> && !std::is_copy_assignable_v<task<int>>);
+    static_assert(std::is_nothrow_move_constructible_v<task<int>> && std::is_nothrow_move_assignable_v<task<int>>);
+    const ferry_test::frame_count frames;
+    task<std::shared_ptr<int>> first = keep(nullptr);
+    const task<std::shared_ptr<int>> second = std::move(first);
+    CHECK(second.valid());
+    CHECK_FALSE(first.valid());
 }
 
 TEST_CASE("a task that never started is destroyed with its arguments when it is dropped", "[core][task]") {

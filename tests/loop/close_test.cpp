@@ -1,5 +1,6 @@
 // tests/loop/close_test.cpp - what becomes of a loop's work when it is closed
 // SPDX-License-Identifier: BSL-1.0
+#include <ferry/core/shield.hpp>
 #include <ferry/loop/event.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/sleep.hpp>
@@ -120,6 +121,33 @@ TEST_CASE("a task that ends in a value or an error of its own while its loop clo
     loop.close();
     CHECK(value.get() == 5);
     REQUIRE_THROWS_AS(error.get(), std::out_of_range);
+}
+
+TEST_CASE("close() waits for a task that refuses to end, and does not destroy it", "[loop][event_loop]") {
+    const ferry_test::frame_count frames;
+    event_loop loop;
+    ferry::event never(loop);
+    int refusals = 0;
+    bool alive_to_the_end = false;
+    const auto stubborn = [&]() -> task<int> {
+        const auto local = std::make_shared<int>(7);
+        while (refusals < 1000) {
+            try {
+                co_await never.wait();
+            } catch (const ferry::cancelled&) {
+                ++refusals;
+            }
+            co_await ferry::shield(ferry::yield_now());
+        }
+        alive_to_the_end = local.use_count() == 1;
+        co_return *local;
+    };
+    auto done = ferry::spawn(loop, stubborn());
+    loop.run_until_idle();
+    loop.close();
+    CHECK(refusals == 1000);
+    CHECK(alive_to_the_end);
+    CHECK(done.get() == 7);
 }
 
 TEST_CASE("close() runs what was posted before, and refuses what comes after", "[loop][event_loop]") {

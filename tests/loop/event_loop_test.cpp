@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <ferry/loop/event.hpp>
 #include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/poller.hpp>
 #include <ferry/loop/sleep.hpp>
 #include <ferry/loop/spawn.hpp>
 #include <ferry/loop/timer_queue.hpp>
@@ -10,6 +11,7 @@
 #include "core/frame_count.hpp"
 #include "support/catch.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -17,6 +19,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using ferry::event_loop;
@@ -207,6 +210,47 @@ TEST_CASE("what runs at the end of a turn may make the loop forget another such 
     CHECK(order.size() == 1);
     CHECK(!one.linked);
     CHECK(!two.linked);
+}
+
+TEST_CASE("a turn runs a bounded batch of what is ready before it polls", "[loop][event_loop]") {
+    class counting_poller final : public ferry::poller {
+    public:
+        [[nodiscard]] time_point now() const noexcept override { return inner_.now(); }
+        std::size_t wait(time_point deadline, bool work_outside) override {
+            ++polls;
+            most_steps = std::max(most_steps, std::exchange(steps, 0));
+            return inner_.wait(deadline, work_outside);
+        }
+        void add(ferry::io_watch& watch) override { inner_.add(watch); }
+        void remove(ferry::io_watch& watch) noexcept override { inner_.remove(watch); }
+        [[nodiscard]] int native_handle() override { return inner_.native_handle(); }
+        int steps = 0;
+        int most_steps = 0;
+        int polls = 0;
+
+    private:
+        ferry::virtual_clock inner_;
+    };
+    counting_poller poller;
+    event_loop loop(poller);
+    CHECK(loop.native_handle() >= 0);  // there is something to poll
+    const auto spin = [&](int times) -> task<> {
+        for (; times > 0; --times) {
+            ++poller.steps;
+            co_await ferry::yield_now();
+        }
+    };
+    SECTION("where tasks yield again and again") {
+        for (int i = 0; i < 1000; ++i) loop.spawn(spin(10));
+        loop.run_until_idle();
+        CHECK(poller.polls >= 10000 / (256 + 16));
+    }
+    SECTION("where a flood of posts arrives") {
+        for (int i = 0; i < 5000; ++i) loop.post([&] { ++poller.steps; });
+        loop.run_until_idle();
+        CHECK(poller.polls >= 5000 / (256 + 16));
+    }
+    CHECK(poller.most_steps <= 256 + 16);
 }
 
 TEST_CASE("the steps of many tasks do not add up to a late timer", "[loop][event_loop]") {
