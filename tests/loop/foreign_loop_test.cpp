@@ -204,10 +204,10 @@ TEST_CASE("a descriptor that a task watches makes the loop's handle readable", "
     int ends[2];
     REQUIRE(::pipe(ends) == 0);
     struct watch final : ferry::io_watch {
-        explicit watch(int descriptor)
-            : io_watch(descriptor, [](ferry::io_watch& self, bool readable, bool) noexcept {
-                  static_cast<watch&>(self).events += readable ? 1 : 0;
-              }) {}
+        using io_watch::io_watch;
+        void on_ready(bool readable, bool) noexcept override { events += readable ? 1 : 0; }
+        bool wants_readable() const noexcept override { return true; }
+        bool wants_writable() const noexcept override { return false; }
         int events = 0;
     } watched(ends[0]);
     loop.watch(watched);

@@ -25,9 +25,8 @@ public:
     /// report. False when there is nothing of it.
     bool step() {
         const inside_turn turn(*this);
-        for (ferry::detail::ready_node* mail = control().take(); mail != nullptr;) {
-            schedule(*std::exchange(mail, mail->next));
-        }
+        control().receive();
+        while (ferry::detail::ready_node* const mail = control().next_received()) schedule(*mail);
         if (fire_one() || run_ready(1) == 1) return true;
         return polls_ && clock_.wait(time_point::min(), false) > 0;
     }

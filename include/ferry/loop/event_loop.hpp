@@ -11,6 +11,7 @@
 #include <ferry/loop/default_poller.hpp>
 #include <ferry/loop/detail/main_task.hpp>
 #include <ferry/loop/detail/owned_task.hpp>
+#include <ferry/loop/detail/posted.hpp>
 #include <ferry/loop/detail/turn_end_node.hpp>
 #include <ferry/loop/loop_control.hpp>
 #include <ferry/loop/poller.hpp>
@@ -230,7 +231,7 @@ inline event_loop::~event_loop() {
 template <awaitable Awaitable>
 detail::await_result<Awaitable> event_loop::run(Awaitable what) {
     using T = detail::await_result<Awaitable>;
-    const typename detail::main_task<T>::owner main(
+    const typename detail::main_task<T>::pointer main(
         new detail::main_task<T>(*this, *control_.get(), detail::to_task(std::move(what))));
     if (closing_ || control_->left_behind()) {
         throw closed_error("run(" + detail::short_name(main->name()) + "): " + control_->refusal());
@@ -321,27 +322,7 @@ inline void event_loop::close() {
 
 template <class Fn>
 void event_loop::post(Fn fn) {
-    class posted final : public detail::posted_callback {
-    public:
-        explicit posted(Fn&& call) : posted_callback(&invoke), call_(std::move(call)) {}
-        static void* operator new(std::size_t size) { return detail::frame_allocator::allocate(size); }
-        static void operator delete(void* block, std::size_t size) noexcept {
-            detail::frame_allocator::deallocate(block, size);
-        }
-
-    private:
-        static void invoke(detail::posted_callback& callback) noexcept {
-            posted& self = static_cast<posted&>(callback);
-            try {
-                self.call_();
-            } catch (...) {
-                detail::report_unhandled(std::current_exception(), "a posted callback");
-            }
-            delete &self;
-        }
-        Fn call_;
-    };
-    posted* const node = new posted(std::move(fn));
+    auto* const node = new detail::posted<Fn>(std::move(fn));
     const detail::loop_reference keep = control_;  // once it has the node, the loop may run it, end and go away
     if (keep->push_new(*node)) return;
     delete node;

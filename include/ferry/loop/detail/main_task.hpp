@@ -31,7 +31,7 @@ public:
             if (task->ended_ || !task->control_.left_behind()) delete task;
         }
     };
-    using owner = std::unique_ptr<main_task, deleter>;
+    using pointer = std::unique_ptr<main_task, deleter>;
 
 private:
     static void finished(logical_task& self) noexcept { static_cast<main_task&>(self).ended_ = true; }
