@@ -75,10 +75,32 @@ TEST_CASE("frame_allocator counts the blocks in use", "[core][frame_allocator]")
 
 TEST_CASE("frame_allocator keeps a bounded number of free blocks", "[core][frame_allocator]") {
     const ferry_test::frame_count frames;
+    const auto hold = [](std::size_t count, std::size_t size) {
+        std::vector<block> blocks;
+        for (std::size_t i = 0; i < count; ++i) blocks.emplace_back(size);
+    };
+    hold(100'000, 64);
+    hold(1'000, 2048);
+    const ferry::detail::thread_state& self = ferry::detail::this_thread();
+    CHECK(self.frames[0].room < frame_allocator::batch_size);
+    CHECK(frame_allocator::thread_limit(0) == 128 * 1024 / 64);
+    CHECK(self.frames[31].room < frame_allocator::batch_size);
+    CHECK(frame_allocator::thread_limit(31) == 2 * frame_allocator::batch_size);
+}
+
+TEST_CASE("blocks that one thread allocates and another one frees come back", "[core][frame_allocator][mt]") {
+    const ferry_test::frame_count frames;
+    constexpr std::size_t size = 320;
+    const std::size_t count = frame_allocator::thread_limit(4) + 1;  // one more than the thread that frees can keep
     std::vector<block> blocks;
-    for (int i = 0; i < 10'000; ++i) blocks.emplace_back(64u);
-    blocks.clear();
-    CHECK(ferry::detail::this_thread().frame_counts[0] == 256 * 1024 / 64);
+    std::set<const void*> freed;
+    for (std::size_t i = 0; i < count; ++i) freed.insert(blocks.emplace_back(size).get());
+    std::thread([&] { blocks.clear(); }).join();
+    std::size_t again = 0;
+    for (std::size_t i = 0; i < frame_allocator::batch_size; ++i) {
+        again += freed.count(blocks.emplace_back(size).get());
+    }
+    CHECK(again == frame_allocator::batch_size);
 }
 
 TEST_CASE("a frame may be freed by another thread than the one that made it", "[core][frame_allocator]") {

@@ -120,8 +120,8 @@ TEST_CASE("a suspended frame records the line of its co_await", "[core][logical_
     seen mine;
     auto done = ferry::spawn(loop, call_wait_for(ready, mine));
     loop.run_until_idle();
-    CHECK(mine.frame->awaiting().line() == mine.line);
-    CHECK(text(mine.frame->awaiting().file_name()).find("logical_task_test.cpp") != std::string::npos);
+    CHECK(mine.frame->awaiting_line() == mine.line);
+    CHECK(text(mine.frame->file()).find("logical_task_test.cpp") != std::string::npos);
     ready.set();
     loop.run_until_idle();
 }

@@ -101,7 +101,6 @@ public:
                    std::coroutine_handle<> self) noexcept {
             FERRY_ASSERT(!running_, "next() of an async_generator while another next() waits");
             running_ = true;
-            begin_anew();
             return continue_chain(parent, parent_frame, self);
         }
 

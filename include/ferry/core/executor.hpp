@@ -37,6 +37,12 @@ private:
     void (*call_)(posted_callback& self) noexcept;
 };
 
+/// Some of them, in order; first is null when there is none.
+struct ready_list {
+    ready_node* first = nullptr;
+    ready_node* last = nullptr;
+};
+
 /// Where other threads hand nodes to an executor. Reference-counted: it outlives the executor.
 ///
 /// Thread-safety  All members, on every thread that holds a reference.
@@ -87,6 +93,11 @@ public:
         (last_ == nullptr ? first_ : last_->next) = &node;
         last_ = &node;
     }
+    void schedule(const ready_list& nodes) noexcept {
+        if (nodes.first == nullptr) return;
+        (last_ == nullptr ? first_ : last_->next) = nodes.first;
+        last_ = nodes.last;
+    }
     /// Runs before everything that is ready.
     void run_next(ready_node& node) noexcept { node.next = std::exchange(run_next_, &node); }
 
@@ -108,23 +119,50 @@ public:
     static constexpr unsigned max_depth = 64;
     [[nodiscard]] bool too_deep() const noexcept { return depth_ >= max_depth; }
 
-    /// Marks one resumption on the native stack, and which task it belongs to.
-    class resumption {
+    /// Marks one resumption on the native stack: of a frame of the task that runs already.
+    class nesting {
     public:
-        resumption(executor& owner, logical_task& task) noexcept
-            : owner_(owner), outer_(std::exchange(owner.current_, &task)) {
-            ++owner_.depth_;
+        explicit nesting(executor& owner) noexcept : owner_(owner), outer_depth_(owner.depth_) {
+            owner_.depth_ = outer_depth_ + 1;
         }
-        ~resumption() {
-            --owner_.depth_;
-            owner_.current_ = outer_;
-        }
-        resumption(const resumption&) = delete;
-        resumption& operator=(const resumption&) = delete;
+        ~nesting() { owner_.depth_ = outer_depth_; }  // stored, not counted down: the next one need not wait for it
+        nesting(const nesting&) = delete;
+        nesting& operator=(const nesting&) = delete;
 
     private:
         executor& owner_;
+        unsigned outer_depth_;
+    };
+    /// Marks the resumption of another task inside the one that runs.
+    class inner_resumption {
+    public:
+        inner_resumption(executor& owner, logical_task& task) noexcept
+            : nesting_(owner), owner_(owner), outer_(std::exchange(owner.current_, &task)) {}
+        ~inner_resumption() { owner_.current_ = outer_; }
+        inner_resumption(const inner_resumption&) = delete;
+        inner_resumption& operator=(const inner_resumption&) = delete;
+
+    private:
+        nesting nesting_;
+        executor& owner_;
         logical_task* outer_;
+    };
+    /// Marks the resumption of a task by the executor, beneath which nothing of it is on the stack.
+    class outermost_resumption {
+    public:
+        outermost_resumption(executor& owner, logical_task& task) noexcept : owner_(owner) {
+            owner_.current_ = &task;
+            owner_.depth_ = 1;
+        }
+        ~outermost_resumption() {
+            owner_.current_ = nullptr;
+            owner_.depth_ = 0;
+        }
+        outermost_resumption(const outermost_resumption&) = delete;
+        outermost_resumption& operator=(const outermost_resumption&) = delete;
+
+    private:
+        executor& owner_;
     };
 
 protected:
@@ -146,9 +184,10 @@ protected:
 
     /// Runs at most `limit` ready nodes, each with all that it puts on the run-next list. Returns how many it ran.
     std::size_t run_ready(std::size_t limit) noexcept {
+        const bool in_order = random_ == 0;
         std::size_t count = 0;
         for (; count < limit && first_ != nullptr; ++count) {
-            ready_node& node = random_ == 0 ? take_first() : take_any();
+            ready_node& node = in_order ? take_first() : take_any();
             node.run(node);
             while (ready_node* next = run_next_) {
                 run_next_ = next->next;

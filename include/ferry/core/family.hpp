@@ -180,7 +180,7 @@ inline bool family::start() noexcept {
         if (owner.too_deep()) {
             owner.run_next(member->task_);
         } else {
-            logical_task::resume(member->task_);
+            logical_task::resume_inside(member->task_);
         }
     }
     if (--running_ == 0) return false;

@@ -5,6 +5,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/this_thread.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -22,13 +23,15 @@ struct free_block {
     free_block* next;
 };
 
-/// Memory for coroutine frames: a free list for each 64 bytes up to 2 KiB, kept by the thread that frees.
+/// Memory for coroutine frames: a free list for each 64 bytes up to 2 KiB, kept by the thread that frees. Where one
+/// thread allocates what another one frees (posts, tasks that others spawn), blocks come back in batches.
 ///
 /// Ownership      A block belongs to whoever allocated it until it is given back, on any thread.
 /// Thread-safety  Every function may be called on every thread; each works on the calling thread's lists.
 /// Errors         allocate() throws std::bad_alloc.
-/// Cost           A pointer swap while the list has blocks; 0 calls of operator new in steady state. A thread keeps
-///                at most 256 KiB for each size and gives all of it back when it ends.
+/// Cost           A pointer swap while the list has blocks; 0 calls of operator new in steady state. Of each size a
+///                thread keeps 128 KiB (128 blocks, if that is more) and gives all of it back when it ends; the depot
+///                keeps another 256 KiB for all threads (two batches, if that is more).
 class frame_allocator {
 public:
     [[nodiscard]] static void* allocate(std::size_t size);
@@ -38,9 +41,16 @@ public:
     /// program (or test) whose frames are freed by the calling thread or by threads that have ended.
     [[nodiscard]] static std::int64_t live() noexcept;
 
+    /// How many free blocks of one size a thread keeps; `index` 0 is that of up to 64 bytes.
+    [[nodiscard]] static constexpr std::uint32_t thread_limit(std::size_t index) noexcept {
+        return static_cast<std::uint32_t>(std::max(2 * batch_size, 128 * 1024 / block_size(index)));
+    }
+    static constexpr std::size_t batch_size = 64;
+
 private:
+    class depot;
     static constexpr std::size_t granule = 64;
-    static constexpr std::size_t cached_bytes = 256 * 1024;
+    static constexpr std::size_t block_size(std::size_t index) noexcept { return (index + 1) * granule; }
 
     static std::atomic<std::int64_t>& obtained() noexcept {  // from operator new and not given back to it
         static constinit std::atomic<std::int64_t> count{0};
@@ -48,36 +58,121 @@ private:
     }
     static void* obtain(std::size_t size);
     static void give_back(void* block) noexcept;
-    static bool may_keep(thread_state& self, std::size_t index) noexcept;
-    static void release_lists() noexcept;
+    static void* pop(std::size_t index);
+    static void push(void* block, std::size_t index) noexcept;
+    static void* pop_rarely(std::size_t index);
+    static void push_rarely(void* block, std::size_t index) noexcept;
+    static void* unlink(frame_cache& cache, std::size_t index) noexcept;
+    static void link(frame_cache& cache, void* block, std::size_t index) noexcept;
+    static bool refill(frame_cache& cache, std::size_t index) noexcept;
+    static bool make_room(frame_cache& cache, std::size_t index) noexcept;
+    static bool prepare(frame_cache& cache, std::size_t index) noexcept;
+    static void release_caches() noexcept;
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
+/// Batches of free blocks of one size, on their way from threads that free to threads that allocate. A batch is an array
+/// of addresses: who takes it links the blocks without waiting for one to arrive from the other core before the next.
+///
+/// Thread-safety  Any thread. Whoever changes a place's state to busy owns it. The next state is stored with release and
+///                met with acquire, so the addresses, and all that was done in the blocks, have happened before. Nobody
+///                waits: a busy place is passed over, and a fork in the middle costs the child that place.
+class frame_allocator::depot {
+public:
+    using batch = void* [batch_size];
+
+    [[nodiscard]] static depot& of(std::size_t index) noexcept {
+        static constinit depot depots[thread_state::frame_classes];
+        return depots[index];
+    }
+
+    /// False, and the blocks stay the caller's, when there is no place left.
+    [[nodiscard]] bool put(const batch& blocks, std::size_t index) noexcept {
+        for (std::size_t i = 0; i < places(index); ++i) {
+            place& here = places_[i];
+            if (!here.change(state::empty, state::busy)) continue;
+            if (here.blocks == nullptr) here.blocks = new (std::nothrow) batch[1];  // and kept from then on
+            const bool kept = here.blocks != nullptr;
+            if (kept) std::copy_n(blocks, batch_size, *here.blocks);
+            here.now.store(kept ? state::full : state::empty, std::memory_order_release);
+            return kept;
+        }
+        return false;
+    }
+    [[nodiscard]] bool take(batch& blocks) noexcept {
+        for (place& here : places_) {
+            if (!here.change(state::full, state::busy)) continue;
+            std::copy_n(*here.blocks, batch_size, blocks);
+            here.now.store(state::empty, std::memory_order_release);
+            return true;
+        }
+        return false;
+    }
+    [[nodiscard]] std::int64_t blocks() const noexcept {
+        std::int64_t count = 0;
+        for (const place& here : places_) {
+            if (here.now.load(std::memory_order_acquire) == state::full) count += batch_size;
+        }
+        return count;
+    }
+
+private:
+    enum class state : unsigned char { empty, busy, full };
+    struct place {
+        std::atomic<state> now{state::empty};
+        batch* blocks = nullptr;
+        bool change(state from, state to) noexcept {
+            return now.load(std::memory_order_relaxed) == from &&
+                   now.compare_exchange_strong(from, to, std::memory_order_acquire, std::memory_order_relaxed);
+        }
+    };
+    static constexpr std::size_t most_places = 64;
+    static constexpr std::size_t places(std::size_t index) noexcept {
+        return std::clamp<std::size_t>(256 * 1024 / (batch_size * block_size(index)), 2, most_places);
+    }
+    place places_[most_places];
+};
+
 inline void* frame_allocator::allocate(std::size_t size) {
     const std::size_t index = (size - 1) / granule;
-    if (index >= thread_state::frame_classes) return obtain(size);
-    thread_state& self = this_thread();
-    free_block* block = self.frames[index];
-    if (block == nullptr) return obtain((index + 1) * granule);
-    if (__asan_unpoison_memory_region != nullptr) __asan_unpoison_memory_region(block, (index + 1) * granule);
-    self.frames[index] = block->next;
-    --self.frame_counts[index];
-    return block;
+    return index < thread_state::frame_classes ? pop(index) : obtain(size);
 }
 
 inline void frame_allocator::deallocate(void* block, std::size_t size) noexcept {
     const std::size_t index = (size - 1) / granule;
-    if (index >= thread_state::frame_classes) return give_back(block);
-    thread_state& self = this_thread();
-    if (!may_keep(self, index)) return give_back(block);
-    self.frames[index] = ::new (block) free_block{self.frames[index]};
-    ++self.frame_counts[index];
-    if (__asan_poison_memory_region != nullptr) __asan_poison_memory_region(block, (index + 1) * granule);
+    index < thread_state::frame_classes ? push(block, index) : give_back(block);
+}
+
+// Not inlined, nor are the rare cases in here: so they may look for the thread's state themselves, and save no register.
+[[gnu::noinline]] inline void* frame_allocator::pop(std::size_t index) {
+    frame_cache& cache = this_thread_inlined().frames[index];
+    free_block* const block = cache.first;
+    if (block == nullptr) [[unlikely]]
+        return pop_rarely(index);
+    if (__asan_unpoison_memory_region != nullptr) [[unlikely]]
+        return pop_rarely(index);
+    cache.first = block->next;
+    ++cache.room;
+    return block;
+}
+
+[[gnu::noinline]] inline void frame_allocator::push(void* block, std::size_t index) noexcept {
+    frame_cache& cache = this_thread_inlined().frames[index];
+    if (cache.room == 0) [[unlikely]]
+        return push_rarely(block, index);
+    if (__asan_poison_memory_region != nullptr) [[unlikely]]
+        return push_rarely(block, index);
+    cache.first = ::new (block) free_block{cache.first};
+    --cache.room;
 }
 
 inline std::int64_t frame_allocator::live() noexcept {
     std::int64_t count = obtained().load(std::memory_order_relaxed);
-    for (std::uint16_t cached : this_thread().frame_counts) count -= cached;
+    for (std::size_t index = 0; index < thread_state::frame_classes; ++index) {
+        const frame_cache& cache = this_thread().frames[index];
+        if (cache.in_use) count -= thread_limit(index) - cache.room;
+        count -= depot::of(index).blocks();
+    }
     return count;
 }
 
@@ -92,27 +187,73 @@ inline void frame_allocator::give_back(void* block) noexcept {
     ::operator delete(block);
 }
 
-inline bool frame_allocator::may_keep(thread_state& self, std::size_t index) noexcept {
-    if (self.ended || self.frame_counts[index] >= cached_bytes / ((index + 1) * granule)) return false;
+[[gnu::noinline]] inline void* frame_allocator::pop_rarely(std::size_t index) {
+    frame_cache& cache = this_thread().frames[index];
+    if (cache.first == nullptr && !refill(cache, index)) return obtain(block_size(index));
+    return unlink(cache, index);
+}
+
+[[gnu::noinline]] inline void frame_allocator::push_rarely(void* block, std::size_t index) noexcept {
+    frame_cache& cache = this_thread().frames[index];
+    if (cache.room == 0 && !make_room(cache, index)) return give_back(block);
+    link(cache, block, index);
+}
+
+inline void* frame_allocator::unlink(frame_cache& cache, std::size_t index) noexcept {
+    free_block* const block = cache.first;
+    if (__asan_unpoison_memory_region != nullptr) __asan_unpoison_memory_region(block, block_size(index));
+    cache.first = block->next;
+    ++cache.room;
+    return block;
+}
+
+inline void frame_allocator::link(frame_cache& cache, void* block, std::size_t index) noexcept {
+    cache.first = ::new (block) free_block{cache.first};
+    --cache.room;
+    if (__asan_poison_memory_region != nullptr) __asan_poison_memory_region(block, block_size(index));
+}
+
+/// A batch from the depot, if there is one.
+inline bool frame_allocator::refill(frame_cache& cache, std::size_t index) noexcept {
+    depot::batch blocks;
+    if (!prepare(cache, index) || !depot::of(index).take(blocks)) return false;
+    for (void* const block : blocks) link(cache, block, index);
+    return true;
+}
+
+/// Room for one more; where the list is full, for a batch, which goes to the depot, else back to operator new's heap.
+inline bool frame_allocator::make_room(frame_cache& cache, std::size_t index) noexcept {
+    if (!prepare(cache, index)) return false;
+    if (cache.room > 0) return true;
+    depot::batch blocks;
+    for (void*& block : blocks) block = unlink(cache, index);
+    if (!depot::of(index).put(blocks, index)) {
+        for (void* const block : blocks) give_back(block);
+    }
+    return true;
+}
+
+/// True when the thread may keep blocks of this size.
+inline bool frame_allocator::prepare(frame_cache& cache, std::size_t index) noexcept {
+    thread_state& self = this_thread();
+    if (cache.in_use) return true;
+    if (self.ended) return false;
+    cache.in_use = true;
+    cache.room = thread_limit(index);
     if (self.frames_hook.run == nullptr) {
-        self.frames_hook.run = &release_lists;
+        self.frames_hook.run = &release_caches;
         at_thread_exit(self.frames_hook);
     }
     return true;
 }
 
-inline void frame_allocator::release_lists() noexcept {
+inline void frame_allocator::release_caches() noexcept {
     thread_state& self = this_thread();
     self.frames_hook.run = nullptr;  // a hook that runs later may free frames, and registers this one again
     for (std::size_t index = 0; index < thread_state::frame_classes; ++index) {
-        while (free_block* block = self.frames[index]) {
-            if (__asan_unpoison_memory_region != nullptr) {
-                __asan_unpoison_memory_region(block, (index + 1) * granule);
-            }
-            self.frames[index] = block->next;
-            give_back(block);
-        }
-        self.frame_counts[index] = 0;
+        frame_cache& cache = self.frames[index];
+        while (cache.first != nullptr) give_back(unlink(cache, index));
+        cache = {};
     }
 }
 }  // namespace detail

@@ -137,20 +137,26 @@ public:
     /// The root coroutine has ended; the executor calls `finished` when the native stack has left the frame.
     void mark_finished() noexcept { finished_ = true; }
 
-    /// The ready node's function: resumes the chain where it was suspended.
+    /// The ready node's function: the executor, with no task on the stack, resumes the chain where it was suspended.
     static void resume(ready_node& node) noexcept {
-        logical_task& self = static_cast<logical_task&>(node);
-        self.end_wait();
-        self.inline_budget_ = inline_completions;
-        {
-            const executor::resumption on_stack(*self.owner_, self);
-            std::exchange(self.resume_point_, {}).resume();
-        }
-        if (self.finished_) self.finished_function_(self);
+        static_cast<logical_task&>(node).resume_in<executor::outermost_resumption>();
     }
+    /// Starts or resumes a task in the middle of another one of the same executor.
+    static void resume_inside(logical_task& task) noexcept { task.resume_in<executor::inner_resumption>(); }
 
 private:
     static constexpr std::uint8_t inline_completions = 64;
+
+    template <class Resumption>
+    void resume_in() noexcept {
+        if (wait_ != nullptr) end_wait();  // another thread has linked the node
+        inline_budget_ = inline_completions;
+        {
+            const Resumption on_stack(*owner_, *this);
+            resume_point_.resume();
+        }
+        if (finished_) finished_function_(*this);
+    }
 
     executor* owner_;
     std::coroutine_handle<> resume_point_;

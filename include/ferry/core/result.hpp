@@ -63,8 +63,8 @@ public:
 
     /// The value where it is, or throws the exception.
     decltype(auto) view() const {
-        FERRY_ASSERT(state_ != state::none, "a result was read before there was one");
-        if (state_ == state::error) std::rethrow_exception(error_);
+        if (state_ != state::value) [[unlikely]]
+            throw_instead();
         if constexpr (std::is_reference_v<T>) {
             return static_cast<T>(*value_);
         } else if constexpr (!std::is_void_v<T>) {
@@ -73,8 +73,8 @@ public:
     }
     /// Moves the value out, or throws the exception.
     T take() {
-        FERRY_ASSERT(state_ != state::none, "a result was taken before there was one");
-        if (state_ == state::error) std::rethrow_exception(error_);
+        if (state_ != state::value) [[unlikely]]
+            throw_instead();
         if constexpr (std::is_reference_v<T>) {
             return static_cast<T>(*value_);
         } else if constexpr (!std::is_void_v<T>) {
@@ -85,20 +85,25 @@ public:
 private:
     enum class state : unsigned char { none, value, error };
 
+    [[noreturn, gnu::noinline, gnu::cold]] void throw_instead() const {
+        FERRY_ASSERT(state_ == state::error, "a result was read before there was one");
+        std::rethrow_exception(error_);
+    }
     void reset() noexcept {
         if (state_ == state::value) value_.~stored();
-        if (state_ == state::error) destroy_exception();
+        if (state_ == state::error) [[unlikely]]
+            destroy_exception();
         state_ = state::none;
     }
 
     // Out of line: GCC 12 would warn that it may be uninitialised, being blind to state_.
     [[gnu::noinline]] void destroy_exception() noexcept { error_.~exception_ptr(); }
 
+    state state_ = state::none;
     union {
         stored value_;
         std::exception_ptr error_;
     };
-    state state_ = state::none;
 };
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

@@ -25,10 +25,41 @@ namespace detail {
 template <class T>
 class rooted_task;
 
-/// What every ferry frame carries: its logical task, whom it continues, its name and the line of its current co_await.
-class promise_base {
+/// What reports say of a frame: which function it is, and the line of its current co_await.
+template <bool Records = records_for_reports>
+class frame_record {
 public:
-    explicit promise_base(const std::source_location& where) noexcept : name_(where.function_name()) {}
+    explicit frame_record(const std::source_location& function) noexcept : function_(function) {}
+    [[nodiscard]] const char* name() const noexcept {
+        return given_name_ != nullptr ? given_name_ : function_.function_name();
+    }
+    void set_name(const char* name) noexcept { given_name_ = name; }
+    [[nodiscard]] const char* file() const noexcept { return function_.file_name(); }
+    /// Where it awaits, or last awaited; 0 before its first co_await.
+    [[nodiscard]] std::uint32_t awaiting_line() const noexcept { return awaiting_line_; }
+    void set_awaiting_line(int line) noexcept { awaiting_line_ = static_cast<std::uint32_t>(line); }
+
+private:
+    std::source_location function_;
+    const char* given_name_ = nullptr;
+    std::uint32_t awaiting_line_ = 0;
+};
+static_assert(sizeof(frame_record<true>) <= 24);
+template <>
+class frame_record<false> {
+public:
+    explicit frame_record(const std::source_location&) noexcept {}
+    [[nodiscard]] static const char* name() noexcept { return ""; }
+    static void set_name(const char*) noexcept {}
+    [[nodiscard]] static const char* file() noexcept { return ""; }
+    [[nodiscard]] static std::uint32_t awaiting_line() noexcept { return 0; }
+    static void set_awaiting_line(int) noexcept {}
+};
+
+/// What every ferry frame carries: its logical task, whom it continues, and what reports say of it.
+class promise_base : private frame_record<> {
+public:
+    explicit promise_base(const std::source_location& where) noexcept : frame_record(where) {}
     promise_base(const promise_base&) = delete;
     promise_base& operator=(const promise_base&) = delete;
 
@@ -51,10 +82,9 @@ public:
     [[nodiscard]] final_awaiter final_suspend() const noexcept { return {}; }
 
     template <class Awaitable>
-    [[nodiscard]] decltype(auto) await_transform(Awaitable&& value,
-                                                 std::source_location where = std::source_location::current()) {
+    [[nodiscard]] decltype(auto) await_transform(Awaitable&& value, int line = __builtin_LINE()) {
         static_assert(awaitable<Awaitable> || foreign_awaitable<Awaitable>, "this cannot be awaited");
-        awaiting_ = where;
+        set_awaiting_line(line);
         if constexpr (awaitable<Awaitable>) {
             return std::forward<Awaitable>(value);
         } else {
@@ -64,16 +94,21 @@ public:
     }
 
     [[nodiscard]] logical_task& task() const noexcept { return *task_; }
-    [[nodiscard]] const char* name() const noexcept { return name_; }
-    /// Where it awaits, or last awaited.
-    [[nodiscard]] const std::source_location& awaiting() const noexcept { return awaiting_; }
-    [[nodiscard]] const promise_base* parent() const noexcept { return parent_; }
-    void set_name(const char* name) noexcept { name_ = name; }
+    /// The frame that this one continues; null for the first of its chain.
+    [[nodiscard]] const promise_base* parent() const noexcept {
+        if (parent_frame_ == nullptr) return nullptr;
+        return &std::coroutine_handle<promise_base>::from_address(parent_frame_).promise();
+    }
+    using frame_record::awaiting_line;
+    using frame_record::file;
+    using frame_record::name;
+    using frame_record::set_name;
 
     /// Makes this frame the first of a logical task.
     void begin_chain(logical_task& owner, std::coroutine_handle<> self) noexcept {
         task_ = &owner;
-        owner.begin_at(self, name_);
+        parent_frame_ = nullptr;
+        owner.begin_at(self, name());
     }
 
     /// Runs this frame as the next of the parent's chain. True when the parent has to wait for it.
@@ -81,46 +116,50 @@ public:
                         std::coroutine_handle<> self) noexcept {
         logical_task& owner = *parent.task_;
         task_ = &owner;
-        parent_ = &parent;
-        parent_frame_ = parent_frame;
-        if (owner.owner().too_deep()) {
+        parent_frame_ = parent_frame.address();
+        if (owner.owner().too_deep()) [[unlikely]] {
+            progress_ = progress::apart;
             owner.suspend_at(self);
             owner.owner().run_next(owner);
             return true;
         }
-        parent_is_on_stack_ = true;
+        progress_ = progress::inside_await;
         {
-            const executor::resumption on_stack(owner.owner(), owner);
+            const executor::nesting on_stack(owner.owner());
             self.resume();
         }
-        parent_is_on_stack_ = false;
-        return !ended_;
+        if (progress_ == progress::ended) [[likely]]
+            return false;
+        progress_ = progress::apart;
+        return true;
     }
 
 protected:
-    /// A generator's frame is continued once for each value: this is not the end.
-    void begin_anew() noexcept { ended_ = false; }
-    /// This frame has no more to do for now: its parent goes on.
+    /// This frame has no more to do for now (a generator's is continued once for each value): its parent goes on.
     void end() noexcept {
-        ended_ = true;
-        if (parent_is_on_stack_) return;
-        if (parent_ == nullptr) return task_->mark_finished();
-        task_->suspend_at(parent_frame_);
+        if (std::exchange(progress_, progress::ended) == progress::inside_await) [[likely]]
+            return;
+        if (parent_frame_ == nullptr) return task_->mark_finished();
+        task_->suspend_at(std::coroutine_handle<>::from_address(parent_frame_));
         task_->owner().run_next(*task_);
     }
 
 private:
-    logical_task* task_ = nullptr;
-    std::coroutine_handle<> parent_frame_;
-    promise_base* parent_ = nullptr;
-    const char* name_;
-    std::source_location awaiting_;
-    bool parent_is_on_stack_ = false;
-    bool ended_ = false;
+    // inside_await: its parent's await_suspend runs it. As wide as the line before it, so that one store begins both.
+    enum class progress : std::uint32_t { apart, inside_await, ended };
+
+    progress progress_ = progress::apart;
+    // These two are set when the frame starts, not before.
+    logical_task* task_;
+    void* parent_frame_;  // whose promise is a promise_base, too: see task_promise's assertion
 };
 
 template <class T>
 class task_promise : public promise_base {
+    // A promise then lies at the same distance from its frame whatever its type: see promise_base::parent().
+    static_assert(alignof(result<T>) <= 2 * sizeof(void*),
+                  "frames have no room for over-aligned results: use a pointer");
+
 public:
     using promise_base::promise_base;
     template <class U = T>
@@ -183,7 +222,9 @@ public:
         }
         return *this;
     }
-    ~task() { destroy(); }
+    ~task() {
+        if (frame_) frame_.destroy();
+    }
 
     /// The name it has in reports; a literal, or text that outlives the task. The default is its function's name.
     task&& named(const char* name) && noexcept {

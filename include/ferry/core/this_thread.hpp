@@ -25,15 +25,21 @@ struct thread_exit_hook {
     thread_exit_hook* next = nullptr;
 };
 
+/// A thread's recycled coroutine frames of one size; the frame allocator's.
+struct frame_cache {
+    free_block* first = nullptr;  // the block freed last
+    std::uint32_t room = 0;       // for so many more; none before the first use, and after the thread's end
+    bool in_use = false;
+};
+
 /// One thread's share of ferry. Trivially destructible on purpose: frames are still freed while, and after, the
 /// thread's other thread-locals are destroyed.
 struct thread_state {
     static constexpr std::size_t frame_classes = 32;
 
-    executor* turn = nullptr;                        // whose turn runs on this thread, if any
-    executor* bound_executors = nullptr;             // those that no other thread runs
-    free_block* frames[frame_classes] = {};          // recycled coroutine frames, one list for each 64 bytes
-    std::uint16_t frame_counts[frame_classes] = {};  // how long each of those lists is
+    executor* turn = nullptr;             // whose turn runs on this thread, if any
+    executor* bound_executors = nullptr;  // those that no other thread runs
+    frame_cache frames[frame_classes];    // one for each 64 bytes
     thread_exit_hook frames_hook;
     wait_node* wait_nodes = nullptr;  // recycled slab nodes
     std::uint32_t wait_node_count = 0;
@@ -62,14 +68,17 @@ struct thread_end {
     }
 };
 
-/// The calling thread's state. Compilers may treat the address of a thread-local as a constant of a coroutine and keep
-/// it across a suspension; hence never inlined, and the pointer is opaque so that two calls are never merged.
-[[gnu::noinline]] inline thread_state& this_thread() noexcept {
+/// The calling thread's state, for functions that are noinline themselves and no coroutines; see this_thread().
+[[nodiscard, gnu::always_inline]] inline thread_state& this_thread_inlined() noexcept {
     static constinit thread_local thread_state state;
     thread_state* opaque = &state;
     __asm__ volatile("" : "+r"(opaque));
     return *opaque;
 }
+
+/// The calling thread's state. Compilers may treat the address of a thread-local as a constant of a coroutine and keep
+/// it across a suspension; hence never inlined, and the pointer is opaque so that two calls are never merged.
+[[gnu::noinline]] inline thread_state& this_thread() noexcept { return this_thread_inlined(); }
 
 /// Registers a hook, an object with static storage per thread or one that outlives the thread.
 [[gnu::noinline]] inline void at_thread_exit(thread_exit_hook& hook) noexcept {

@@ -32,8 +32,12 @@ public:
     /// The primitive it waits in ("sleep_for"), null while it can run.
     [[nodiscard]] const char* waits_in() const noexcept { return waits_in_.load(std::memory_order_relaxed); }
 
-    void set_name(const char* name) noexcept { name_.store(name, std::memory_order_relaxed); }
-    void set_waits_in(const char* what) noexcept { waits_in_.store(what, std::memory_order_relaxed); }
+    void set_name(const char* name) noexcept {
+        if constexpr (records_for_reports) name_.store(name, std::memory_order_relaxed);
+    }
+    void set_waits_in(const char* what) noexcept {
+        if constexpr (records_for_reports) waits_in_.store(what, std::memory_order_relaxed);
+    }
 
 private:
     struct slab;

@@ -323,10 +323,10 @@ inline void event_loop::close() {
 template <class Fn>
 void event_loop::post(Fn fn) {
     auto* const node = new detail::posted<Fn>(std::move(fn));
-    const detail::loop_reference keep = control_;  // once it has the node, the loop may run it, end and go away
-    if (keep->push_new(*node)) return;
+    detail::loop_control& inbox = *control_.get();
+    if (inbox.push_new(*node)) return;  // it has the node: from here on the loop may run it, end and go away
     delete node;
-    throw closed_error(std::string("post: ") + keep->refusal());
+    throw closed_error(std::string("post: ") + inbox.refusal());
 }
 
 inline void event_loop::forget_turn_end(detail::turn_end_node& node) noexcept {

@@ -21,11 +21,12 @@ namespace detail {
 ///
 /// Thread-safety  push(), wake() and the reference count: any thread that holds a reference. The rest: the loop's.
 ///
-/// Why no wake-up is lost: push() links the node, then reads sleeping_; prepare_sleep() sets sleeping_, then reads the
-/// inbox. Both have a sequentially consistent fence between the two, so at least one of them sees the other's write:
-/// either the loop finds the node and does not sleep, or the pusher finds it sleeping and writes to the descriptor.
-/// Why a node is run once: the inbox is taken whole, by exchange, by the only thread that takes. After push() the node
-/// belongs to the loop; the pusher goes on only with its own reference to this block.
+/// One word, the inbox, says all: it is empty, or has nodes, or is empty while the loop sleeps, or is sealed.
+/// Why no wake-up is lost: the loop sleeps only after it has changed the word from empty to asleep. Whatever is pushed
+/// before makes that fail; whoever pushes next has to replace that very mark, and writes to the descriptor.
+/// Why a push costs one exchange: who did not replace the mark has nothing to do afterwards. Nor may it touch this block
+/// then, since the loop may have run the node, ended and gone away; who is going to replace it holds a reference first.
+/// Why a node is run once: the inbox is taken whole, by exchange, by the only thread that takes.
 class loop_control final : public remote_inbox {
 public:
     explicit loop_control(event_loop& loop) noexcept : loop_(&loop) { process::begin(); }
@@ -56,15 +57,17 @@ public:
         ready_node* head = inbox_.load(std::memory_order_relaxed);
         do {
             if (head == sealed_mark()) return false;
+            if (head == asleep_mark()) [[unlikely]]
+                return push_and_signal(node);
             node.next = head;
         } while (!inbox_.compare_exchange_weak(head, &node, std::memory_order_release, std::memory_order_relaxed));
-        wake();
         return true;
     }
+    /// Makes a sleeping loop look at whatever was stored before this call. The fence is prepare_sleep()'s other half:
+    /// either that load here finds the mark, or the loop's look after it finds what was stored.
     void wake() noexcept {
         std::atomic_thread_fence(std::memory_order_seq_cst);
-        // Acquire: whoever sees the loop asleep also sees the descriptor that it made before it fell asleep.
-        if (sleeping_.load(std::memory_order_relaxed) && sleeping_.exchange(false, std::memory_order_acquire)) signal();
+        if (end_sleep()) signal();
     }
 
     // The loop's side.
@@ -72,38 +75,44 @@ public:
     [[nodiscard]] event_loop& loop() const noexcept { return *loop_; }
     /// Takes in what was pushed so far; next_received() hands it out, oldest first, and null at its end.
     void receive() noexcept {
-        ready_node* const newest = inbox_.load(std::memory_order_relaxed);
-        if (newest == nullptr || newest == sealed_mark()) return;
-        append(inbox_.exchange(nullptr, std::memory_order_acquire));
+        if (is_node(inbox_.load(std::memory_order_relaxed))) {
+            append(inbox_.exchange(nullptr, std::memory_order_acquire));
+        }
     }
     [[nodiscard]] ready_node* next_received() noexcept {
-        ready_node* const node = received_;
-        if (node != nullptr) received_ = node->next;
+        ready_node* const node = received_.first;
+        if (node != nullptr) received_.first = node->next;
         return node;
     }
     void refuse_new_work() noexcept { closed_.store(true, std::memory_order_release); }
     /// Refuses everything from now on, and takes in what was pushed before.
-    void seal() noexcept { append(inbox_.exchange(sealed_mark(), std::memory_order_acq_rel)); }
+    void seal() noexcept {
+        ready_node* const newest = inbox_.exchange(sealed_mark(), std::memory_order_acq_rel);
+        if (is_node(newest)) append(newest);
+    }
     [[nodiscard]] bool has_mail() const noexcept {
-        ready_node* const head = inbox_.load(std::memory_order_relaxed);
-        return received_ != nullptr || (head != nullptr && head != sealed_mark());
+        return received_.first != nullptr || is_node(inbox_.load(std::memory_order_relaxed));
     }
     /// Announces that the loop is about to sleep. False when it must not: something arrived meanwhile.
     [[nodiscard]] bool prepare_sleep() noexcept {
-        sleeping_.store(true, std::memory_order_release);
-        std::atomic_thread_fence(std::memory_order_seq_cst);
-        if (!has_mail()) return true;
-        sleeping_.store(false, std::memory_order_relaxed);
-        return false;
+        if (received_.first != nullptr) return false;
+        ready_node* found = nullptr;
+        inbox_.compare_exchange_strong(found, asleep_mark(), std::memory_order_relaxed);
+        std::atomic_thread_fence(std::memory_order_seq_cst);  // wake()'s other half
+        return !is_node(found);
     }
     /// The loop's thread goes elsewhere between two turns: from now on a push signals the descriptor, as what has arrived
     /// already does.
     void leave_asleep() noexcept {
-        if (prepare_sleep()) return;
-        sleeping_.store(true, std::memory_order_release);
-        wake();
+        if (!prepare_sleep()) signal();
     }
-    void end_sleep() noexcept { sleeping_.store(false, std::memory_order_relaxed); }
+    /// True when it was asleep.
+    bool end_sleep() noexcept {
+        ready_node* mark = asleep_mark();
+        return inbox_.load(std::memory_order_relaxed) == mark &&
+               inbox_.compare_exchange_strong(mark, nullptr, std::memory_order_relaxed);
+    }
+
     /// Takes the signal away again, for a poller that would report it for ever.
     void clear_signal() noexcept {
         std::uint64_t count = 0;
@@ -132,18 +141,25 @@ private:
         static constinit ready_node mark;
         return &mark;
     }
+    static ready_node* asleep_mark() noexcept {
+        static constinit ready_node mark;
+        return &mark;
+    }
+    static bool is_node(const ready_node* head) noexcept {
+        return head != nullptr && head != asleep_mark() && head != sealed_mark();
+    }
     /// From newest first to oldest first, behind what is still to be handed out.
     void append(ready_node* newest) noexcept {
-        if (newest == nullptr) return;
         ready_node* oldest = nullptr;
         for (ready_node* node = newest; node != nullptr;) {
             ready_node* const older = node->next;
             node->next = std::exchange(oldest, node);
             node = older;
         }
-        (received_ == nullptr ? received_ : last_received_->next) = oldest;
-        last_received_ = newest;
+        (received_.first == nullptr ? received_.first : received_.last->next) = oldest;
+        received_.last = newest;
     }
+    bool push_and_signal(ready_node& node) noexcept;
     void signal() noexcept {
         if (left_behind()) return;  // the descriptor is shared: it would wake the parent's loop
         const std::uint64_t one = 1;
@@ -153,14 +169,12 @@ private:
     }
 
     event_loop* const loop_;
-    std::atomic<std::uint32_t> references_{1};
     const std::uint32_t generation_ = process::generation();
-    std::atomic<bool> sleeping_{false};
+    std::atomic<std::uint32_t> references_{1};
     std::atomic<bool> closed_{false};
     std::atomic<int> wake_descriptor_{-1};
-    std::atomic<ready_node*> inbox_{nullptr};  // newest first; sealed_mark() in the end
-    ready_node* received_ = nullptr;           // oldest first; the loop's alone, like last_received_
-    ready_node* last_received_ = nullptr;      // means something while there are received ones
+    std::atomic<ready_node*> inbox_{nullptr};  // newest first, or a mark
+    ready_list received_;                      // the loop's
 };
 
 /// A counted reference to a loop_control.
@@ -186,5 +200,17 @@ public:
 private:
     loop_control* control_ = nullptr;
 };
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+[[gnu::noinline]] inline bool loop_control::push_and_signal(ready_node& node) noexcept {
+    const loop_reference keep(*this);  // the descriptor is needed when the loop may have gone
+    node.next = nullptr;
+    ready_node* mark = asleep_mark();
+    if (!inbox_.compare_exchange_strong(mark, &node, std::memory_order_release, std::memory_order_relaxed)) {
+        return push(node);  // somebody else has woken it
+    }
+    signal();
+    return true;
+}
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

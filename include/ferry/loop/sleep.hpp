@@ -4,11 +4,13 @@
 
 #include <ferry/core/awaitable.hpp>
 #include <ferry/core/config.hpp>
+#include <ferry/core/error.hpp>
+#include <ferry/core/logical_task.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/timer_queue.hpp>
 
 #include <chrono>
-#include <utility>
+#include <coroutine>
 
 namespace ferry::inline FERRY_ABI {
 /// Awaited by sleep_for and sleep_until.
@@ -39,17 +41,30 @@ private:
     bool from_now_ = false;
 };
 
-/// Awaited by yield_now.
-class yield_awaiter : public detail::leaf_awaiter<yield_awaiter> {
+/// Awaited by yield_now. The task is ready all the time and waits in nothing: a cancellation finds nothing to withdraw,
+/// and is met on the way out.
+class yield_awaiter {
 public:
+    using native_awaitable = void;
     static constexpr const char* what = "yield_now";
-    bool try_complete() noexcept { return std::exchange(yielded_, true); }
-    void link() noexcept { retry(); }
-    static void withdraw(detail::waiter&) noexcept {}  // it is ready already, and meets the cancellation there
-    void finish() noexcept {}
+    yield_awaiter() noexcept {}
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        static_assert(detail::ferry_promise<Promise>, "yield_now can be awaited only in a ferry coroutine (task<T>)");
+        detail::logical_task& task = frame.promise().task();
+        task_ = &task;
+        if (task.scope().cancelled()) return false;
+        task.suspend_at(frame);
+        task.owner().schedule(task);
+        return true;
+    }
+    void await_resume() const {
+        if (task_->scope().cancelled()) throw cancelled();
+    }
 
 private:
-    bool yielded_ = false;
+    detail::logical_task* task_;  // set by await_suspend, which always comes first
 };
 
 /// Suspends for at least this long. A checkpoint; zero or less still lets everything run that is ready.
@@ -62,5 +77,5 @@ template <class Rep, class Period>
 [[nodiscard]] inline sleep_awaiter sleep_until(event_loop::time_point until) noexcept { return sleep_awaiter(until); }
 
 /// Lets every other ready task run first. A checkpoint.
-[[nodiscard]] inline yield_awaiter yield_now() noexcept { return {}; }
+[[nodiscard]] inline yield_awaiter yield_now() noexcept { return yield_awaiter(); }
 }  // namespace ferry::inline FERRY_ABI

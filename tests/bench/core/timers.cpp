@@ -25,10 +25,12 @@ using namespace ferry_bench;
 using std::chrono::nanoseconds;
 std::int64_t clock_now() noexcept { return std::chrono::steady_clock::now().time_since_epoch().count(); }
 
-/// The limit: a 4-ary heap of deadlines with pointers, whose targets know where they are. No order among equal ones.
+/// The limit: a 4-ary heap of deadlines with pointers, whose targets know where they are, and what to call. No order
+/// among equal ones.
 class bare_heap {
 public:
     struct timer {
+        void (*fire)(timer&) noexcept = [](timer& self) noexcept { self.fired = true; };
         std::uint32_t index = 0;
         bool fired = false;
     };
@@ -54,7 +56,7 @@ public:
         while (!heap_.empty() && heap_.front().first <= now) {
             timer& due = *heap_.front().second;
             cancel(due);
-            due.fired = true;
+            due.fire(due);
         }
         return heap_.size();
     }
