@@ -93,11 +93,6 @@ public:
         (last_ == nullptr ? first_ : last_->next) = &node;
         last_ = &node;
     }
-    void schedule(const ready_list& nodes) noexcept {
-        if (nodes.first == nullptr) return;
-        (last_ == nullptr ? first_ : last_->next) = nodes.first;
-        last_ = nodes.last;
-    }
     /// Runs before everything that is ready.
     void run_next(ready_node& node) noexcept { node.next = std::exchange(run_next_, &node); }
 

@@ -76,7 +76,9 @@ private:
 /// The way home of one foreign await: a counted reference to the inbox, and the node to put there.
 ///
 /// The node is pushed once: by the resumption, or by this object's end. Everything the foreign side wrote before it
-/// resumed the trampoline is seen by the task (the push releases, the loop's take acquires).
+/// resumed the trampoline is seen by the task (the push releases, the loop's take acquires). The push may come before the
+/// foreign await_suspend has returned: the loop's thread, which is still inside it, takes the node later. `fate` is in
+/// the task's frame, which stays suspended until the push; after it only the trampoline's own frame is touched.
 class way_home {
 public:
     enum class fate : unsigned char { resumed, destroyed, not_needed };

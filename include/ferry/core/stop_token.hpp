@@ -34,7 +34,9 @@ private:
 /// A callback is in the list, or running, or over. Under the mutex, request_stop() takes one out and notes that it runs;
 /// it calls it without the mutex. remove() takes it out under the mutex if it is still there; if it runs on another
 /// thread, remove() waits until it is over; on the same thread it tells request_stop() that the object is gone. So a
-/// callback is never called, or touched, after its destructor has returned.
+/// callback is never called, or touched, after its destructor has returned: the store that ends remove()'s wait
+/// (release, acquire) is the last thing that request_stop() does about it. request_stop() holds a reference of its own,
+/// since a callback may drop the last source.
 class stop_state {
 public:
     void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }

@@ -63,11 +63,15 @@ protected:
 /// The part of a promise and a future that does not depend on the type.
 ///
 /// One word says it all: empty; ready; the awaiter of a waiting task; the parker of a blocked thread (tagged); or a
-/// relay to many of them (tagged). The
-/// producer stores the result, then exchanges the word for `ready` (release); whoever finds `ready` (acquire) sees the
-/// result. Whoever was in the word is woken by the producer and by nobody else: a waiter that wants to leave must first
-/// take itself out by compare-and-swap, and if that fails its result is on the way and will be delivered. A parker is
-/// never freed, so waking one whose thread has gone on meanwhile is harmless.
+/// relay to many of them (tagged). The producer stores the result, then exchanges the word for `ready` (release); whoever
+/// finds `ready` (acquire) sees the result. Whoever was in the word is woken by the producer and by nobody else: a waiter
+/// that wants to leave must first take itself out by compare-and-swap, and if that fails its result is on the way and
+/// will be delivered.
+///
+/// What the producer touches after the exchange: of a waiting task, what wake() reads before its push, without which the
+/// task does not resume and its awaiter does not go away; of a thread, its parker, which is never freed, so that waking
+/// one whose thread has gone on is harmless; a relay, which keeps itself until it was told. This object is kept by the
+/// promise's own reference until complete() has returned.
 class future_state {
 public:
     explicit future_state(const executor* producer) noexcept : producer_(producer) {}

@@ -25,10 +25,11 @@ namespace detail {
 /// A task on its way through another loop.
 ///
 /// Three may hold it: the awaiter at home, the task over there, and a cancellation under way; the last one deletes it.
-/// Who touches what: before send() everything is the home thread's; from then on, all but `references_`, the loop
-/// references and the node at home is the other loop's thread's, until that thread pushes the home task's node (release)
-/// to its loop, which takes it from there (acquire) and reads the outcome. The cancellation is a node of its own, so that
-/// it may arrive before the start, or after the end.
+/// Who touches what: before send() everything is the home thread's; from then on, all but `references_`, `cancel_` and the
+/// loop references is the other loop's thread's, until that thread pushes the home task's node (release) to its loop,
+/// which takes it from there (acquire) and reads the outcome. The cancellation is a node of its own, which the home
+/// thread pushes at most once (a wait is withdrawn once), so that it may arrive before the start, or after the end. The
+/// home task waits meanwhile and keeps its loop from being sealed, so its node is always taken.
 template <class T>
 class travelling_task final : public owned_task {
 public:
