@@ -225,6 +225,34 @@ TEST_CASE("a descriptor that a task watches makes the loop's handle readable", "
     ::close(ends[1]);
 }
 
+TEST_CASE("once its handle was taken, a post makes it readable, however the loop was run in between",
+          "[loop][embedding]") {
+    const ferry_test::frame_count frames;
+    event_loop loop;
+    int run = 0;
+    const int handle = loop.native_handle();
+    SECTION("not at all") {}
+    SECTION("run_once") { loop.run_once(); }
+    SECTION("run_until_idle") { loop.run_until_idle(); }
+    SECTION("run(awaitable)") { CHECK(loop.run(hop(loop)) == 1); }
+    SECTION("run() until stop()") {
+        loop.stop();
+        loop.run();
+    }
+    SECTION("cancel_tasks") {
+        auto waiting = ferry::spawn(loop, hop(loop));
+        loop.cancel_tasks();
+    }
+    SECTION("taken again in a turn") {
+        loop.post([&loop] { CHECK(loop.native_handle() >= 0); });
+        loop.run_until_idle();
+    }
+    loop.post([&run] { ++run; });
+    CHECK(is_readable(handle));
+    loop.run_once();
+    CHECK(run == 1);
+}
+
 TEST_CASE("one thread runs one loop after another", "[loop][embedding]") {
     const ferry_test::frame_count frames;
     for (int round = 0; round < 3; ++round) {

@@ -63,8 +63,8 @@ public:
     detail::await_result<Awaitable> run(Awaitable what);
     /// Turns until stop().
     void run();
-    /// Waits at most `max_wait` for something to do, then does one turn of it. Leaves the loop so that a post makes
-    /// native_handle() readable: embed it by polling that descriptor until next_deadline().
+    /// Waits at most `max_wait` for something to do, then does one turn of it. To embed the loop, poll native_handle()
+    /// until next_deadline(), then call this.
     void run_once(std::chrono::nanoseconds max_wait = std::chrono::nanoseconds(0));
     /// Turns until nothing is ready and no thread works for this loop. Does not wait for timers or descriptors.
     void run_until_idle();
@@ -91,8 +91,10 @@ public:
     /// For embedding: promises that only this thread runs the loop. A blocking call here that waits for one of its tasks
     /// then throws deadlock_error, since nobody would turn the loop meanwhile.
     void bind_to_this_thread() noexcept { executor::bind_to_this_thread(); }
+    /// Readable when the loop has something to do, from now on also by a post between two turns.
     [[nodiscard]] int native_handle() {
         prepare_wake_descriptor();
+        if (!std::exchange(embedded_, true) && current() != this) control_->leave_asleep();
         return poller_->native_handle();
     }
 
@@ -178,6 +180,7 @@ private:
     std::unique_ptr<char[]> read_buffer_;
     std::size_t outside_work_ = 0;
     bool closing_ = false;
+    bool embedded_ = false;  // between two turns a push signals the descriptor
     std::atomic<bool> stop_requested_{false};
 };
 
@@ -190,6 +193,7 @@ public:
         loop_.set_beneath(outer_);
     }
     ~turn_guard() {
+        if (loop_.embedded_) loop_.control_->leave_asleep();
         loop_.set_beneath(nullptr);
         detail::this_thread().turn = outer_;
     }
@@ -268,7 +272,7 @@ inline void event_loop::run_once(std::chrono::nanoseconds max_wait) {
     prepare_wake_descriptor();
     poll(max_wait.count() <= 0 ? time_point::min() : detail::deadline_after(now(), max_wait));
     work();
-    control_->leave_asleep();
+    embedded_ = true;
 }
 
 inline void event_loop::run_until_idle() {
