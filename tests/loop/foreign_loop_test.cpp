@@ -176,16 +176,16 @@ TEST_CASE("next_deadline is now as long as a turn has left something to do", "[l
     event_loop loop;
     loop.run_once();
     int run = 0;
+    const auto counts = [&run]() -> task<> {
+        ++run;
+        co_return;
+    };
     SECTION("posts beyond a turn's batch") {
         for (int i = 0; i < 1'000; ++i) {
             loop.post([&run] { ++run; });
         }
     }
     SECTION("tasks beyond a turn's batch") {
-        const auto counts = [&run]() -> task<> {
-            ++run;
-            co_return;
-        };
         loop.post([&] {
             for (int i = 0; i < 1'000; ++i) {
                 auto dropped = ferry::spawn(counts());

@@ -17,6 +17,7 @@
 #include <chrono>
 #include <coroutine>
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -206,4 +207,18 @@ TEST_CASE("a task that goes on although it is cancelled is reported as running",
     stubborn.get();
     CHECK(reports.mention("task swallows "));
     CHECK(reports.mention("let `cancelled` pass"));
+}
+
+TEST_CASE("callbacks that keep a loop from coming to its end are reported as such", "[loop][event_loop][hang]") {
+    const ferry_test::reports reports;
+    const hang_limit soon(1ms);
+    event_loop loop;
+    std::function<void()> again = [&] {
+        if (reports.count() == 0) loop.post(again);
+    };
+    loop.post(again);
+    loop.cancel_tasks();
+    CHECK(reports.mention("hang: event_loop::cancel_tasks has waited for "));
+    CHECK(reports.mention("\n  no task is left, only callbacks"));
+    CHECK(reports.mention("has ended after all"));
 }

@@ -65,6 +65,7 @@ private:
 
 /// What a loop that closes waits for, and the way out.
 inline std::string who_is_left(const intrusive_list<owned_task>& owned) {
+    if (owned.empty()) return "  no task is left, only callbacks that are posted again and again: stop posting them";
     task_tree tree;
     for (const owned_task* task = owned.front(); task != nullptr; task = owned.next(*task)) tree.add(task->root_task());
     return tree.text() +
