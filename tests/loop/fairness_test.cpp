@@ -166,7 +166,10 @@ TEST_CASE("what threads post goes on while a thousand tasks yield for ever", "[l
         loop.post([&run] { ++run; });
     }
     int turns = 0;
-    for (; run < 1'000; ++turns) loop.run_once();
+    while (run < 1'000) {
+        loop.run_once();
+        ++turns;
+    }
     CHECK(turns <= 20);  // half of each turn is theirs, and the queue of those that yield comes first
     over = true;
     loop.run_until_idle();
@@ -183,17 +186,22 @@ TEST_CASE("a task that awaits what is always ready gives way after 64 completion
     ferry::semaphore free(loop, 1);
     ferry::bounded_queue<int> queue(loop, 4);
     const auto on_event = [&]() -> task<> {
-        for (; !over; clock.tick()) co_await set.wait();
+        while (!over) {
+            co_await set.wait();
+            clock.tick();
+        }
     };
     const auto on_semaphore = [&]() -> task<> {
-        for (; !over; clock.tick()) {
+        while (!over) {
             const auto permit = co_await free.acquire();
+            clock.tick();
         }
     };
     const auto on_queue = [&]() -> task<> {
-        for (int i = 0; !over; clock.tick()) {
-            co_await queue.push(i++);
+        while (!over) {
+            co_await queue.push(1);
             co_await queue.pop();
+            clock.tick();
         }
     };
     SECTION("an event that is set") { auto dropped = ferry::spawn(loop, on_event()); }
