@@ -80,6 +80,10 @@ class Visitor:
     def presence(self):
         return self.tab.run("return document.getElementById('presence').innerText")
 
+    def notice(self):
+        """What it says; empty where it is not shown."""
+        return self.tab.run("const it = document.getElementById('notice'); return it.hidden ? '' : it.innerText")
+
     def sees_the_end(self):
         """Whether the newest message is in sight."""
         return self.tab.run("const log = document.getElementById('log');"
@@ -178,6 +182,7 @@ def scenario(chat, browser, tabs, screenshots):
     ann.say("Is it just me, or did we lose the pier?")
     said.append(["ann", "Is it just me, or did we lose the pier?"])
     check(ann.lines()[-1] == [*said[-1], "waiting"], f"what ann said offline is {ann.lines()[-1]}")
+    wait_until("the page says that the server stops", lambda notice: "the server stops" in notice, ann.notice)
     take_pictures(ann, screenshots, "offline")
     passed("SIGTERM ends the server, and what is said meanwhile waits, marked as such")
 
@@ -186,6 +191,7 @@ def scenario(chat, browser, tabs, screenshots):
         visitor.wait_for_state("online")
         visitor.wait_for(said)
         visitor.wait_for_people(["ann", "bob"])
+        check(visitor.notice() == "", f"{visitor.name} is online, and the page says {visitor.notice()!r}")
     bob.tab.click("#send")
     said.append(["bob", "There is tea on board, too."])
     for visitor in both:
