@@ -119,7 +119,7 @@ int main(int argc, char** argv) try {
     const std::string html(std::istreambuf_iterator<char>(file), {});
     if (html.empty()) throw std::runtime_error("there is no chat.html beside chat.cpp");
     ferry::event_loop loop;
-    history_writer history(loop, kept ? rest[1] : "chat-history");
+    history_writer history(loop, kept ? rest[1] : std::string(argv[0]) + "-history");
     chat service(loop, history);
     const auto page = [&](app::scope, app::receive, app::send send) -> task<> {
         co_await send(app::http_response_start(200).header("content-type", "text/html; charset=utf-8"));

@@ -356,6 +356,15 @@ def test_chat_gives_rooms_back_when_their_visitors_have_left():
                 check(sorted(first.presence()) == ["ann", "cy"], "the lobby's visitor was not told who came")
 
 
+def test_chat_keeps_its_history_beside_the_program_unless_it_is_told_where():
+    with tempfile.TemporaryDirectory() as directory:
+        program = os.path.join(directory, "chat")
+        os.symlink(os.path.abspath(os.path.join(BIN, "chat")), program)
+        with Server(program) as server, Visitor(server, "lobby") as visitor:
+            visitor.hello("ann")
+        check(os.path.isdir(os.path.join(directory, "chat-history")), "it is somewhere else")
+
+
 def test_chat_stops_while_it_loads_a_history():
     # Freed memory is overwritten, so that whoever uses it after all does not get away with it.
     overwrite = {"GLIBC_TUNABLES": "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0"}
