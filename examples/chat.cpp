@@ -104,7 +104,8 @@ private:
     }
     ferry::event_loop& loop_;
     history_writer& history_;
-    ferry::in_memory_layer layer_{ferry::channel_layer_options().capacity(1000)};
+    static constexpr auto for_ever = std::chrono::nanoseconds::max();  // a visit may last for more than a day
+    ferry::in_memory_layer layer_{ferry::channel_layer_options().capacity(1000).group_expiry(for_ever)};
     std::map<std::string, room> rooms_;
     std::size_t rooms_made_ = 0;
 };
