@@ -44,6 +44,7 @@ public:
         if (is_new) ferry::spawn(loop_, load(here));
         ++here.users;
         const std::string channel = layer_.new_channel("visitor");
+        bool is_understood = true;
         std::exception_ptr failure;
         try {
             co_await here.loaded.wait();
@@ -55,6 +56,10 @@ public:
                     co_await hear(here, channel, ferry::json::parse(std::get<app::websocket_receive>(next).data()));
                 tasks.cancel();  // websocket_disconnect
             });
+        } catch (const ferry::json_error&) {
+            is_understood = false;
+        } catch (const ferry::value_error&) {
+            is_understood = false;
         } catch (...) {
             failure = std::current_exception();
         }
@@ -63,6 +68,7 @@ public:
         if (here.visitors.erase(channel) > 0) co_await announce(here);
         --here.users;
         if (failure) std::rethrow_exception(failure);
+        if (!is_understood) co_await send(app::websocket_close(1008, "this is not a message of the chat"));
     }
     ferry::layer_counters counters() const { return layer_.counters(); }
 
@@ -90,6 +96,7 @@ private:
         if (said.at("type") == value("hello")) {
             co_await layer_.send(channel,
                                  frame(value::object().set("type", "history").set("lines", value::list(here.recent))));
+            if (said.at("name").as_text().size() > 128) throw ferry::value_error("a name has 128 bytes at most");
             here.visitors[channel] = said.at("name").as_text();
             co_await announce(here);
         } else if (said.at("type") == value("say") && here.visitors.contains(channel)) {

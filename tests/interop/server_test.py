@@ -148,8 +148,8 @@ class Visitor:
         self.client.close()
 
     def send(self, opcode, payload):
-        check(len(payload) < 126, "this client has no long frames")
-        self.client.sendall(bytes([0x80 | opcode, 0x80 | len(payload)]) + bytes(4) + payload)  # masked with zeros
+        size = bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2, "big")
+        self.client.sendall(bytes([0x80 | opcode]) + size + bytes(4) + payload)  # masked with zeros
 
     def read(self):
         """The next frame's opcode and payload."""
@@ -160,7 +160,7 @@ class Visitor:
 
     def hello(self, name):
         """Says who is there, and waits for the answer; returns the names of all who are."""
-        self.send(1, json.dumps({"type": "hello", "name": name}).encode())
+        self.send(1, json.dumps({"type": "hello", "name": name}, ensure_ascii=False).encode())
         return self.presence()
 
     def presence(self):
@@ -363,6 +363,29 @@ def test_chat_keeps_its_history_beside_the_program_unless_it_is_told_where():
         with Server(program) as server, Visitor(server, "lobby") as visitor:
             visitor.hello("ann")
         check(os.path.isdir(os.path.join(directory, "chat-history")), "it is somewhere else")
+
+
+def test_chat_sends_those_away_whom_it_does_not_understand():
+    with tempfile.TemporaryDirectory() as history, Server("chat", "--history", history) as server:
+        with Visitor(server, "lobby") as first:
+            first.hello("ann")
+            for nonsense in (b"hello", b"[]", b"{}", b'{"type":"hello","name":1}', b'{"type":"hello"}'):
+                with Visitor(server, "lobby") as visitor:
+                    visitor.send(1, nonsense)
+                    while (heard := visitor.read())[0] != 8:
+                        pass
+                    check(heard[1][:2] == b"\x03\xf0", f"{nonsense!r}: it was closed with {heard[1]!r}")
+        check("failed" not in server.log(), f"the log blames the application: {server.log()!r}")
+
+
+def test_chat_refuses_a_name_that_would_fill_everybody_s_memory():
+    with tempfile.TemporaryDirectory() as history, Server("chat", "--history", history) as server:
+        with Visitor(server, "lobby") as short, Visitor(server, "lobby") as long:
+            check(short.hello("\U0001f6a2" * 32) == ["\U0001f6a2" * 32], "32 letters of any kind are no name")
+            long.send(1, json.dumps({"type": "hello", "name": "n" * 129}).encode())
+            while (heard := long.read())[0] != 8:
+                pass
+            check(heard[1][:2] == b"\x03\xf0", f"it was closed with {heard[1]!r}")
 
 
 def test_chat_stops_while_it_loads_a_history():
