@@ -158,6 +158,18 @@ TEST_CASE("a connection that asks for nothing is closed without a word", "[serve
     CHECK(served.at_end());
 }
 
+TEST_CASE("empty lines before a request do not keep a connection open", "[server][connection]") {
+    site server(say_path, ferry::serve_options().header_timeout(3s).keep_alive_timeout(60s));
+    raw_client client(server);
+    for (int second = 0; second < 3; ++second) {
+        client.send("\r\n");
+        server.advance(1s);
+    }
+    client.send("\r\n");
+    CHECK(client.at_end());
+    CHECK(client.unread().empty());
+}
+
 TEST_CASE("the keep-alive time begins with each response anew", "[server][connection]") {
     site server(say_path, ferry::serve_options().keep_alive_timeout(4s));
     raw_client client(server);

@@ -164,10 +164,10 @@ inline task<connection::next_step> connection::try_read_head() {
         }
         const event_loop::time_point now = server_.loop().now();
         const bool idle = parser_.idle();
-        if (!idle && deadline == event_loop::time_point::max()) deadline = now + options_.header_timeout();
-        const auto limit =
-            idle ? std::chrono::nanoseconds(first ? options_.keep_alive_timeout() : options_.header_timeout())
-                 : std::chrono::nanoseconds(deadline - now);
+        // Empty lines may come before a request, and leave the parser idle: they have their time, too.
+        if ((!idle || !first) && deadline == event_loop::time_point::max()) deadline = now + options_.header_timeout();
+        const auto limit = first && idle ? std::chrono::nanoseconds(options_.keep_alive_timeout())
+                                         : std::chrono::nanoseconds(deadline - now);
         first = false;
         bool alive = false;
         bool late = false;

@@ -45,15 +45,16 @@ public:
     serve_options& websocket_origins(websocket::handshake_options rules) { return set(origins_, std::move(rules)); }
     /// Output of one connection beyond which send() waits. Default 64 KiB.
     serve_options& high_water_mark(std::size_t bytes) { return set(high_water_mark_, bytes); }
-    /// From the first octet of a request to the end of its head. Default 10 s.
+    /// From the first octet of a request, or of the empty lines before it, to the end of its head. Default 10 s.
     serve_options& header_timeout(seconds limit) { return set(header_timeout_, limit); }
-    /// Between two requests of a connection. Default 5 s.
+    /// For the first octet of the next request of a connection, the first one included. Default 5 s.
     serve_options& keep_alive_timeout(seconds limit) { return set(keep_alive_timeout_, limit); }
     /// Silence after which a WebSocket is pinged. Default 20 s.
     serve_options& ping_interval(seconds limit) { return set(ping_interval_, limit); }
     /// Silence after a ping after which the peer counts as gone. Default 20 s.
     serve_options& pong_timeout(seconds limit) { return set(pong_timeout_, limit); }
-    /// For the peer's answer to a close frame. Default 5 s.
+    /// For the peer's answer to a close frame, and at a connection's end to take octets of what is left and to close in
+    /// its turn. Default 5 s.
     serve_options& close_timeout(seconds limit) { return set(close_timeout_, limit); }
     /// For an application to end after its client has gone; then it is cancelled, with a report. Default 10 s.
     serve_options& application_close_timeout(seconds limit) { return set(application_close_timeout_, limit); }
