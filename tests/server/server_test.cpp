@@ -140,6 +140,7 @@ TEST_CASE("of several addresses the first that can be listened on is taken", "[s
     CHECK(second.address().port() != first.address().port());
     CHECK_THROWS_AS(ferry::server(loop, mixed, std::vector<ferry::net::address>{first.address(), first.address()}),
                     std::system_error);
+    CHECK_THROWS_AS(ferry::server(loop, mixed, std::vector<ferry::net::address>()), std::invalid_argument);
 }
 
 TEST_CASE("stopping refuses new connections and closes idle ones", "[server][server]") {

@@ -40,8 +40,8 @@ namespace ferry::inline FERRY_ABI {
 ///
 /// Ownership      Keeps the application. Destroy it after run() has returned.
 /// Thread-safety  None: its loop's thread.
-/// Errors         The constructor throws std::system_error, which names host and port, when it cannot listen there. An
-///                application that throws costs its own connection only.
+/// Errors         The constructor throws std::system_error, which names host and port, when it cannot listen there, and
+///                std::invalid_argument without an address. An application that throws costs its own connection only.
 class server {
 public:
     /// Listens at the first of these addresses where it can.
@@ -103,6 +103,7 @@ private:
 inline server::server(event_loop& loop, app::any_application app, const std::vector<net::address>& where,
                       serve_options options)
     : context_(loop, std::move(app), std::move(options)) {
+    if (where.empty()) throw std::invalid_argument("ferry: a server needs an address to listen at");
     for (const net::address& candidate : where) {
         try {
             listener_.emplace(loop, candidate);
