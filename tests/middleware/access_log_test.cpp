@@ -52,6 +52,19 @@ ferry::task<> broken(app::scope, app::receive, app::send) {
     throw std::runtime_error("broken");
     co_return;
 }
+ferry::task<> listen_once(app::scope, app::receive receive, app::send) { static_cast<void>(co_await receive()); }
+ferry::task<> told_that_nobody_listens(app::scope, app::receive, app::send) {
+    throw ferry::disconnected("send: the client is gone");
+    co_return;
+}
+ferry::task<> greet_and_return(app::scope, app::receive, app::send send) {
+    co_await send(app::websocket_accept());
+    co_await send(app::websocket_send::text("hello"));
+}
+ferry::task<> accept_and_fail(app::scope, app::receive, app::send send) {
+    co_await send(app::websocket_accept());
+    throw std::runtime_error("broken");
+}
 /// Accepts, sends two messages, and waits for the end.
 ferry::task<> chat(app::scope, app::receive receive, app::send send) {
     static_cast<void>(co_await receive());
@@ -73,9 +86,24 @@ TEST_CASE("a request is logged with its status, the size of its body and its tim
           "192.0.2.7:50000 \"GET /room/lobby\" 201 12 bytes 1.5 ms");
 }
 
-TEST_CASE("a request without a response is logged, also when its application throws", "[middleware][access_log]") {
-    CHECK(line_of(&silent, scope_for("/")) == "192.0.2.7:50000 \"GET /\" 0 0 bytes 0.0 ms");
-    CHECK(line_of(&broken, scope_for("/")) == "192.0.2.7:50000 \"GET /\" 0 0 bytes 0.0 ms");
+TEST_CASE("a request whose application fails to respond is logged as the 500 that its client gets",
+          "[middleware][access_log]") {
+    CHECK(line_of(&silent, scope_for("/")) == "192.0.2.7:50000 \"GET /\" 500 0 bytes 0.0 ms");
+    CHECK(line_of(&broken, scope_for("/")) == "192.0.2.7:50000 \"GET /\" 500 0 bytes 0.0 ms");
+}
+
+TEST_CASE("a request whose client has gone before the response is logged with status 0", "[middleware][access_log]") {
+    CHECK(line_of(&listen_once, scope_for("/"), {app::http_disconnect()}) ==
+          "192.0.2.7:50000 \"GET /\" 0 0 bytes 0.0 ms");
+    CHECK(line_of(&told_that_nobody_listens, scope_for("/")) == "192.0.2.7:50000 \"GET /\" 0 0 bytes 0.0 ms");
+}
+
+TEST_CASE("a WebSocket whose application just ends is logged with the code that its client gets",
+          "[middleware][access_log]") {
+    const app::scope what = scope_for("/ws/lobby", app::protocol::websocket);
+    CHECK(line_of(&greet_and_return, what) == "192.0.2.7:50000 \"websocket /ws/lobby\" 1000 1 messages 0.0 ms");
+    CHECK(line_of(&accept_and_fail, what) == "192.0.2.7:50000 \"websocket /ws/lobby\" 1011 0 messages 0.0 ms");
+    CHECK(line_of(&silent, what) == "192.0.2.7:50000 \"websocket /ws/lobby\" 500 0 messages 0.0 ms");
 }
 
 TEST_CASE("a WebSocket is logged with its close code and the messages sent", "[middleware][access_log]") {
@@ -89,7 +117,7 @@ TEST_CASE("a WebSocket is logged with its close code and the messages sent", "[m
 TEST_CASE("a path cannot forge a line of the log", "[middleware][access_log]") {
     CHECK(ferry::detail::escaped_for_log("/a\"b\\c\n\r\x1b[2J\x7f\xc3\xa9") ==
           "/a\\x22b\\x5cc\\x0a\\x0d\\x1b[2J\\x7f\\xc3\\xa9");
-    CHECK(line_of(&silent, scope_for("/%0A%22")) == "192.0.2.7:50000 \"GET /%0A%22\" 0 0 bytes 0.0 ms");
+    CHECK(line_of(&silent, scope_for("/%0A%22")) == "192.0.2.7:50000 \"GET /%0A%22\" 500 0 bytes 0.0 ms");
 }
 
 TEST_CASE("what is logged is what was sent on, unchanged", "[middleware][access_log]") {

@@ -4,7 +4,9 @@
 
 #include <ferry/app/middleware.hpp>
 #include <ferry/core/config.hpp>
+#include <ferry/core/error.hpp>
 #include <ferry/loop/event_loop.hpp>
+#include <ferry/websocket/frame.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -13,6 +15,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 
 namespace ferry::inline FERRY_ABI {
 /// Writes, when a response or a WebSocket has ended, a line such as
@@ -20,7 +23,9 @@ namespace ferry::inline FERRY_ABI {
 ///     127.0.0.1:53312 "GET /room/lobby" 200 5120 bytes 1.3 ms
 ///     127.0.0.1:53314 "websocket /ws/lobby" 1000 17 messages 63021.8 ms
 ///
-/// Control characters and quotes of the path are escaped, so a client cannot forge a line.
+/// The status is 500, or the close code 1011, where the application failed to send one: the server does so then. It is 0
+/// where the client had gone before. Control characters and quotes of the path are escaped, so a client cannot forge a
+/// line.
 ///
 /// Ownership  Keeps the function that takes the lines; by default they go to stderr.
 class access_log : public app::middleware_tag {
@@ -85,7 +90,16 @@ public:
         status_ = accepted_ ? close.code() : 403;
         next().deliver(close);
     }
-    void closed_by_peer(int code) noexcept { status_ = code; }
+    void closed_by_peer(int code) noexcept {
+        client_left_ = true;
+        status_ = code;
+    }
+    void client_left() noexcept { client_left_ = true; }
+    /// What the server makes of an application that has ended without an end of its own.
+    void ended(bool failed) noexcept {
+        if (status_ != 0 || client_left_) return;
+        status_ = !accepted_ ? 500 : failed ? websocket::close_code::internal_error : websocket::close_code::normal;
+    }
 
 private:
     app::scope scope_;
@@ -95,6 +109,7 @@ private:
     int status_ = 0;
     std::size_t count_ = 0;
     bool accepted_ = false;
+    bool client_left_ = false;
 };
 
 inline access_record::~access_record() {
@@ -107,12 +122,13 @@ inline access_record::~access_record() {
            numbers);
 }
 
-/// Notes the peer's close code on its way in.
+/// Notes the peer's end, and its close code, on the way in.
 class disconnect_watch : public app::receive_filter<disconnect_watch> {
 public:
     disconnect_watch(app::receive next, access_record& record) noexcept : receive_filter(next), record_(record) {}
     void received(app::message& what) noexcept {
         if (const auto* end = std::get_if<app::websocket_disconnect>(&what)) record_.closed_by_peer(end->code());
+        if (std::holds_alternative<app::http_disconnect>(what)) record_.client_left();
     }
 
 private:
@@ -127,7 +143,17 @@ public:
     task<> operator()(app::scope what, app::receive in, app::send out) const {
         detail::access_record record(what, out, write_);
         detail::disconnect_watch watch(in, record);
-        co_await app_(std::move(what), watch.handle(), record.handle());
+        try {
+            co_await app_(std::move(what), watch.handle(), record.handle());
+            record.ended(false);
+        } catch (const cancelled&) {
+            throw;
+        } catch (const disconnected&) {
+            throw;
+        } catch (...) {
+            record.ended(true);
+            throw;
+        }
     }
 
 private:
