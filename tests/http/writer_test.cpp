@@ -340,11 +340,3 @@ TEST_CASE("switch_protocols refuses what is no upgrade", "[http][writer]") {
                       std::logic_error);
     CHECK(out.empty());
 }
-
-TEST_CASE("an error response is complete and ends the connection", "[http][writer]") {
-    std::string out = "before ";
-    http::append_error_response(out, 400, "the request has no Host", "now");
-    CHECK(out ==
-          "before HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nDate: now\r\n"
-          "Content-Length: 24\r\nConnection: close\r\n\r\nthe request has no Host\n");
-}

@@ -12,7 +12,7 @@
 namespace ferry::inline FERRY_ABI::app {
 /// Base class that marks a middleware: a callable that makes an application of an application.
 ///
-///     auto site = access_log() | compress() | router;      // access_log sees a request first and its response last
+///     auto site = access_log() | only_members() | router;  // access_log sees a request first and its response last
 class middleware_tag {};
 
 template <class T>

@@ -94,10 +94,6 @@ private:
     bool keep_alive_ = false;
 };
 
-/// Appends a complete response with a line of plain text that ends the connection: the answer to a request that could
-/// not be parsed, or that the server has no room for.
-void append_error_response(std::string& out, int status, std::string_view text, std::string_view date = {});
-
 // ---- implementation ---------------------------------------------------------------
 namespace detail {
 /// RFC 9110 8.6, RFC 9112 6.1: no 1xx response has a body, nor fields that speak of one.
@@ -268,11 +264,5 @@ inline void response_writer::write_number(std::uint64_t value, int base) {
     char digits[20];
     const std::to_chars_result result = std::to_chars(digits, digits + sizeof digits, value, base);
     out_.append(digits, result.ptr);
-}
-
-inline void append_error_response(std::string& out, int status, std::string_view text, std::string_view date) {
-    response_writer writer(out);
-    writer.date(date).start(status, headers().add("Content-Type", "text/plain; charset=utf-8"));
-    writer.body(std::string(text).append("\n"), false);
 }
 }  // namespace ferry::inline FERRY_ABI::http
