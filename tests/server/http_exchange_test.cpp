@@ -277,6 +277,37 @@ TEST_CASE("a client that vanishes is told to the application again and again", "
     CHECK(reported.count() == 0);  // a client that leaves is no fault
 }
 
+TEST_CASE("a client that vanishes behind a pipelined request is told to the application", "[server][http_exchange]") {
+    int calls = 0;
+    site server([&](app::scope, app::receive receive, app::send) -> ferry::task<> {
+        ++calls;
+        co_await until_disconnect(receive);
+    });
+    raw_client client(server);
+    client.send("GET /one HTTP/1.1\r\nHost: a\r\n\r\nGET /two HTTP/1.1\r\nHost: a\r\n\r\n");
+    server.until([&] { return calls == 1; });
+    client.reset();
+    server.until_empty();
+    CHECK(calls == 1);
+}
+
+TEST_CASE("a client that sends one request after another and reads nothing is not read for ever",
+          "[server][http_exchange]") {
+    const reports reported;  // of the shutdown, as the client's end is behind what is not read
+    site server(
+        [](app::scope, app::receive receive, app::send) -> ferry::task<> { co_await until_disconnect(receive); });
+    raw_client client(server);
+    std::string requests;
+    while (requests.size() < 100'000'000) requests += "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    std::size_t sent = 0;
+    for (std::size_t more = 1; more > 0; sent += more) {
+        more = client.send_some(std::string_view(requests).substr(sent));
+        server.turn();
+    }
+    CHECK(sent < requests.size());  // the rest of it waits in the client
+    client.reset();
+}
+
 TEST_CASE("an application that ignores the disconnect is cancelled after a while, with a report",
           "[server][http_exchange]") {
     const reports reported;

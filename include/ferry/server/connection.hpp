@@ -60,6 +60,9 @@ private:
     enum class next_step { exchange, close };
     class idle_scope;
 
+    /// Of what the client sends before it has been answered: a next request, or messages before the handshake.
+    static constexpr std::size_t max_early_bytes = 64 * 1024;
+
     task<> serve();
     task<next_step> read_head();
     task<next_step> try_read_head();
@@ -270,8 +273,9 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
                     }
             }
         }
-        // The next request may come early: it is kept, and nothing more is read, until this one has been answered.
-        while (!exchange.incoming().ended() && pending_.empty()) {
+        // The next request may come early. It is kept until this one has been answered; as the client's end comes behind
+        // it, reading goes on for a while.
+        while (!exchange.incoming().ended() && pending_.size() < max_early_bytes) {
             if (!co_await receive_more()) exchange.disconnect();
         }
         if (!exchange.incoming().ended()) co_return;
@@ -322,7 +326,6 @@ inline task<> connection::serve_websocket() {
 }
 
 inline task<> connection::read_messages(websocket_exchange& exchange, task_group& tasks) {
-    constexpr std::size_t max_early_bytes = 64 * 1024;
     try {
         while (!exchange.closed()) {
             net::borrowed_bytes octets = co_await socket_.receive();
