@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <deque>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -257,5 +258,25 @@ TEST_CASE("a shutdown that waits for clients can be cut short", "[server][server
 }
 
 TEST_CASE("a client that dies in the middle leaves no task and no frame", "[server][server]") { many_visits(60); }
+
+TEST_CASE("a connection that waits for its next request holds no buffer of the last one", "[server][server]") {
+    site server([](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        const std::string body = co_await whole_body(receive);
+        co_await respond(send, std::to_string(body.size()));
+    });
+    const std::string post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + std::string(60'000, 'x');
+    std::deque<raw_client> clients;
+    const auto serve = [&](int count) {
+        for (int number = 0; number < count; ++number) {
+            raw_client& client = clients.emplace_back(server);
+            client.send(post);
+            CHECK(client.read_response().body == "60000");
+        }
+    };
+    serve(100);
+    const std::size_t bytes = resident_bytes();
+    serve(300);
+    CHECK(resident_bytes() <= bytes + 300 * 10'000);
+}
 
 TEST_CASE("ten thousand visits leave memory where it was", "[server][server][.slow]") { many_visits(10'000); }

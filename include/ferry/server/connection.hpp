@@ -62,6 +62,8 @@ private:
 
     /// Of what the client sends before it has been answered: a next request, or messages before the handshake.
     static constexpr std::size_t max_early_bytes = 64 * 1024;
+    /// Of `pending_`, while the connection waits for a request.
+    static constexpr std::size_t max_idle_bytes = 4 * 1024;
 
     task<> serve();
     task<next_step> read_head();
@@ -165,6 +167,7 @@ inline task<connection::next_step> connection::try_read_head() {
             refuse(parser_.error().status(), parser_.error().reason());
             co_return next_step::close;
         }
+        if (pending_.capacity() > max_idle_bytes) std::string().swap(pending_);  // empty now, and perhaps for long
         const event_loop::time_point now = server_.loop().now();
         const bool idle = parser_.idle();
         // Empty lines may come before a request, and leave the parser idle: they have their time, too.
