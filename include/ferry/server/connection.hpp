@@ -93,7 +93,8 @@ private:
     event_loop::time_point last_received_;
     bool pinged_ = false;
     bool cut_ = false;
-    std::string path_;  // of the request that runs, for reports
+    bool gave_up_ = false;  // a peer that has not answered the close frame had its time
+    std::string path_;      // of the request that runs, for reports
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
@@ -115,7 +116,7 @@ inline task<> connection::run() {
         out_.emplace(server_.loop(), socket_, tasks, options_.high_water_mark());
         try {
             co_await serve();
-            if (!cut_) co_await close_gently();
+            if (!cut_ && !gave_up_) co_await close_gently();
         } catch (const disconnected&) {
         } catch (const timeout_error&) {
         } catch (const std::exception& error) {
@@ -320,7 +321,8 @@ inline task<> connection::serve_websocket() {
             if (!exchange.closed()) co_await timeout(options_.close_timeout(), exchange.until_closed());
             tasks.cancel();
         });
-    } catch (const timeout_error&) {  // the peer does not answer the close frame: it had its chance
+    } catch (const timeout_error&) {
+        gave_up_ = true;
     } catch (...) {
         websocket_ = nullptr;
         throw;
