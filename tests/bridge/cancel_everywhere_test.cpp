@@ -120,7 +120,7 @@ TEST_CASE("a thread_channel loses no item by a cancellation at any step, in any 
 }
 
 TEST_CASE("a call on a thread is waited for, or never runs, cancelled at any step, in any nesting",
-          "[bridge][cancel_everywhere][mt]") {
+          "[bridge][cancel_everywhere][mt][long]") {
     CHECK(cancel_everywhere(&make<call_world, call_world::state::runs>) == "");
     CHECK(cancel_everywhere(&make<call_world, call_world::state::queued>) == "");
 }

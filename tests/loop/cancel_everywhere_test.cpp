@@ -18,6 +18,7 @@
 #include <ferry/loop/signals.hpp>
 #include <ferry/loop/sleep.hpp>
 #include <ferry/loop/spawn.hpp>
+#include <ferry/loop/task_group.hpp>
 #include <ferry/loop/timeout.hpp>
 
 #include <chrono>
@@ -348,6 +349,68 @@ private:
     int popped_ = 0;
 };
 
+// ---- several of them ---------------------------------------------------------------------------------------------
+/// Holds a mutex and permits while it waits for something else.
+class holding_world final : public world {
+public:
+    holding_world(stepping_loop& loop, bool contended)
+        : world(contended), mutex_(loop), permits_(loop, 3), ready_(loop) {
+        delivers_completed = false;  // its next checkpoint throws
+        if (!contended) ready_.set();
+    }
+    std::string wrong() override {
+        return mutex_.locked() ? "it is locked" : permits_.available() != 3 ? "permits are missing" : "";
+    }
+
+private:
+    task<int> use() override {
+        const ferry::async_mutex::guard held = co_await mutex_.lock();
+        const ferry::semaphore::permit two = co_await permits_.acquire(2);
+        co_await ready_.wait();
+        const ferry::semaphore::permit third = co_await permits_.acquire();
+        co_return 1;
+    }
+    void other_side() override { ready_.set(); }
+    ferry::async_mutex mutex_;
+    ferry::semaphore permits_;
+    ferry::event ready_;
+};
+
+/// A producer and a consumer with a queue between them that is too short.
+class pipeline_world final : public world {
+public:
+    explicit pipeline_world(stepping_loop& loop) : world(false), queue_(loop, 1) {
+        is_withdrawn = false;  // it may have come to its end
+    }
+    std::string wrong() override {
+        if (delivered() == 1 && popped_ != items) return "it ended too early";
+        return popped_ + queue_.size() == pushed_ ? "" : "an item was lost, or came twice";
+    }
+
+private:
+    static constexpr std::size_t items = 4;
+    task<> produce() {
+        for (std::size_t i = 0; i < items; ++i) {
+            co_await queue_.push(1);
+            ++pushed_;
+        }
+    }
+    task<int> use() override {
+        const auto body = [this](ferry::task_group& group) -> task<int> {
+            group.start(produce());
+            for (std::size_t i = 0; i < items; ++i) {
+                const int item = co_await queue_.pop();
+                popped_ += item == 1;
+            }
+            co_return 1;
+        };
+        co_return co_await ferry::with_task_group(body);
+    }
+    ferry::bounded_queue<int> queue_;
+    std::size_t pushed_ = 0;
+    std::size_t popped_ = 0;
+};
+
 // ---- results from elsewhere --------------------------------------------------------------------------------------
 class future_world final : public world {
 public:
@@ -500,6 +563,13 @@ TEST_CASE("a bounded_queue loses no item by a cancellation at any step, in any n
     CHECK(cancel_everywhere(&make<pop_world, true>) == "");
     CHECK(cancel_everywhere(&make<push_world, false>) == "");
     CHECK(cancel_everywhere(&make<push_world, true>) == "");
+}
+
+TEST_CASE("what a task holds is given back, and a pipeline loses nothing, by a cancellation at any step",
+          "[loop][cancel_everywhere]") {
+    CHECK(cancel_everywhere(&make<holding_world, false>) == "");
+    CHECK(cancel_everywhere(&make<holding_world, true>) == "");
+    CHECK(cancel_everywhere(&make<pipeline_world>) == "");
 }
 
 TEST_CASE("waits for results are cancelled at any step, in any nesting", "[loop][cancel_everywhere]") {

@@ -11,8 +11,9 @@
                                                          the same with FERRY_SEED set to one seed after the other; counts
                                                          seeds, and goes on with the next executable after a failure
 
-A test case is called FOLDER/NAME; --only searches that. --tag is a Catch2 test spec such as [mt] or ~[order]. Works with Catch2 v2 and v3: results come from the XML
-reporter, which both write as they go, so the test that crashed or hung can be named.
+A test case is called FOLDER/NAME; --only searches that. --tag is a Catch2 test spec such as [mt] or ~[order]~[.].
+Works with Catch2 v2 and v3: results come from the XML reporter, which both write as they go, so the test that crashed or
+hung can be named.
 """
 import argparse
 import os
@@ -36,8 +37,8 @@ def folders(only, tag):
         folder = file.relative_to(TESTS).parts[0]
         for literals, tags in TEST_CASE.findall(file.read_text()):
             name = "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', literals))
-            has_tag = tag.removeprefix("~") in tags
-            if re.search(only, f"{folder}/{name}") and has_tag != tag.startswith("~"):
+            wanted = all((each[1] in tags) != bool(each[0]) for each in re.findall(r"(~?)(\[[^]]*\])", tag))
+            if re.search(only, f"{folder}/{name}") and wanted:
                 found.add(folder)
     return sorted(found)
 
