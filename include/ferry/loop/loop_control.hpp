@@ -97,7 +97,8 @@ public:
     [[nodiscard]] bool prepare_sleep() noexcept {
         if (received_.first != nullptr) return false;
         ready_node* found = nullptr;
-        inbox_.compare_exchange_strong(found, asleep_mark(), std::memory_order_relaxed);
+        // Release: whoever finds the mark (acquire, in both places) also finds the descriptor that was made before.
+        inbox_.compare_exchange_strong(found, asleep_mark(), std::memory_order_release, std::memory_order_relaxed);
         std::atomic_thread_fence(std::memory_order_seq_cst);  // wake()'s other half
         return !is_node(found);
     }
@@ -110,7 +111,7 @@ public:
     bool end_sleep() noexcept {
         ready_node* mark = asleep_mark();
         return inbox_.load(std::memory_order_relaxed) == mark &&
-               inbox_.compare_exchange_strong(mark, nullptr, std::memory_order_relaxed);
+               inbox_.compare_exchange_strong(mark, nullptr, std::memory_order_acquire, std::memory_order_relaxed);
     }
 
     /// Takes the signal away again, for a poller that would report it for ever.
@@ -206,7 +207,7 @@ private:
     const loop_reference keep(*this);  // the descriptor is needed when the loop may have gone
     node.next = nullptr;
     ready_node* mark = asleep_mark();
-    if (!inbox_.compare_exchange_strong(mark, &node, std::memory_order_release, std::memory_order_relaxed)) {
+    if (!inbox_.compare_exchange_strong(mark, &node, std::memory_order_acq_rel, std::memory_order_relaxed)) {
         return push(node);  // somebody else has woken it
     }
     signal();
