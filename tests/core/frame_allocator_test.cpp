@@ -82,10 +82,10 @@ TEST_CASE("frame_allocator keeps a bounded number of free blocks", "[core][frame
     hold(100'000, 64);
     hold(1'000, 2048);
     const ferry::detail::thread_state& self = ferry::detail::this_thread();
-    CHECK(self.frames[0].room < frame_allocator::batch_size);
+    CHECK(self.frames[0].room < frame_allocator::batch_size(0));
     CHECK(frame_allocator::thread_limit(0) == 128 * 1024 / 64);
-    CHECK(self.frames[31].room < frame_allocator::batch_size);
-    CHECK(frame_allocator::thread_limit(31) == 2 * frame_allocator::batch_size);
+    CHECK(self.frames[31].room < frame_allocator::batch_size(31));
+    CHECK(frame_allocator::thread_limit(31) == 2 * frame_allocator::batch_size(31));
 }
 
 TEST_CASE("blocks that one thread allocates and another one frees come back", "[core][frame_allocator][mt]") {
@@ -97,10 +97,10 @@ TEST_CASE("blocks that one thread allocates and another one frees come back", "[
     for (std::size_t i = 0; i < count; ++i) freed.insert(blocks.emplace_back(size).get());
     std::thread([&] { blocks.clear(); }).join();
     std::size_t again = 0;
-    for (std::size_t i = 0; i < frame_allocator::batch_size; ++i) {
+    for (std::size_t i = 0; i < frame_allocator::batch_size(4); ++i) {
         again += freed.count(blocks.emplace_back(size).get());
     }
-    CHECK(again == frame_allocator::batch_size);
+    CHECK(again == frame_allocator::batch_size(4));
 }
 
 TEST_CASE("a frame may be freed by another thread than the one that made it", "[core][frame_allocator]") {

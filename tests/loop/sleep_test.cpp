@@ -3,6 +3,7 @@
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/sleep.hpp>
 #include <ferry/loop/spawn.hpp>
+#include <ferry/loop/task_group.hpp>
 #include <ferry/loop/virtual_clock.hpp>
 
 #include "core/frame_count.hpp"
@@ -100,6 +101,31 @@ TEST_CASE("yield_now lets every other ready task run first", "[loop][sleep][orde
     auto c = ferry::spawn(loop, body('c'));
     loop.run_until_idle();
     CHECK(trace == "abcabcabc");
+}
+
+TEST_CASE("a task that is cancelled while it gives way meets that as it goes on, and runs once", "[loop][sleep]") {
+    ferry::event_loop loop;
+    int resumed = 0;
+    int ended_cancelled = 0;
+    const auto give_way = [&]() -> ferry::task<> {
+        try {
+            co_await ferry::yield_now();
+            ++resumed;
+        } catch (const ferry::cancelled&) {
+            ++ended_cancelled;
+            throw;
+        }
+    };
+    const auto two = [&]() -> ferry::task<> {
+        co_await ferry::with_task_group([&](ferry::task_group& group) -> ferry::task<> {
+            group.start(give_way());
+            co_await ferry::yield_now();  // now the other one is giving way: ready, and waiting in nothing
+            group.cancel();
+        });
+    };
+    loop.run(two());
+    CHECK(resumed == 0);
+    CHECK(ended_cancelled == 1);
 }
 
 TEST_CASE("a task that yields for ever does not keep timers and posts waiting", "[loop][sleep]") {

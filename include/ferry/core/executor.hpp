@@ -228,11 +228,11 @@ private:
     ready_node* last_ = nullptr;
     ready_node* run_next_ = nullptr;
     logical_task* current_ = nullptr;
+    unsigned depth_ = 0;  // up to here: what every switch touches
     const executor* beneath_ = nullptr;
     remote_inbox* remote_ = nullptr;
     executor* next_bound_ = nullptr;                        // of those that this thread alone runs
     std::uint64_t random_ = shuffle_of_new_loops().next();  // the generator's state; 0: first in, first out
-    unsigned depth_ = 0;
 };
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

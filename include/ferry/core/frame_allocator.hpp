@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <new>
 
 // The sanitizer's entry points, null in a program without it: one code for every build.
@@ -43,9 +44,12 @@ public:
 
     /// How many free blocks of one size a thread keeps; `index` 0 is that of up to 64 bytes.
     [[nodiscard]] static constexpr std::uint32_t thread_limit(std::size_t index) noexcept {
-        return static_cast<std::uint32_t>(std::max(2 * batch_size, 128 * 1024 / block_size(index)));
+        return static_cast<std::uint32_t>(std::max(2 * batch_size(index), 128 * 1024 / block_size(index)));
     }
-    static constexpr std::size_t batch_size = 64;
+    /// How many of them move at once between a thread and the depot.
+    [[nodiscard]] static constexpr std::size_t batch_size(std::size_t index) noexcept {
+        return std::min<std::size_t>(block_size(index) / sizeof(void*), 64);
+    }
 
 private:
     class depot;
@@ -71,66 +75,51 @@ private:
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-/// Batches of free blocks of one size, on their way from threads that free to threads that allocate. A batch is an array
-/// of addresses: who takes it links the blocks without waiting for one to arrive from the other core before the next.
+/// Batches of free blocks of one size, on their way from threads that free to threads that allocate. The first block of a
+/// batch holds the addresses of all: who takes it links them without waiting, for each, until the one before has come
+/// from the other core.
 ///
-/// Thread-safety  Any thread. Whoever changes a place's state to busy owns it. The next state is stored with release and
-///                met with acquire, so the addresses, and all that was done in the blocks, have happened before. Nobody
-///                waits: a busy place is passed over, and a fork in the middle costs the child that place.
+/// Thread-safety  Any thread. A batch belongs to whoever has exchanged its place for null. Put is a release and take an
+///                acquire, so what was done in the blocks has happened before. Nobody waits for anybody, and a fork in
+///                the middle leaves nothing half done.
 class frame_allocator::depot {
 public:
-    using batch = void* [batch_size];
-
     [[nodiscard]] static depot& of(std::size_t index) noexcept {
         static constinit depot depots[thread_state::frame_classes];
         return depots[index];
     }
 
     /// False, and the blocks stay the caller's, when there is no place left.
-    [[nodiscard]] bool put(const batch& blocks, std::size_t index) noexcept {
+    [[nodiscard]] bool put(void** batch, std::size_t index) noexcept {
         for (std::size_t i = 0; i < places(index); ++i) {
-            place& here = places_[i];
-            if (!here.change(state::empty, state::busy)) continue;
-            if (here.blocks == nullptr) here.blocks = new (std::nothrow) batch[1];  // and kept from then on
-            const bool kept = here.blocks != nullptr;
-            if (kept) std::copy_n(blocks, batch_size, *here.blocks);
-            here.now.store(kept ? state::full : state::empty, std::memory_order_release);
-            return kept;
+            void** none = nullptr;
+            if (places_[i].load(std::memory_order_relaxed) == nullptr &&
+                places_[i].compare_exchange_strong(none, batch, std::memory_order_release, std::memory_order_relaxed)) {
+                return true;
+            }
         }
         return false;
     }
-    [[nodiscard]] bool take(batch& blocks) noexcept {
-        for (place& here : places_) {
-            if (!here.change(state::full, state::busy)) continue;
-            std::copy_n(*here.blocks, batch_size, blocks);
-            here.now.store(state::empty, std::memory_order_release);
-            return true;
+    /// Null when there is none.
+    [[nodiscard]] void** take() noexcept {
+        for (std::atomic<void**>& place : places_) {
+            if (place.load(std::memory_order_relaxed) == nullptr) continue;
+            if (void** const batch = place.exchange(nullptr, std::memory_order_acquire)) return batch;
         }
-        return false;
+        return nullptr;
     }
-    [[nodiscard]] std::int64_t blocks() const noexcept {
-        std::int64_t count = 0;
-        for (const place& here : places_) {
-            if (here.now.load(std::memory_order_acquire) == state::full) count += batch_size;
-        }
-        return count;
+    [[nodiscard]] std::int64_t batches() const noexcept {
+        return std::count_if(std::begin(places_), std::end(places_), [](const std::atomic<void**>& place) {
+            return place.load(std::memory_order_relaxed) != nullptr;
+        });
     }
 
 private:
-    enum class state : unsigned char { empty, busy, full };
-    struct place {
-        std::atomic<state> now{state::empty};
-        batch* blocks = nullptr;
-        bool change(state from, state to) noexcept {
-            return now.load(std::memory_order_relaxed) == from &&
-                   now.compare_exchange_strong(from, to, std::memory_order_acquire, std::memory_order_relaxed);
-        }
-    };
     static constexpr std::size_t most_places = 64;
     static constexpr std::size_t places(std::size_t index) noexcept {
-        return std::clamp<std::size_t>(256 * 1024 / (batch_size * block_size(index)), 2, most_places);
+        return std::clamp<std::size_t>(256 * 1024 / (batch_size(index) * block_size(index)), 2, most_places);
     }
-    place places_[most_places];
+    std::atomic<void**> places_[most_places] = {};
 };
 
 inline void* frame_allocator::allocate(std::size_t size) {
@@ -171,7 +160,7 @@ inline std::int64_t frame_allocator::live() noexcept {
     for (std::size_t index = 0; index < thread_state::frame_classes; ++index) {
         const frame_cache& cache = this_thread().frames[index];
         if (cache.in_use) count -= thread_limit(index) - cache.room;
-        count -= depot::of(index).blocks();
+        count -= depot::of(index).batches() * static_cast<std::int64_t>(batch_size(index));
     }
     return count;
 }
@@ -215,9 +204,9 @@ inline void frame_allocator::link(frame_cache& cache, void* block, std::size_t i
 
 /// A batch from the depot, if there is one.
 inline bool frame_allocator::refill(frame_cache& cache, std::size_t index) noexcept {
-    depot::batch blocks;
-    if (!prepare(cache, index) || !depot::of(index).take(blocks)) return false;
-    for (void* const block : blocks) link(cache, block, index);
+    void** const batch = prepare(cache, index) ? depot::of(index).take() : nullptr;
+    if (batch == nullptr) return false;
+    for (std::size_t i = batch_size(index); i > 0; --i) link(cache, batch[i - 1], index);  // the first, itself, is last
     return true;
 }
 
@@ -225,11 +214,11 @@ inline bool frame_allocator::refill(frame_cache& cache, std::size_t index) noexc
 inline bool frame_allocator::make_room(frame_cache& cache, std::size_t index) noexcept {
     if (!prepare(cache, index)) return false;
     if (cache.room > 0) return true;
-    depot::batch blocks;
-    for (void*& block : blocks) block = unlink(cache, index);
-    if (!depot::of(index).put(blocks, index)) {
-        for (void* const block : blocks) give_back(block);
-    }
+    void** const batch = static_cast<void**>(unlink(cache, index));
+    batch[0] = batch;
+    for (std::size_t i = 1; i < batch_size(index); ++i) batch[i] = unlink(cache, index);
+    if (depot::of(index).put(batch, index)) return true;
+    for (std::size_t i = batch_size(index); i > 0; --i) give_back(batch[i - 1]);
     return true;
 }
 
