@@ -331,3 +331,16 @@ TEST_CASE("a stop() or a post from another thread is never slept through", "[loo
     other.join();
     CHECK(round == rounds);
 }
+
+TEST_CASE("a loop may end, and go away, while the post that ended it returns", "[loop][event_loop][mt]") {
+    const ferry_test::frame_count frames;
+    for (int round = 0; round < 500; ++round) {
+        auto loop = std::make_unique<event_loop>();
+        std::thread poster([where = loop.get()] {
+            where->post([where] { where->stop(); });  // from now on the loop is not this thread's to touch
+        });
+        loop->run();
+        loop.reset();
+        poster.join();
+    }
+}
