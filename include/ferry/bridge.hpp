@@ -52,5 +52,7 @@
 #include <ferry/bridge/async_to_sync.hpp>
 #include <ferry/bridge/loop_thread.hpp>
 #include <ferry/bridge/sync_to_async.hpp>
+#include <ferry/bridge/this_call.hpp>
 #include <ferry/bridge/thread_channel.hpp>
 #include <ferry/bridge/thread_pool.hpp>
+#include <ferry/bridge/thread_sensitive.hpp>

@@ -91,15 +91,25 @@
 #define FERRY_VERSION_PATCH 0
 
 /// The inline namespace of everything in ferry. Files that disagree on FERRY_DEBUG, the only macro that changes
-/// a layout, get different symbols and fail to link with each other instead of failing at run time.
+/// a layout, get different symbols and fail to link with each other instead of failing at run time. (The same goes for
+/// FERRY_BENCH_BARE, which is for tests/bench/core alone: there ferry keeps no names and lines for its reports, so that
+/// their price can be measured.)
 #if defined(FERRY_DEBUG)
 #define FERRY_ABI v0_debug
+#elif defined(FERRY_BENCH_BARE)
+#define FERRY_ABI v0_bare
 #else
 #define FERRY_ABI v0
 #endif
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
+#if defined(FERRY_BENCH_BARE)
+inline constexpr bool records_for_reports = false;
+#else
+inline constexpr bool records_for_reports = true;
+#endif
+
 [[noreturn, gnu::noinline, gnu::cold]] inline void assertion_failed(const char* condition, const char* message,
                                                                     const char* file, int line) noexcept {
     std::fprintf(stderr, "ferry: %s:%d: assertion failed: %s (%s)\n", file, line, message, condition);
@@ -184,10 +194,11 @@ public:
         return parent_ != nullptr && !shielded_ && parent_->cancelled_;
     }
     [[nodiscard]] cancel_scope* parent() const noexcept { return parent_; }
+    [[nodiscard]] const logical_task& task() const noexcept { return task_; }
+    /// The scopes below `root` in turn, each before those below it, which are left out unless `descend`; then null.
+    [[nodiscard]] cancel_scope* next_in_tree(const cancel_scope& root, bool descend = true) const noexcept;
 
 private:
-    cancel_scope* next_in_tree(const cancel_scope& root, bool descend) const noexcept;
-
     logical_task& task_;
     cancel_scope* parent_;
     cancel_scope* first_child_ = nullptr;
@@ -331,11 +342,14 @@ class allow_blocking;
 class event_loop;
 
 namespace detail {
+class call;
 class executor;
-class loop_control;
+class home;
+class home_thread;
 class thread_contexts;
 class thread_parker;
 class wait_node;
+class wait_service;
 struct free_block;
 
 /// Runs when the thread that registered it ends; the youngest registration runs first.
@@ -344,24 +358,33 @@ struct thread_exit_hook {
     thread_exit_hook* next = nullptr;
 };
 
+/// A thread's recycled coroutine frames of one size; the frame allocator's.
+struct frame_cache {
+    free_block* first = nullptr;  // the block freed last
+    std::uint32_t room = 0;       // for so many more; none before the first use, and after the thread's end
+    bool in_use = false;
+};
+
 /// One thread's share of ferry. Trivially destructible on purpose: frames are still freed while, and after, the
 /// thread's other thread-locals are destroyed.
 struct thread_state {
     static constexpr std::size_t frame_classes = 32;
 
-    executor* turn = nullptr;                        // whose turn runs on this thread, if any
-    executor* bound_executors = nullptr;             // those that no other thread runs
-    free_block* frames[frame_classes] = {};          // recycled coroutine frames, one list for each 64 bytes
-    std::uint16_t frame_counts[frame_classes] = {};  // how long each of those lists is
+    executor* turn = nullptr;             // whose turn runs on this thread, if any
+    executor* bound_executors = nullptr;  // those that no other thread runs
+    frame_cache frames[frame_classes];    // one for each 64 bytes
     thread_exit_hook frames_hook;
     wait_node* wait_nodes = nullptr;  // recycled slab nodes
     std::uint32_t wait_node_count = 0;
     thread_exit_hook wait_nodes_hook;
-    bool ended = false;                         // the exit hooks have run: cache nothing any more
-    thread_parker* parker = nullptr;            // where this thread sleeps, made on first use
-    const allow_blocking* allowance = nullptr;  // innermost allow_blocking scope
-    loop_control* home = nullptr;               // a pool worker: the loop whose to_thread entered it
-    event_loop* private_loop = nullptr;         // what block_on drives here when there is no other loop
+    bool ended = false;                          // the exit hooks have run: cache nothing any more
+    thread_parker* parker = nullptr;             // where this thread sleeps, made on first use
+    const allow_blocking* allowance = nullptr;   // innermost allow_blocking scope
+    call* running_call = nullptr;                // the call of to_thread that this thread is in
+    detail::home* home = nullptr;                // code outside of tasks: where its thread-sensitive calls run
+    detail::home_thread* home_thread = nullptr;  // this thread's queue of such calls, made on first use
+    wait_service* service = nullptr;             // what this thread does while it waits outside of a turn
+    event_loop* private_loop = nullptr;          // what block_on drives here when there is no other loop
     thread_exit_hook private_loop_hook;
     thread_contexts* contexts = nullptr;  // the context variables of code outside of tasks, made on first use
     const char* thread_name = nullptr;    // "pool/3", "loop_thread"; null for a thread not ours
@@ -381,14 +404,17 @@ struct thread_end {
     }
 };
 
-/// The calling thread's state. Compilers may treat the address of a thread-local as a constant of a coroutine and keep
-/// it across a suspension; hence never inlined, and the pointer is opaque so that two calls are never merged.
-[[gnu::noinline]] inline thread_state& this_thread() noexcept {
+/// The calling thread's state, for functions that are noinline themselves and no coroutines; see this_thread().
+[[nodiscard, gnu::always_inline]] inline thread_state& this_thread_inlined() noexcept {
     static constinit thread_local thread_state state;
     thread_state* opaque = &state;
     __asm__ volatile("" : "+r"(opaque));
     return *opaque;
 }
+
+/// The calling thread's state. Compilers may treat the address of a thread-local as a constant of a coroutine and keep
+/// it across a suspension; hence never inlined, and the pointer is opaque so that two calls are never merged.
+[[gnu::noinline]] inline thread_state& this_thread() noexcept { return this_thread_inlined(); }
 
 /// Registers a hook, an object with static storage per thread or one that outlives the thread.
 [[gnu::noinline]] inline void at_thread_exit(thread_exit_hook& hook) noexcept {
@@ -411,6 +437,29 @@ class logical_task;
 struct ready_node {
     ready_node* next = nullptr;
     void (*run)(ready_node& self) noexcept = nullptr;
+};
+
+/// A callback that was posted. Those of one thread run in the order in which it posted them, on shuffled loops, too.
+class posted_callback : public ready_node {
+public:
+    [[nodiscard]] static bool is(const ready_node& node) noexcept { return node.run == &run_posted; }
+
+protected:
+    explicit posted_callback(void (*call)(posted_callback& self) noexcept) noexcept : call_(call) { run = &run_posted; }
+    ~posted_callback() = default;
+
+private:
+    static void run_posted(ready_node& node) noexcept {
+        posted_callback& self = static_cast<posted_callback&>(node);
+        self.call_(self);
+    }
+    void (*call_)(posted_callback& self) noexcept;
+};
+
+/// Some of them, in order; first is null when there is none.
+struct ready_list {
+    ready_node* first = nullptr;
+    ready_node* last = nullptr;
 };
 
 /// Where other threads hand nodes to an executor. Reference-counted: it outlives the executor.
@@ -484,23 +533,50 @@ public:
     static constexpr unsigned max_depth = 64;
     [[nodiscard]] bool too_deep() const noexcept { return depth_ >= max_depth; }
 
-    /// Marks one resumption on the native stack, and which task it belongs to.
-    class resumption {
+    /// Marks one resumption on the native stack: of a frame of the task that runs already.
+    class nesting {
     public:
-        resumption(executor& owner, logical_task& task) noexcept
-            : owner_(owner), outer_(std::exchange(owner.current_, &task)) {
-            ++owner_.depth_;
+        explicit nesting(executor& owner) noexcept : owner_(owner), outer_depth_(owner.depth_) {
+            owner_.depth_ = outer_depth_ + 1;
         }
-        ~resumption() {
-            --owner_.depth_;
-            owner_.current_ = outer_;
-        }
-        resumption(const resumption&) = delete;
-        resumption& operator=(const resumption&) = delete;
+        ~nesting() { owner_.depth_ = outer_depth_; }  // stored, not counted down: the next one need not wait for it
+        nesting(const nesting&) = delete;
+        nesting& operator=(const nesting&) = delete;
 
     private:
         executor& owner_;
+        unsigned outer_depth_;
+    };
+    /// Marks the resumption of another task inside the one that runs.
+    class inner_resumption {
+    public:
+        inner_resumption(executor& owner, logical_task& task) noexcept
+            : nesting_(owner), owner_(owner), outer_(std::exchange(owner.current_, &task)) {}
+        ~inner_resumption() { owner_.current_ = outer_; }
+        inner_resumption(const inner_resumption&) = delete;
+        inner_resumption& operator=(const inner_resumption&) = delete;
+
+    private:
+        nesting nesting_;
+        executor& owner_;
         logical_task* outer_;
+    };
+    /// Marks the resumption of a task by the executor, beneath which nothing of it is on the stack.
+    class outermost_resumption {
+    public:
+        outermost_resumption(executor& owner, logical_task& task) noexcept : owner_(owner) {
+            owner_.current_ = &task;
+            owner_.depth_ = 1;
+        }
+        ~outermost_resumption() {
+            owner_.current_ = nullptr;
+            owner_.depth_ = 0;
+        }
+        outermost_resumption(const outermost_resumption&) = delete;
+        outermost_resumption& operator=(const outermost_resumption&) = delete;
+
+    private:
+        executor& owner_;
     };
 
 protected:
@@ -522,9 +598,10 @@ protected:
 
     /// Runs at most `limit` ready nodes, each with all that it puts on the run-next list. Returns how many it ran.
     std::size_t run_ready(std::size_t limit) noexcept {
+        const bool in_order = random_ == 0;
         std::size_t count = 0;
         for (; count < limit && first_ != nullptr; ++count) {
-            ready_node& node = random_ == 0 ? take_first() : take_any();
+            ready_node& node = in_order ? take_first() : take_any();
             node.run(node);
             while (ready_node* next = run_next_) {
                 run_next_ = next->next;
@@ -541,31 +618,40 @@ private:
         if (first_ == nullptr) last_ = nullptr;
         return node;
     }
-    /// One of the first 16, each as likely as the others.
+    /// One of the first 16, each as likely as the others; in place of a posted callback the oldest of them.
     ready_node& take_any() noexcept {
         std::size_t count = 1;
         for (const ready_node* node = first_->next; node != nullptr && count < 16; node = node->next) ++count;
         random_ = random_ * 6364136223846793005u + 1442695040888963407u;  // Knuth's generator; its high bits are good
         ready_node* before = nullptr;
+        ready_node* drawn = first_;
+        ready_node* before_callback = nullptr;
+        ready_node* callback = posted_callback::is(*drawn) ? drawn : nullptr;  // the oldest, up to the one drawn
         for (std::size_t skip = (random_ >> 33) % count; skip > 0; --skip) {
-            before = before == nullptr ? first_ : before->next;
+            before = std::exchange(drawn, drawn->next);
+            if (callback != nullptr || !posted_callback::is(*drawn)) continue;
+            callback = drawn;
+            before_callback = before;
+        }
+        if (posted_callback::is(*drawn)) {
+            drawn = callback;
+            before = before_callback;
         }
         if (before == nullptr) return take_first();
-        ready_node& node = *before->next;
-        before->next = node.next;
-        if (last_ == &node) last_ = before;
-        return node;
+        before->next = drawn->next;
+        if (last_ == drawn) last_ = before;
+        return *drawn;
     }
 
     ready_node* first_ = nullptr;
     ready_node* last_ = nullptr;
     ready_node* run_next_ = nullptr;
     logical_task* current_ = nullptr;
+    unsigned depth_ = 0;  // up to here: what every switch touches
     const executor* beneath_ = nullptr;
     remote_inbox* remote_ = nullptr;
     executor* next_bound_ = nullptr;                        // of those that this thread alone runs
     std::uint64_t random_ = shuffle_of_new_loops().next();  // the generator's state; 0: first in, first out
-    unsigned depth_ = 0;
 };
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -636,6 +722,69 @@ private:
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/core/home.hpp - where the thread-sensitive calls of a logical call stack run
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+class home;
+
+/// A counted reference to a home, or to none.
+class home_reference {
+public:
+    home_reference() noexcept = default;
+    explicit home_reference(home* place) noexcept;
+    home_reference(const home_reference& other) noexcept : home_reference(other.home_) {}
+    home_reference(home_reference&& other) noexcept : home_(std::exchange(other.home_, nullptr)) {}
+    home_reference& operator=(home_reference other) noexcept {
+        std::swap(home_, other.home_);
+        return *this;
+    }
+    ~home_reference();
+    [[nodiscard]] home* get() const noexcept { return home_; }
+
+private:
+    home* home_ = nullptr;
+};
+
+/// One place on a logical call stack to which thread-sensitive calls come back: a thread that is blocked in block_on, or a
+/// thread_sensitive_scope. Tasks carry the innermost one; what it is exactly, and whether it is still there, the bridge
+/// knows.
+///
+/// Ownership      Counted: a task that goes on after the place has ended still knows the next one out.
+/// Thread-safety  The count and outer(), on every thread.
+class home {
+public:
+    home(const home&) = delete;
+    home& operator=(const home&) = delete;
+
+    void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+    void release() noexcept {
+        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    }
+    /// Does nobody but the caller know it?
+    [[nodiscard]] bool is_unshared() const noexcept { return references_.load(std::memory_order_acquire) == 1; }
+    /// The next one out on the call stack; null for none.
+    [[nodiscard]] home* outer() const noexcept { return outer_.get(); }
+
+protected:
+    /// The first reference is the maker's.
+    explicit home(home* outer) noexcept : outer_(outer) {}
+    virtual ~home() = default;
+
+private:
+    std::atomic<std::uint32_t> references_{1};
+    const home_reference outer_;
+};
+
+inline home_reference::home_reference(home* place) noexcept : home_(place) {
+    if (home_ != nullptr) home_->retain();
+}
+inline home_reference::~home_reference() {
+    if (home_ != nullptr) home_->release();
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/core/process.hpp - what a process has once, and what becomes of it in a forked child
 
 namespace ferry::inline FERRY_ABI {
@@ -700,7 +849,10 @@ private:
         thread_state& self = this_thread();
         self.turn = nullptr;
         self.bound_executors = nullptr;
+        self.running_call = nullptr;
         self.home = nullptr;
+        self.home_thread = nullptr;
+        self.service = nullptr;
         self.private_loop = nullptr;  // left behind: destroying it would end the parent's tasks here
     }
     /// Copies share no symbol by which they could find each other; a mapping that bears a name is seen by all.
@@ -785,8 +937,15 @@ public:
     /// The primitive it waits in ("sleep_for"), null while it can run.
     [[nodiscard]] const char* waits_in() const noexcept { return waits_in_.load(std::memory_order_relaxed); }
 
-    void set_name(const char* name) noexcept { name_.store(name, std::memory_order_relaxed); }
-    void set_waits_in(const char* what) noexcept { waits_in_.store(what, std::memory_order_relaxed); }
+    void set_name(const char* name) noexcept {
+        if constexpr (records_for_reports) name_.store(name, std::memory_order_relaxed);
+    }
+    void set_waits_in(const char* what) noexcept {
+        if constexpr (records_for_reports) waits_in_.store(what, std::memory_order_relaxed);
+    }
+
+    /// Where the owner's thread-sensitive calls run; the owner's thread alone may look.
+    home_reference home;
 
 private:
     struct slab;
@@ -830,6 +989,7 @@ inline wait_node& wait_node::acquire() {
 }
 
 inline void wait_node::release() noexcept {
+    home = home_reference();
     name_.store(nullptr, std::memory_order_relaxed);
     waits_in_.store(nullptr, std::memory_order_relaxed);
     advance_generation();
@@ -938,12 +1098,15 @@ public:
     [[nodiscard]] const wait_node& record() const noexcept { return *record_; }
     [[nodiscard]] const waiter* wait() const noexcept { return wait_; }
 
+    /// Where its thread-sensitive calls run: a task starts with what its maker has.
+    [[nodiscard]] home_reference& home() noexcept { return record_->home; }
     /// Its context variables.
     [[nodiscard]] ferry::context& context() noexcept { return context_; }
 
     // Cancellation. scope() is the innermost one; scopes nest like the frames that hold them.
     [[nodiscard]] cancel_scope& scope() const noexcept { return *scope_; }
     [[nodiscard]] cancel_scope& root_scope() noexcept { return root_scope_; }
+    [[nodiscard]] const cancel_scope& root_scope() const noexcept { return root_scope_; }
     void enter(cancel_scope& inner) noexcept { scope_ = &inner; }
     void leave(cancel_scope& inner) noexcept { scope_ = inner.parent(); }
 
@@ -1001,20 +1164,26 @@ public:
     /// The root coroutine has ended; the executor calls `finished` when the native stack has left the frame.
     void mark_finished() noexcept { finished_ = true; }
 
-    /// The ready node's function: resumes the chain where it was suspended.
+    /// The ready node's function: the executor, with no task on the stack, resumes the chain where it was suspended.
     static void resume(ready_node& node) noexcept {
-        logical_task& self = static_cast<logical_task&>(node);
-        self.end_wait();
-        self.inline_budget_ = inline_completions;
-        {
-            const executor::resumption on_stack(*self.owner_, self);
-            std::exchange(self.resume_point_, {}).resume();
-        }
-        if (self.finished_) self.finished_function_(self);
+        static_cast<logical_task&>(node).resume_in<executor::outermost_resumption>();
     }
+    /// Starts or resumes a task in the middle of another one of the same executor.
+    static void resume_inside(logical_task& task) noexcept { task.resume_in<executor::inner_resumption>(); }
 
 private:
     static constexpr std::uint8_t inline_completions = 64;
+
+    template <class Resumption>
+    void resume_in() noexcept {
+        if (wait_ != nullptr) end_wait();  // another thread has linked the node
+        inline_budget_ = inline_completions;
+        {
+            const Resumption on_stack(*owner_, *this);
+            resume_point_.resume();
+        }
+        if (finished_) finished_function_(*this);
+    }
 
     executor* owner_;
     std::coroutine_handle<> resume_point_;
@@ -1066,6 +1235,12 @@ private:
     return turn == nullptr ? nullptr : turn->current();
 }
 
+/// Where thread-sensitive calls run that are made here; null where there is no home.
+[[nodiscard]] inline home* current_home() noexcept {
+    logical_task* const task = running_task();
+    return task != nullptr ? task->home().get() : this_thread().home;
+}
+
 /// A copy of the context of what runs on this thread: the task's, else the thread's.
 [[nodiscard]] inline ferry::context current_context() noexcept {
     if (logical_task* const task = running_task()) return task->context();
@@ -1102,6 +1277,7 @@ inline logical_task::logical_task(executor& owner, cancel_scope* parent, finishe
       context_(current_context()),
       root_scope_(*this, parent) {
     run = &resume;
+    if (detail::home* const here = current_home()) record_->home = home_reference(here);
 }
 
 inline thread_contexts& thread_contexts::of_this_thread() {
@@ -1301,13 +1477,15 @@ struct free_block {
     free_block* next;
 };
 
-/// Memory for coroutine frames: a free list for each 64 bytes up to 2 KiB, kept by the thread that frees.
+/// Memory for coroutine frames: a free list for each 64 bytes up to 2 KiB, kept by the thread that frees. Where one
+/// thread allocates what another one frees (posts, tasks that others spawn), blocks come back in batches.
 ///
 /// Ownership      A block belongs to whoever allocated it until it is given back, on any thread.
 /// Thread-safety  Every function may be called on every thread; each works on the calling thread's lists.
 /// Errors         allocate() throws std::bad_alloc.
-/// Cost           A pointer swap while the list has blocks; 0 calls of operator new in steady state. A thread keeps
-///                at most 256 KiB for each size and gives all of it back when it ends.
+/// Cost           A pointer swap while the list has blocks; 0 calls of operator new in steady state. Of each size a
+///                thread keeps 128 KiB (128 blocks, if that is more) and gives all of it back when it ends; the depot
+///                keeps another 256 KiB for all threads (two batches, if that is more).
 class frame_allocator {
 public:
     [[nodiscard]] static void* allocate(std::size_t size);
@@ -1317,9 +1495,19 @@ public:
     /// program (or test) whose frames are freed by the calling thread or by threads that have ended.
     [[nodiscard]] static std::int64_t live() noexcept;
 
+    /// How many free blocks of one size a thread keeps; `index` 0 is that of up to 64 bytes.
+    [[nodiscard]] static constexpr std::uint32_t thread_limit(std::size_t index) noexcept {
+        return static_cast<std::uint32_t>(std::max(2 * batch_size(index), 128 * 1024 / block_size(index)));
+    }
+    /// How many of them move at once between a thread and the depot.
+    [[nodiscard]] static constexpr std::size_t batch_size(std::size_t index) noexcept {
+        return std::min<std::size_t>(block_size(index) / sizeof(void*), 64);
+    }
+
 private:
+    class depot;
     static constexpr std::size_t granule = 64;
-    static constexpr std::size_t cached_bytes = 256 * 1024;
+    static constexpr std::size_t block_size(std::size_t index) noexcept { return (index + 1) * granule; }
 
     static std::atomic<std::int64_t>& obtained() noexcept {  // from operator new and not given back to it
         static constinit std::atomic<std::int64_t> count{0};
@@ -1327,36 +1515,106 @@ private:
     }
     static void* obtain(std::size_t size);
     static void give_back(void* block) noexcept;
-    static bool may_keep(thread_state& self, std::size_t index) noexcept;
-    static void release_lists() noexcept;
+    static void* pop(std::size_t index);
+    static void push(void* block, std::size_t index) noexcept;
+    static void* pop_rarely(std::size_t index);
+    static void push_rarely(void* block, std::size_t index) noexcept;
+    static void* unlink(frame_cache& cache, std::size_t index) noexcept;
+    static void link(frame_cache& cache, void* block, std::size_t index) noexcept;
+    static bool refill(frame_cache& cache, std::size_t index) noexcept;
+    static bool make_room(frame_cache& cache, std::size_t index) noexcept;
+    static bool prepare(frame_cache& cache, std::size_t index) noexcept;
+    static void release_caches() noexcept;
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
+/// Batches of free blocks of one size, on their way from threads that free to threads that allocate. The first block of a
+/// batch holds the addresses of all: who takes it links them without waiting, for each, until the one before has come
+/// from the other core.
+///
+/// Thread-safety  Any thread. A batch belongs to whoever has exchanged its place for null. Put is a release and take an
+///                acquire, so what was done in the blocks has happened before. Nobody waits for anybody, and a fork in
+///                the middle leaves nothing half done.
+class frame_allocator::depot {
+public:
+    [[nodiscard]] static depot& of(std::size_t index) noexcept {
+        static constinit depot depots[thread_state::frame_classes];
+        return depots[index];
+    }
+
+    /// False, and the blocks stay the caller's, when there is no place left.
+    [[nodiscard]] bool put(void** batch, std::size_t index) noexcept {
+        for (std::size_t i = 0; i < places(index); ++i) {
+            void** none = nullptr;
+            if (places_[i].load(std::memory_order_relaxed) == nullptr &&
+                places_[i].compare_exchange_strong(none, batch, std::memory_order_release, std::memory_order_relaxed)) {
+                return true;
+            }
+        }
+        return false;
+    }
+    /// Null when there is none.
+    [[nodiscard]] void** take() noexcept {
+        for (std::atomic<void**>& place : places_) {
+            if (place.load(std::memory_order_relaxed) == nullptr) continue;
+            if (void** const batch = place.exchange(nullptr, std::memory_order_acquire)) return batch;
+        }
+        return nullptr;
+    }
+    [[nodiscard]] std::int64_t batches() const noexcept {
+        return std::count_if(std::begin(places_), std::end(places_), [](const std::atomic<void**>& place) {
+            return place.load(std::memory_order_relaxed) != nullptr;
+        });
+    }
+
+private:
+    static constexpr std::size_t most_places = 64;
+    static constexpr std::size_t places(std::size_t index) noexcept {
+        return std::clamp<std::size_t>(256 * 1024 / (batch_size(index) * block_size(index)), 2, most_places);
+    }
+    std::atomic<void**> places_[most_places] = {};
+};
+
 inline void* frame_allocator::allocate(std::size_t size) {
     const std::size_t index = (size - 1) / granule;
-    if (index >= thread_state::frame_classes) return obtain(size);
-    thread_state& self = this_thread();
-    free_block* block = self.frames[index];
-    if (block == nullptr) return obtain((index + 1) * granule);
-    if (__asan_unpoison_memory_region != nullptr) __asan_unpoison_memory_region(block, (index + 1) * granule);
-    self.frames[index] = block->next;
-    --self.frame_counts[index];
-    return block;
+    return index < thread_state::frame_classes ? pop(index) : obtain(size);
 }
 
 inline void frame_allocator::deallocate(void* block, std::size_t size) noexcept {
     const std::size_t index = (size - 1) / granule;
-    if (index >= thread_state::frame_classes) return give_back(block);
-    thread_state& self = this_thread();
-    if (!may_keep(self, index)) return give_back(block);
-    self.frames[index] = ::new (block) free_block{self.frames[index]};
-    ++self.frame_counts[index];
-    if (__asan_poison_memory_region != nullptr) __asan_poison_memory_region(block, (index + 1) * granule);
+    index < thread_state::frame_classes ? push(block, index) : give_back(block);
+}
+
+// Not inlined, nor are the rare cases in here: so they may look for the thread's state themselves, and save no register.
+[[gnu::noinline]] inline void* frame_allocator::pop(std::size_t index) {
+    frame_cache& cache = this_thread_inlined().frames[index];
+    free_block* const block = cache.first;
+    if (block == nullptr) [[unlikely]]
+        return pop_rarely(index);
+    if (__asan_unpoison_memory_region != nullptr) [[unlikely]]
+        return pop_rarely(index);
+    cache.first = block->next;
+    ++cache.room;
+    return block;
+}
+
+[[gnu::noinline]] inline void frame_allocator::push(void* block, std::size_t index) noexcept {
+    frame_cache& cache = this_thread_inlined().frames[index];
+    if (cache.room == 0) [[unlikely]]
+        return push_rarely(block, index);
+    if (__asan_poison_memory_region != nullptr) [[unlikely]]
+        return push_rarely(block, index);
+    cache.first = ::new (block) free_block{cache.first};
+    --cache.room;
 }
 
 inline std::int64_t frame_allocator::live() noexcept {
     std::int64_t count = obtained().load(std::memory_order_relaxed);
-    for (std::uint16_t cached : this_thread().frame_counts) count -= cached;
+    for (std::size_t index = 0; index < thread_state::frame_classes; ++index) {
+        const frame_cache& cache = this_thread().frames[index];
+        if (cache.in_use) count -= thread_limit(index) - cache.room;
+        count -= depot::of(index).batches() * static_cast<std::int64_t>(batch_size(index));
+    }
     return count;
 }
 
@@ -1371,27 +1629,76 @@ inline void frame_allocator::give_back(void* block) noexcept {
     ::operator delete(block);
 }
 
-inline bool frame_allocator::may_keep(thread_state& self, std::size_t index) noexcept {
-    if (self.ended || self.frame_counts[index] >= cached_bytes / ((index + 1) * granule)) return false;
+[[gnu::noinline]] inline void* frame_allocator::pop_rarely(std::size_t index) {
+    frame_cache& cache = this_thread().frames[index];
+    if (cache.first == nullptr && !refill(cache, index)) return obtain(block_size(index));
+    return unlink(cache, index);
+}
+
+[[gnu::noinline]] inline void frame_allocator::push_rarely(void* block, std::size_t index) noexcept {
+    frame_cache& cache = this_thread().frames[index];
+    if (cache.room == 0 && !make_room(cache, index)) return give_back(block);
+    link(cache, block, index);
+}
+
+inline void* frame_allocator::unlink(frame_cache& cache, std::size_t index) noexcept {
+    free_block* const block = cache.first;
+    if (__asan_unpoison_memory_region != nullptr) __asan_unpoison_memory_region(block, block_size(index));
+    cache.first = block->next;
+    ++cache.room;
+    return block;
+}
+
+inline void frame_allocator::link(frame_cache& cache, void* block, std::size_t index) noexcept {
+    cache.first = ::new (block) free_block{cache.first};
+    --cache.room;
+    // All but the link, which the leak checker must be able to follow.
+    if (__asan_poison_memory_region != nullptr) {
+        __asan_poison_memory_region(cache.first + 1, block_size(index) - sizeof(free_block));
+    }
+}
+
+/// A batch from the depot, if there is one.
+inline bool frame_allocator::refill(frame_cache& cache, std::size_t index) noexcept {
+    void** const batch = prepare(cache, index) ? depot::of(index).take() : nullptr;
+    if (batch == nullptr) return false;
+    for (std::size_t i = batch_size(index); i > 0; --i) link(cache, batch[i - 1], index);  // the first, itself, is last
+    return true;
+}
+
+/// Room for one more; where the list is full, for a batch, which goes to the depot, else back to operator new's heap.
+inline bool frame_allocator::make_room(frame_cache& cache, std::size_t index) noexcept {
+    if (!prepare(cache, index)) return false;
+    if (cache.room > 0) return true;
+    void** const batch = static_cast<void**>(unlink(cache, index));
+    batch[0] = batch;
+    for (std::size_t i = 1; i < batch_size(index); ++i) batch[i] = unlink(cache, index);
+    if (depot::of(index).put(batch, index)) return true;
+    for (std::size_t i = batch_size(index); i > 0; --i) give_back(batch[i - 1]);
+    return true;
+}
+
+/// True when the thread may keep blocks of this size.
+inline bool frame_allocator::prepare(frame_cache& cache, std::size_t index) noexcept {
+    thread_state& self = this_thread();
+    if (cache.in_use) return true;
+    if (self.ended) return false;
+    cache.in_use = true;
+    cache.room = thread_limit(index);
     if (self.frames_hook.run == nullptr) {
-        self.frames_hook.run = &release_lists;
+        self.frames_hook.run = &release_caches;
         at_thread_exit(self.frames_hook);
     }
     return true;
 }
 
-inline void frame_allocator::release_lists() noexcept {
+inline void frame_allocator::release_caches() noexcept {
     thread_state& self = this_thread();
     self.frames_hook.run = nullptr;  // a hook that runs later may free frames, and registers this one again
     for (std::size_t index = 0; index < thread_state::frame_classes; ++index) {
-        while (free_block* block = self.frames[index]) {
-            if (__asan_unpoison_memory_region != nullptr) {
-                __asan_unpoison_memory_region(block, (index + 1) * granule);
-            }
-            self.frames[index] = block->next;
-            give_back(block);
-        }
-        self.frame_counts[index] = 0;
+        frame_cache& cache = self.frames[index];
+        while (cache.first != nullptr) give_back(unlink(cache, index));
+        cache = {};
     }
 }
 }  // namespace detail
@@ -1459,7 +1766,9 @@ private:
 /// The way home of one foreign await: a counted reference to the inbox, and the node to put there.
 ///
 /// The node is pushed once: by the resumption, or by this object's end. Everything the foreign side wrote before it
-/// resumed the trampoline is seen by the task (the push releases, the loop's take acquires).
+/// resumed the trampoline is seen by the task (the push releases, the loop's take acquires). The push may come before the
+/// foreign await_suspend has returned: the loop's thread, which is still inside it, takes the node later. `fate` is in
+/// the task's frame, which stays suspended until the push; after it only the trampoline's own frame is touched.
 class way_home {
 public:
     enum class fate : unsigned char { resumed, destroyed, not_needed };
@@ -1615,8 +1924,8 @@ public:
 
     /// The value where it is, or throws the exception.
     decltype(auto) view() const {
-        FERRY_ASSERT(state_ != state::none, "a result was read before there was one");
-        if (state_ == state::error) std::rethrow_exception(error_);
+        if (state_ != state::value) [[unlikely]]
+            throw_instead();
         if constexpr (std::is_reference_v<T>) {
             return static_cast<T>(*value_);
         } else if constexpr (!std::is_void_v<T>) {
@@ -1625,8 +1934,8 @@ public:
     }
     /// Moves the value out, or throws the exception.
     T take() {
-        FERRY_ASSERT(state_ != state::none, "a result was taken before there was one");
-        if (state_ == state::error) std::rethrow_exception(error_);
+        if (state_ != state::value) [[unlikely]]
+            throw_instead();
         if constexpr (std::is_reference_v<T>) {
             return static_cast<T>(*value_);
         } else if constexpr (!std::is_void_v<T>) {
@@ -1637,20 +1946,25 @@ public:
 private:
     enum class state : unsigned char { none, value, error };
 
+    [[noreturn, gnu::noinline, gnu::cold]] void throw_instead() const {
+        FERRY_ASSERT(state_ == state::error, "a result was read before there was one");
+        std::rethrow_exception(error_);
+    }
     void reset() noexcept {
         if (state_ == state::value) value_.~stored();
-        if (state_ == state::error) destroy_exception();
+        if (state_ == state::error) [[unlikely]]
+            destroy_exception();
         state_ = state::none;
     }
 
     // Out of line: GCC 12 would warn that it may be uninitialised, being blind to state_.
     [[gnu::noinline]] void destroy_exception() noexcept { error_.~exception_ptr(); }
 
+    state state_ = state::none;
     union {
         stored value_;
         std::exception_ptr error_;
     };
-    state state_ = state::none;
 };
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -1665,10 +1979,41 @@ namespace detail {
 template <class T>
 class rooted_task;
 
-/// What every ferry frame carries: its logical task, whom it continues, its name and the line of its current co_await.
-class promise_base {
+/// What reports say of a frame: which function it is, and the line of its current co_await.
+template <bool Records = records_for_reports>
+class frame_record {
 public:
-    explicit promise_base(const std::source_location& where) noexcept : name_(where.function_name()) {}
+    explicit frame_record(const std::source_location& function) noexcept : function_(function) {}
+    [[nodiscard]] const char* name() const noexcept {
+        return given_name_ != nullptr ? given_name_ : function_.function_name();
+    }
+    void set_name(const char* name) noexcept { given_name_ = name; }
+    [[nodiscard]] const char* file() const noexcept { return function_.file_name(); }
+    /// Where it awaits, or last awaited; 0 before its first co_await.
+    [[nodiscard]] std::uint32_t awaiting_line() const noexcept { return awaiting_line_; }
+    void set_awaiting_line(int line) noexcept { awaiting_line_ = static_cast<std::uint32_t>(line); }
+
+private:
+    std::source_location function_;
+    const char* given_name_ = nullptr;
+    std::uint32_t awaiting_line_ = 0;
+};
+static_assert(sizeof(frame_record<true>) <= 24);
+template <>
+class frame_record<false> {
+public:
+    explicit frame_record(const std::source_location&) noexcept {}
+    [[nodiscard]] static const char* name() noexcept { return ""; }
+    static void set_name(const char*) noexcept {}
+    [[nodiscard]] static const char* file() noexcept { return ""; }
+    [[nodiscard]] static std::uint32_t awaiting_line() noexcept { return 0; }
+    static void set_awaiting_line(int) noexcept {}
+};
+
+/// What every ferry frame carries: its logical task, whom it continues, and what reports say of it.
+class promise_base : private frame_record<> {
+public:
+    explicit promise_base(const std::source_location& where) noexcept : frame_record(where) {}
     promise_base(const promise_base&) = delete;
     promise_base& operator=(const promise_base&) = delete;
 
@@ -1691,10 +2036,9 @@ public:
     [[nodiscard]] final_awaiter final_suspend() const noexcept { return {}; }
 
     template <class Awaitable>
-    [[nodiscard]] decltype(auto) await_transform(Awaitable&& value,
-                                                 std::source_location where = std::source_location::current()) {
+    [[nodiscard]] decltype(auto) await_transform(Awaitable&& value, int line = __builtin_LINE()) {
         static_assert(awaitable<Awaitable> || foreign_awaitable<Awaitable>, "this cannot be awaited");
-        awaiting_ = where;
+        set_awaiting_line(line);
         if constexpr (awaitable<Awaitable>) {
             return std::forward<Awaitable>(value);
         } else {
@@ -1704,16 +2048,21 @@ public:
     }
 
     [[nodiscard]] logical_task& task() const noexcept { return *task_; }
-    [[nodiscard]] const char* name() const noexcept { return name_; }
-    /// Where it awaits, or last awaited.
-    [[nodiscard]] const std::source_location& awaiting() const noexcept { return awaiting_; }
-    [[nodiscard]] const promise_base* parent() const noexcept { return parent_; }
-    void set_name(const char* name) noexcept { name_ = name; }
+    /// The frame that this one continues; null for the first of its chain.
+    [[nodiscard]] const promise_base* parent() const noexcept {
+        if (parent_frame_ == nullptr) return nullptr;
+        return &std::coroutine_handle<promise_base>::from_address(parent_frame_).promise();
+    }
+    using frame_record::awaiting_line;
+    using frame_record::file;
+    using frame_record::name;
+    using frame_record::set_name;
 
     /// Makes this frame the first of a logical task.
     void begin_chain(logical_task& owner, std::coroutine_handle<> self) noexcept {
         task_ = &owner;
-        owner.begin_at(self, name_);
+        parent_frame_ = nullptr;
+        owner.begin_at(self, name());
     }
 
     /// Runs this frame as the next of the parent's chain. True when the parent has to wait for it.
@@ -1721,46 +2070,50 @@ public:
                         std::coroutine_handle<> self) noexcept {
         logical_task& owner = *parent.task_;
         task_ = &owner;
-        parent_ = &parent;
-        parent_frame_ = parent_frame;
-        if (owner.owner().too_deep()) {
+        parent_frame_ = parent_frame.address();
+        if (owner.owner().too_deep()) [[unlikely]] {
+            progress_ = progress::apart;
             owner.suspend_at(self);
             owner.owner().run_next(owner);
             return true;
         }
-        parent_is_on_stack_ = true;
+        progress_ = progress::inside_await;
         {
-            const executor::resumption on_stack(owner.owner(), owner);
+            const executor::nesting on_stack(owner.owner());
             self.resume();
         }
-        parent_is_on_stack_ = false;
-        return !ended_;
+        if (progress_ == progress::ended) [[likely]]
+            return false;
+        progress_ = progress::apart;
+        return true;
     }
 
 protected:
-    /// A generator's frame is continued once for each value: this is not the end.
-    void begin_anew() noexcept { ended_ = false; }
-    /// This frame has no more to do for now: its parent goes on.
+    /// This frame has no more to do for now (a generator's is continued once for each value): its parent goes on.
     void end() noexcept {
-        ended_ = true;
-        if (parent_is_on_stack_) return;
-        if (parent_ == nullptr) return task_->mark_finished();
-        task_->suspend_at(parent_frame_);
+        if (std::exchange(progress_, progress::ended) == progress::inside_await) [[likely]]
+            return;
+        if (parent_frame_ == nullptr) return task_->mark_finished();
+        task_->suspend_at(std::coroutine_handle<>::from_address(parent_frame_));
         task_->owner().run_next(*task_);
     }
 
 private:
-    logical_task* task_ = nullptr;
-    std::coroutine_handle<> parent_frame_;
-    promise_base* parent_ = nullptr;
-    const char* name_;
-    std::source_location awaiting_;
-    bool parent_is_on_stack_ = false;
-    bool ended_ = false;
+    // inside_await: its parent's await_suspend runs it. As wide as the line before it, so that one store begins both.
+    enum class progress : std::uint32_t { apart, inside_await, ended };
+
+    progress progress_ = progress::apart;
+    // These two are set when the frame starts, not before.
+    logical_task* task_;
+    void* parent_frame_;  // whose promise is a promise_base, too: see task_promise's assertion
 };
 
 template <class T>
 class task_promise : public promise_base {
+    // A promise then lies at the same distance from its frame whatever its type: see promise_base::parent().
+    static_assert(alignof(result<T>) <= 2 * sizeof(void*),
+                  "frames have no room for over-aligned results: use a pointer");
+
 public:
     using promise_base::promise_base;
     template <class U = T>
@@ -1823,7 +2176,9 @@ public:
         }
         return *this;
     }
-    ~task() { destroy(); }
+    ~task() {
+        if (frame_) frame_.destroy();
+    }
 
     /// The name it has in reports; a literal, or text that outlives the task. The default is its function's name.
     task&& named(const char* name) && noexcept {
@@ -1958,7 +2313,6 @@ public:
                    std::coroutine_handle<> self) noexcept {
             FERRY_ASSERT(!running_, "next() of an async_generator while another next() waits");
             running_ = true;
-            begin_anew();
             return continue_chain(parent, parent_frame, self);
         }
 
@@ -2164,6 +2518,7 @@ private:
     static void go_on_waiting(waiter&) noexcept {}
     bool start() noexcept;
     void ended(member_base& member) noexcept;
+    bool decides(const std::exception_ptr& error) const noexcept;
 
     cancel_scope& around_;
     ends_with rule_;
@@ -2172,7 +2527,7 @@ private:
     std::size_t first_ = 0;
     std::size_t running_ = 0;
     member_base* members_ = nullptr;
-    member_base* failed_ = nullptr;  // the first that failed
+    member_base* failed_ = nullptr;  // whose error is thrown
 };
 
 class family::member_base {
@@ -2286,7 +2641,7 @@ inline bool family::start() noexcept {
         if (owner.too_deep()) {
             owner.run_next(member->task_);
         } else {
-            logical_task::resume(member->task_);
+            logical_task::resume_inside(member->task_);
         }
     }
     if (--running_ == 0) return false;
@@ -2294,15 +2649,31 @@ inline bool family::start() noexcept {
     return true;
 }
 
+/// A member that ends in `cancelled` because who awaits the family is cancelled is not the first to end: another may
+/// still deliver what it has completed, and that must not be lost.
+inline bool family::decides(const std::exception_ptr& error) const noexcept {
+    if (rule_ == ends_with::first_failure) return error != nullptr;
+    if (error == nullptr || !around_.cancelled()) return true;
+    try {
+        std::rethrow_exception(error);
+    } catch (const cancelled&) {
+        return false;
+    } catch (...) {
+        return true;
+    }
+}
+
 inline void family::ended(member_base& member) noexcept {
     member.running_ = false;
-    const bool failed = member.error() != nullptr;
-    if (failed && failed_ == nullptr) failed_ = &member;
-    if (!decided_ && (failed || rule_ == ends_with::first_end)) {
-        decided_ = true;
-        first_ = member.index_;
-        for (member_base* other = members_; other != nullptr; other = other->next_) {
-            if (other->running_) other->task_.root_scope().cancel();
+    const std::exception_ptr error = member.error();
+    if (!decided_) {
+        decided_ = decides(error);
+        if (decided_ || failed_ == nullptr) failed_ = error != nullptr ? &member : nullptr;
+        if (decided_) {
+            first_ = member.index_;
+            for (member_base* other = members_; other != nullptr; other = other->next_) {
+                if (other->running_) other->task_.root_scope().cancel();
+            }
         }
     }
     if (--running_ != 0) return;
@@ -2311,10 +2682,8 @@ inline void family::ended(member_base& member) noexcept {
 }
 
 inline void family::rethrow() {
-    const member_base* const thrown =
-        rule_ == ends_with::first_failure || failed_ == nullptr || failed_->index_ == first_ ? failed_ : nullptr;
     for (member_base* member = members_; member != nullptr; member = member->next_) {
-        if (member == thrown) continue;
+        if (member == failed_) continue;
         const std::exception_ptr error = member->error();
         if (error == nullptr) continue;
         try {
@@ -2324,7 +2693,7 @@ inline void family::rethrow() {
             report_suppressed(error, member->task_.name());
         }
     }
-    if (thrown != nullptr) std::rethrow_exception(failed_->error());
+    if (failed_ != nullptr) std::rethrow_exception(failed_->error());
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -2826,9 +3195,14 @@ private:
 /// A callback is in the list, or running, or over. Under the mutex, request_stop() takes one out and notes that it runs;
 /// it calls it without the mutex. remove() takes it out under the mutex if it is still there; if it runs on another
 /// thread, remove() waits until it is over; on the same thread it tells request_stop() that the object is gone. So a
-/// callback is never called, or touched, after its destructor has returned.
+/// callback is never called, or touched, after its destructor has returned: the store that ends remove()'s wait
+/// (release, acquire) is the last thing that request_stop() does about it. request_stop() holds a reference of its own,
+/// since a callback may drop the last source.
 class stop_state {
 public:
+    static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
+    static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
+
     void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
     void release() noexcept {
         if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
@@ -2884,6 +3258,8 @@ public:
     ~stop_token() {
         if (state_ != nullptr) state_->release();
     }
+    /// For ferry.
+    explicit stop_token(detail::stop_state& state) noexcept : state_(&state) { state_->retain(); }
 
     [[nodiscard]] bool stop_requested() const noexcept { return state_ != nullptr && state_->requested(); }
     /// Was a stop requested, or is there still a source that may request one?
@@ -4236,10 +4612,82 @@ inline report_sink set_report_sink(report_sink sink) noexcept {
 }
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/deadlock/hang.hpp - waits that take suspiciously long are reported
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+inline std::atomic<std::int64_t>& hang_after_nanoseconds() noexcept {
+    static constinit std::atomic<std::int64_t> limit{5'000'000'000};
+    return limit;
+}
+}  // namespace detail
+
+/// How long a wait may take before it is reported; 5 seconds at first. nanoseconds::max() means for ever.
+[[nodiscard]] inline std::chrono::nanoseconds hang_after() noexcept {
+    return std::chrono::nanoseconds(detail::hang_after_nanoseconds().load(std::memory_order_relaxed));
+}
+/// Sets it, for waits that begin from now on, on any thread. Returns the one before.
+inline std::chrono::nanoseconds set_hang_after(std::chrono::nanoseconds limit) noexcept {
+    return std::chrono::nanoseconds(
+        detail::hang_after_nanoseconds().exchange(limit.count(), std::memory_order_relaxed));
+}
+
+namespace detail {
+/// One wait under watch: it is reported after hang_after(), then each time that its length has doubled, and once more when
+/// it has ended after all. The waiting thread asks by itself; nobody watches it.
+class hang_watch {
+public:
+    using time_point = std::chrono::steady_clock::time_point;
+
+    hang_watch(const char* operation, time_point now) noexcept
+        : operation_(operation), began_(now), next_report_(after(hang_after())) {}
+
+    [[nodiscard]] time_point next_report() const noexcept { return next_report_; }
+    [[nodiscard]] bool is_due(time_point now) const noexcept { return now >= next_report_; }
+    [[nodiscard]] bool reported() const noexcept { return reported_; }
+
+    /// `who` names those that are waited for, in lines of their own, and the way out.
+    void report(time_point now, const std::string& who) {
+        reported_ = true;
+        next_report_ = after(2 * (now - began_));
+        detail::report("hang: " + std::string(operation_) + " has waited for " + seconds(now) + "\n" + who);
+    }
+    /// The wait is over.
+    void ended(time_point now) const {
+        if (!reported_) return;
+        detail::report("hang: " + std::string(operation_) + " has ended after all, after " + seconds(now));
+    }
+
+private:
+    [[nodiscard]] time_point after(std::chrono::nanoseconds wait) const noexcept {
+        return wait < time_point::max() - began_ ? began_ + wait : time_point::max();
+    }
+    [[nodiscard]] std::string seconds(time_point now) const {
+        const auto tenths = (now - began_) / std::chrono::milliseconds(100);
+        return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " s";
+    }
+
+    const char* operation_;
+    time_point began_;
+    time_point next_report_;
+    bool reported_ = false;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/deadlock/park.hpp - the one place where a thread blocks, and the check before it
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
+/// Where a thread can sleep besides its parker: a loop.
+class wakeable {
+public:
+    virtual void wake() noexcept = 0;
+
+protected:
+    ~wakeable() = default;
+};
+
 /// Where one thread sleeps. A token: unpark() before park() makes that park() return at once.
 ///
 /// Ownership      Lent to a thread on its first wait, given back when it ends, never deleted: a waker may hold on to it
@@ -4254,12 +4702,17 @@ public:
     [[nodiscard]] static thread_parker& of_this_thread();
 
     void park() noexcept { park_until(clock::time_point::max()); }
+    /// The thread is about to sleep elsewhere, in a poller, and a token shall wake it there. False when there is one.
+    [[nodiscard]] bool begin_sleep_in(wakeable& elsewhere) noexcept;
+    [[nodiscard]] bool has_token() const noexcept { return state_.load(std::memory_order_relaxed) == token; }
+    /// It has come back. `elsewhere` is not touched any more, and the token, if one came, is taken.
+    void end_sleep_in() noexcept;
     /// False when the deadline passed without a token.
     bool park_until(clock::time_point deadline) noexcept;
     void unpark() noexcept;
 
 private:
-    enum state : std::uint32_t { empty, token, sleeping };
+    enum state : std::uint32_t { empty, token, sleeping, sleeping_elsewhere };
     struct free_list {
         std::mutex mutex;  // guards head
         thread_parker* head = nullptr;
@@ -4272,9 +4725,68 @@ private:
     static void give_back() noexcept;
 
     std::atomic<std::uint32_t> state_{empty};
+    std::atomic<bool> woken_{false};  // whoever found it sleeping elsewhere has woken it there
+    wakeable* elsewhere_ = nullptr;   // published by state_
     thread_parker* next_ = nullptr;
     thread_exit_hook exit_hook_;
 };
+
+/// A loop that a wait can drive from a frame of its own.
+class drivable {
+public:
+    /// A turn that does not sleep; false when there was nothing to do.
+    virtual bool turn() noexcept = 0;
+    /// Sleeps until there is something to do, the parker has a token, or the deadline has passed (false).
+    virtual bool sleep_until(thread_parker& parker, thread_parker::clock::time_point deadline) noexcept = 0;
+
+protected:
+    ~drivable() = default;
+};
+
+/// What a thread does while it waits, where others depend on it: it runs the thread-sensitive calls that come home to it,
+/// and drives the loop that a frame beneath turns. A token for the thread's parker says that there is something to do.
+class wait_service {
+public:
+    /// Runs one call; false when there is none.
+    virtual bool serve_call() noexcept = 0;
+    bool serve() noexcept { return serve_call() || (driven_ != nullptr && driven_->turn()); }
+    bool sleep_until(thread_parker& parker, thread_parker::clock::time_point deadline) noexcept {
+        return driven_ == nullptr ? parker.park_until(deadline) : driven_->sleep_until(parker, deadline);
+    }
+
+    /// The loop that the thread's waits drive; null for none.
+    [[nodiscard]] drivable* driven() const noexcept { return driven_; }
+    /// While it lives they drive this one, whatever they drove before.
+    class driving {
+    public:
+        driving(wait_service& service, drivable& loop) noexcept
+            : service_(service), outer_(std::exchange(service.driven_, &loop)) {}
+        ~driving() { service_.driven_ = outer_; }
+        driving(const driving&) = delete;
+        driving& operator=(const driving&) = delete;
+        [[nodiscard]] bool is_outermost() const noexcept { return outer_ == nullptr; }
+
+    private:
+        wait_service& service_;
+        drivable* outer_;
+    };
+
+protected:
+    ~wait_service() = default;
+
+private:
+    drivable* driven_ = nullptr;
+};
+/// What this thread does during a wait that begins here: nothing inside a turn, which must not be entered again.
+[[nodiscard]] inline wait_service* service_of_this_wait() noexcept {
+    const thread_state& self = this_thread();
+    return self.turn == nullptr ? self.service : nullptr;
+}
+
+/// Blocks this thread until done() is true, or the deadline has passed: then it returns whether done() is true after all.
+/// Whoever makes it true unparks the thread afterwards. What done() throws ends the wait.
+template <class Done>
+bool wait_until(Done&& done, thread_parker::clock::time_point deadline = thread_parker::clock::time_point::max());
 
 /// Throws when this thread is inside a loop's turn and the wait must not be: deadlock_error when `target` is that loop,
 /// else blocking_error, unless an allow_blocking scope is open. `operation` is the call, `subject` what it waits for.
@@ -4334,8 +4846,46 @@ inline bool thread_parker::park_until(clock::time_point deadline) noexcept {
     return true;
 }
 
+/// Of those who unpark it while it sleeps elsewhere exactly one, the first, finds that state and wakes it there; the
+/// thread waits for that one's woken_ before it goes on, so `elsewhere` lives as long as it is needed.
 inline void thread_parker::unpark() noexcept {
-    if (state_.exchange(token, std::memory_order_release) == sleeping) futex(FUTEX_WAKE, 1, nullptr);
+    const std::uint32_t before = state_.exchange(token, std::memory_order_acq_rel);
+    if (before == sleeping) futex(FUTEX_WAKE, 1, nullptr);
+    if (before != sleeping_elsewhere) return;
+    elsewhere_->wake();
+    woken_.store(true, std::memory_order_release);
+}
+
+inline bool thread_parker::begin_sleep_in(wakeable& elsewhere) noexcept {
+    elsewhere_ = &elsewhere;
+    std::uint32_t expected = empty;
+    if (state_.compare_exchange_strong(expected, sleeping_elsewhere, std::memory_order_release)) return true;
+    state_.exchange(empty, std::memory_order_acquire);
+    return false;
+}
+
+inline void thread_parker::end_sleep_in() noexcept {
+    if (state_.exchange(empty, std::memory_order_acquire) == sleeping_elsewhere) return;
+    while (!woken_.exchange(false, std::memory_order_acquire)) ::sched_yield();
+}
+
+template <class Done>
+bool wait_until(Done&& done, thread_parker::clock::time_point deadline) {
+    if (done()) return true;
+    thread_parker& parker = thread_parker::of_this_thread();
+    wait_service* const service = service_of_this_wait();
+    do {
+        if (service == nullptr) {
+            if (!parker.park_until(deadline)) return done();
+        } else if (service->serve()) {
+            if (deadline != thread_parker::clock::time_point::max() && thread_parker::clock::now() >= deadline) {
+                return done();
+            }
+        } else if (!service->sleep_until(parker, deadline)) {
+            return done();
+        }
+    } while (!done());
+    return true;
 }
 
 inline void check_own_wait(const char* operation, const char* subject, const executor* target) {
@@ -4405,6 +4955,8 @@ public:
 
     virtual ~poller() = default;
     [[nodiscard]] virtual time_point now() const noexcept = 0;
+    /// Does time jump to the next deadline, so that it tells nothing about how long something takes?
+    [[nodiscard]] virtual bool is_virtual() const noexcept { return false; }
     /// Reports what is ready; if nothing is, waits until something is or until `deadline`. time_point::min() means "do
     /// not wait". `work_outside` says that a thread works for this loop and will wake it. Returns how many descriptors
     /// were ready.
@@ -4520,6 +5072,139 @@ inline poller_factory set_default_poller(poller_factory make) noexcept {
 }
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/loop/detail/owned_task.hpp - the tasks that a loop owns, and their names when they do not end
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// A logical task that a loop owns: made by spawn.
+class owned_task : public list_hook<owned_task> {
+public:
+    virtual void cancel() noexcept = 0;
+    /// It never started and the loop is closing: its observer gets closed_error.
+    virtual void refuse() noexcept = 0;
+    /// For reports, once it has started.
+    [[nodiscard]] virtual const logical_task& root_task() const noexcept = 0;
+
+protected:
+    ~owned_task() = default;
+};
+
+/// Lines of text, one for each task, children below their parents. On the thread of the tasks' loop.
+class task_tree {
+public:
+    static constexpr std::size_t most_lines = 20;
+
+    void add(const logical_task& root) {
+        const cancel_scope& top = root.root_scope();
+        for (const cancel_scope* scope = &top; scope != nullptr; scope = scope->next_in_tree(top)) {
+            const logical_task& task = scope->task();
+            if (scope != &task.root_scope()) continue;  // a scope inside a task
+            if (++tasks_ > most_lines) continue;
+            text_.append(2 * (1 + depth(task, root)), ' ').append("task ").append(short_name(task.name()));
+            const char* const waits_in = task.record().waits_in();
+            text_.append(waits_in == nullptr ? " goes on running" : " waits in ");
+            text_.append(waits_in == nullptr ? "" : waits_in).append("\n");
+        }
+    }
+    [[nodiscard]] std::string text() const {
+        if (tasks_ <= most_lines) return text_;
+        return text_ + "  and " + std::to_string(tasks_ - most_lines) + " more\n";
+    }
+
+private:
+    /// How many tasks are between it and the root.
+    static std::size_t depth(const logical_task& task, const logical_task& root) noexcept {
+        std::size_t count = 0;
+        for (const cancel_scope* scope = &task.root_scope(); scope != &root.root_scope();) {
+            scope = &scope->parent()->task().root_scope();
+            ++count;
+        }
+        return count;
+    }
+
+    std::string text_;
+    std::size_t tasks_ = 0;
+};
+
+/// What a loop that closes waits for, and the way out.
+inline std::string who_is_left(const intrusive_list<owned_task>& owned) {
+    if (owned.empty()) return "  no task is left, only callbacks that are posted again and again: stop posting them";
+    task_tree tree;
+    for (const owned_task* task = owned.front(); task != nullptr; task = owned.next(*task)) tree.add(task->root_task());
+    return tree.text() +
+           "  they were cancelled and have not ended: let `cancelled` pass, put a timeout inside a shield, and make a "
+           "foreign awaitable, a thread's call or work on another loop come to its end";
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/detail/posted.hpp - a callable on its way to a loop
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Made by event_loop::post; the loop runs it once, and it deletes itself.
+template <class Fn>
+class posted final : public posted_callback {
+public:
+    explicit posted(Fn&& call) : posted_callback(&invoke), call_(std::move(call)) {}
+    static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
+    static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
+
+private:
+    static void invoke(posted_callback& callback) noexcept {
+        posted& self = static_cast<posted&>(callback);
+        try {
+            self.call_();
+        } catch (...) {
+            report_unhandled(std::current_exception(), "a posted callback");
+        }
+        delete &self;
+    }
+
+    Fn call_;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/detail/turn_end_node.hpp - work that a loop does at the end of its turn
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Done once, after the ready batch and before the loop polls or sleeps: flushing.
+struct turn_end_node : ready_node {
+    bool linked = false;
+};
+
+/// What is to be done at the end of this turn.
+class turn_end_list {
+public:
+    [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
+    /// Adding it again before it has run does nothing.
+    void add(turn_end_node& node) noexcept {
+        if (std::exchange(node.linked, true)) return;
+        node.next = std::exchange(first_, &node);
+    }
+    void remove(turn_end_node& node) noexcept {
+        if (!std::exchange(node.linked, false)) return;
+        ready_node** link = &first_;
+        while (*link != &node) link = &(*link)->next;
+        *link = node.next;
+    }
+    void run_all() noexcept {
+        while (first_ != nullptr) {  // one by one: a node that runs may make the loop forget any other
+            turn_end_node& due = static_cast<turn_end_node&>(*first_);
+            first_ = due.next;
+            due.linked = false;
+            due.run(due);
+        }
+    }
+
+private:
+    ready_node* first_ = nullptr;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/loop/loop_control.hpp - what other threads touch of a loop: its inbox, its wake descriptor, its closed flag
 
 namespace ferry::inline FERRY_ABI {
@@ -4528,12 +5213,13 @@ namespace detail {
 ///
 /// Thread-safety  push(), wake() and the reference count: any thread that holds a reference. The rest: the loop's.
 ///
-/// Why no wake-up is lost: push() links the node, then reads sleeping_; prepare_sleep() sets sleeping_, then reads the
-/// inbox. Both have a sequentially consistent fence between the two, so at least one of them sees the other's write:
-/// either the loop finds the node and does not sleep, or the pusher finds it sleeping and writes to the descriptor.
-/// Why a node is run once: the inbox is taken whole, by exchange, by the only thread that takes. After push() the node
-/// belongs to the loop; the pusher goes on only with its own reference to this block.
-class loop_control final : public remote_inbox {
+/// One word, the inbox, says all: it is empty, or has nodes, or is empty while the loop sleeps, or is sealed.
+/// Why no wake-up is lost: the loop sleeps only after it has changed the word from empty to asleep. Whatever is pushed
+/// before makes that fail; whoever pushes next has to replace that very mark, and writes to the descriptor.
+/// Why a push costs one exchange: who did not replace the mark has nothing to do afterwards. Nor may it touch this block
+/// then, since the loop may have run the node, ended and gone away; who is going to replace it holds a reference first.
+/// Why a node is run once: the inbox is taken whole, by exchange, by the only thread that takes.
+class loop_control final : public remote_inbox, public wakeable {
 public:
     explicit loop_control(event_loop& loop) noexcept : loop_(&loop) { process::begin(); }
     loop_control(const loop_control&) = delete;
@@ -4563,49 +5249,63 @@ public:
         ready_node* head = inbox_.load(std::memory_order_relaxed);
         do {
             if (head == sealed_mark()) return false;
+            if (head == asleep_mark()) [[unlikely]]
+                return push_and_signal(node);
             node.next = head;
         } while (!inbox_.compare_exchange_weak(head, &node, std::memory_order_release, std::memory_order_relaxed));
-        wake();
         return true;
     }
-    void wake() noexcept {
+    /// Makes a sleeping loop look at whatever was stored before this call. The fence is prepare_sleep()'s other half:
+    /// either that load here finds the mark, or the loop's look after it finds what was stored.
+    void wake() noexcept override {
         std::atomic_thread_fence(std::memory_order_seq_cst);
-        if (sleeping_.load(std::memory_order_relaxed) && sleeping_.exchange(false, std::memory_order_relaxed)) signal();
+        if (end_sleep()) signal();
     }
 
     // The loop's side.
     /// Asked by nodes that have arrived; there is a loop as long as nodes are run.
     [[nodiscard]] event_loop& loop() const noexcept { return *loop_; }
-    /// Everything pushed so far, oldest first.
-    [[nodiscard]] ready_node* take() noexcept {
-        if (!has_mail()) return nullptr;
-        return oldest_first(inbox_.exchange(nullptr, std::memory_order_acquire));
+    /// Takes in what was pushed so far; next_received() hands it out, oldest first, and null at its end.
+    void receive() noexcept {
+        if (is_node(inbox_.load(std::memory_order_relaxed))) {
+            append(inbox_.exchange(nullptr, std::memory_order_acquire));
+        }
+    }
+    [[nodiscard]] ready_node* next_received() noexcept {
+        ready_node* const node = received_.first;
+        if (node != nullptr) received_.first = node->next;
+        return node;
     }
     void refuse_new_work() noexcept { closed_.store(true, std::memory_order_release); }
-    /// Refuses everything from now on; returns what was pushed before.
-    [[nodiscard]] ready_node* seal() noexcept {
-        return oldest_first(inbox_.exchange(sealed_mark(), std::memory_order_acq_rel));
+    /// Refuses everything from now on, and takes in what was pushed before.
+    void seal() noexcept {
+        ready_node* const newest = inbox_.exchange(sealed_mark(), std::memory_order_acq_rel);
+        if (is_node(newest)) append(newest);
     }
     [[nodiscard]] bool has_mail() const noexcept {
-        ready_node* const head = inbox_.load(std::memory_order_relaxed);
-        return head != nullptr && head != sealed_mark();
+        return received_.first != nullptr || is_node(inbox_.load(std::memory_order_relaxed));
     }
     /// Announces that the loop is about to sleep. False when it must not: something arrived meanwhile.
     [[nodiscard]] bool prepare_sleep() noexcept {
-        sleeping_.store(true, std::memory_order_relaxed);
-        std::atomic_thread_fence(std::memory_order_seq_cst);
-        if (!has_mail()) return true;
-        sleeping_.store(false, std::memory_order_relaxed);
-        return false;
+        if (received_.first != nullptr) return false;
+        ready_node* found = nullptr;
+        // Release: whoever finds the mark (acquire, in both places) also finds the descriptor that was made before.
+        inbox_.compare_exchange_strong(found, asleep_mark(), std::memory_order_release, std::memory_order_relaxed);
+        std::atomic_thread_fence(std::memory_order_seq_cst);  // wake()'s other half
+        return !is_node(found);
     }
     /// The loop's thread goes elsewhere between two turns: from now on a push signals the descriptor, as what has arrived
     /// already does.
     void leave_asleep() noexcept {
-        if (prepare_sleep()) return;
-        sleeping_.store(true, std::memory_order_relaxed);
-        wake();
+        if (!prepare_sleep()) signal();
     }
-    void end_sleep() noexcept { sleeping_.store(false, std::memory_order_relaxed); }
+    /// True when it was asleep.
+    bool end_sleep() noexcept {
+        ready_node* mark = asleep_mark();
+        return inbox_.load(std::memory_order_relaxed) == mark &&
+               inbox_.compare_exchange_strong(mark, nullptr, std::memory_order_acquire, std::memory_order_relaxed);
+    }
+
     /// Takes the signal away again, for a poller that would report it for ever.
     void clear_signal() noexcept {
         std::uint64_t count = 0;
@@ -4634,15 +5334,25 @@ private:
         static constinit ready_node mark;
         return &mark;
     }
-    static ready_node* oldest_first(ready_node* newest) noexcept {
-        ready_node* result = nullptr;
-        while (newest != nullptr) {
-            ready_node* const next = newest->next;
-            newest->next = std::exchange(result, newest);
-            newest = next;
-        }
-        return result;
+    static ready_node* asleep_mark() noexcept {
+        static constinit ready_node mark;
+        return &mark;
     }
+    static bool is_node(const ready_node* head) noexcept {
+        return head != nullptr && head != asleep_mark() && head != sealed_mark();
+    }
+    /// From newest first to oldest first, behind what is still to be handed out.
+    void append(ready_node* newest) noexcept {
+        ready_node* oldest = nullptr;
+        for (ready_node* node = newest; node != nullptr;) {
+            ready_node* const older = node->next;
+            node->next = std::exchange(oldest, node);
+            node = older;
+        }
+        (received_.first == nullptr ? received_.first : received_.last->next) = oldest;
+        received_.last = newest;
+    }
+    bool push_and_signal(ready_node& node) noexcept;
     void signal() noexcept {
         if (left_behind()) return;  // the descriptor is shared: it would wake the parent's loop
         const std::uint64_t one = 1;
@@ -4652,18 +5362,24 @@ private:
     }
 
     event_loop* const loop_;
-    std::atomic<std::uint32_t> references_{1};
     const std::uint32_t generation_ = process::generation();
-    std::atomic<bool> sleeping_{false};
+    std::atomic<std::uint32_t> references_{1};
     std::atomic<bool> closed_{false};
     std::atomic<int> wake_descriptor_{-1};
-    std::atomic<ready_node*> inbox_{nullptr};  // newest first; sealed_mark() in the end
+    std::atomic<ready_node*> inbox_{nullptr};  // newest first, or a mark
+    ready_list received_;                      // the loop's
 };
 
 /// A counted reference to a loop_control.
 class loop_reference {
 public:
     loop_reference() noexcept = default;
+    /// The block of a loop that is being made.
+    [[nodiscard]] static loop_reference of_new_block(event_loop& loop) {
+        loop_reference first;
+        first.control_ = new loop_control(loop);
+        return first;
+    }
     explicit loop_reference(loop_control& control) noexcept : control_(&control) { control.retain(); }
     loop_reference(const loop_reference& other) noexcept : control_(other.control_) {
         if (control_ != nullptr) control_->retain();
@@ -4683,10 +5399,43 @@ public:
 private:
     loop_control* control_ = nullptr;
 };
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+[[gnu::noinline]] inline bool loop_control::push_and_signal(ready_node& node) noexcept {
+    const loop_reference keep(*this);  // the descriptor is needed when the loop may have gone
+    node.next = nullptr;
+    ready_node* mark = asleep_mark();
+    if (!inbox_.compare_exchange_strong(mark, &node, std::memory_order_acq_rel, std::memory_order_relaxed)) {
+        return push(node);  // somebody else has woken it
+    }
+    signal();
+    return true;
+}
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
-// ferry/loop/detail/main_task.hpp - the task that a loop runs for the sake of which it turns
+// ferry/loop/detail/wake_watch.hpp - the descriptor by which other threads wake a loop, as its poller sees it
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+class wake_watch final : public io_watch {
+public:
+    wake_watch(loop_control& control, const poller& told_by)
+        : io_watch(control.wake_descriptor()), control_(control), poller_(told_by) {}
+    void on_ready(bool, bool) noexcept override {
+        if (!poller_.edge_triggered()) control_.clear_signal();
+    }
+    [[nodiscard]] bool wants_readable() const noexcept override { return true; }
+    [[nodiscard]] bool wants_writable() const noexcept override { return false; }
+
+private:
+    loop_control& control_;
+    const poller& poller_;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/main_task.hpp - the task that a loop runs for the sake of which it turns
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
@@ -4708,35 +5457,13 @@ public:
             if (task->ended_ || !task->control_.left_behind()) delete task;
         }
     };
-    using owner = std::unique_ptr<main_task, deleter>;
+    using pointer = std::unique_ptr<main_task, deleter>;
 
 private:
     static void finished(logical_task& self) noexcept { static_cast<main_task&>(self).ended_ = true; }
 
     loop_control& control_;
     bool ended_ = false;
-};
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/loop/detail/owned_task.hpp - what a loop keeps of the tasks and the work that it owns
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// A logical task that a loop owns: made by spawn.
-class owned_task : public list_hook<owned_task> {
-public:
-    virtual void cancel() noexcept = 0;
-    /// It never started and the loop is closing: its observer gets closed_error.
-    virtual void refuse() noexcept = 0;
-
-protected:
-    ~owned_task() = default;
-};
-
-/// Work of a loop's turn that is done once, after the ready batch and before the loop polls or sleeps: flushing.
-struct turn_end_node : ready_node {
-    bool linked = false;
 };
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -4771,44 +5498,49 @@ public:
 
 private:
     friend class timer_queue;
-    static constexpr std::size_t unarmed = static_cast<std::size_t>(-1);
+    static constexpr std::uint32_t unarmed = static_cast<std::uint32_t>(-1);
     fire_function fire_;
-    std::size_t index_ = unarmed;
+    std::uint64_t order_ = 0;  // among timers of the same deadline
+    std::uint32_t index_ = unarmed;
 };
 
 /// Fires nodes in the order of their deadlines, equal ones in the order they were armed.
 ///
 /// Thread-safety  None.
-/// Cost           arm and disarm O(log4 n) moves of 24 bytes; no allocation once the array has grown; no syscall.
+/// Cost           arm and disarm O(log4 n) moves of 16 bytes; no allocation once the array has grown; no syscall.
 class timer_queue {
 public:
     using time_point = std::chrono::steady_clock::time_point;
 
     void arm(timer_node& node, time_point at) {
-        if (node.armed()) disarm(node);
-        heap_.push_back(entry{at, next_order_++, &node});
-        sift_up(heap_.size() - 1);
+        if (node.armed()) [[unlikely]]
+            disarm(node);
+        node.order_ = next_order_++;
+        if (size_ == capacity_) [[unlikely]]
+            grow();
+        rise(size_++, entry{at, &node});
     }
     void disarm(timer_node& node) noexcept {
         if (!node.armed()) return;
         const std::size_t hole = node.index_;
         node.index_ = timer_node::unarmed;
-        const entry last = heap_.back();
-        heap_.pop_back();
-        if (hole == heap_.size()) return;
-        place(hole, last);
-        sift_up(hole);
-        sift_down(last.node->index_);
+        const entry last = heap_[--size_];
+        if (hole == size_) return;
+        if (hole > 0 && last.before(heap_[parent_of(hole)])) {
+            rise(hole, last);
+        } else {
+            sink(hole, last);
+        }
     }
-    [[nodiscard]] bool empty() const noexcept { return heap_.empty(); }
+    [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
     /// time_point::max() when nothing is armed.
-    [[nodiscard]] time_point next() const noexcept { return heap_.empty() ? time_point::max() : heap_.front().at; }
+    [[nodiscard]] time_point next() const noexcept { return empty() ? time_point::max() : heap_[0].at; }
 
     /// Fires what is due at `now`, at most `limit` of it; a fired node is not armed any more.
     std::size_t fire_due(time_point now, std::size_t limit) noexcept {
         std::size_t count = 0;
-        for (; count < limit && !heap_.empty() && heap_.front().at <= now; ++count) {
-            timer_node& due = *heap_.front().node;
+        for (; count < limit && !empty() && heap_[0].at <= now; ++count) {
+            timer_node& due = *heap_[0].node;
             disarm(due);
             due.fire_(due);
         }
@@ -4818,45 +5550,53 @@ public:
 private:
     struct entry {
         time_point at;
-        std::uint64_t order;
         timer_node* node;
         [[nodiscard]] bool before(const entry& other) const noexcept {
-            return at < other.at || (at == other.at && order < other.order);
+            if (at == other.at) [[unlikely]]
+                return node->order_ < other.node->order_;
+            return at < other.at;
         }
     };
 
+    static constexpr std::size_t parent_of(std::size_t index) noexcept { return (index - 1) / 4; }
     void place(std::size_t index, const entry& value) noexcept {
         heap_[index] = value;
-        value.node->index_ = index;
+        value.node->index_ = static_cast<std::uint32_t>(index);
     }
-    void sift_up(std::size_t index) noexcept {
-        const entry moving = heap_[index];
-        while (index > 0) {
-            const std::size_t parent = (index - 1) / 4;
-            if (!moving.before(heap_[parent])) break;
-            place(index, heap_[parent]);
-            index = parent;
+    // Both move a hole, and then put `moving` there.
+    void rise(std::size_t hole, entry moving) noexcept {
+        while (hole > 0 && moving.before(heap_[parent_of(hole)])) {
+            place(hole, heap_[parent_of(hole)]);
+            hole = parent_of(hole);
         }
-        place(index, moving);
+        place(hole, moving);
     }
-    void sift_down(std::size_t index) noexcept {
-        const entry moving = heap_[index];
-        for (;;) {
-            const std::size_t first = 4 * index + 1;
-            if (first >= heap_.size()) break;
-            const std::size_t end = std::min(first + 4, heap_.size());
+    void sink(std::size_t hole, entry moving) noexcept {
+        for (std::size_t first = 4 * hole + 1; first < size_; first = 4 * hole + 1) {
+            const std::size_t end = std::min(first + 4, size_);
             std::size_t least = first;
             for (std::size_t child = first + 1; child < end; ++child) {
                 if (heap_[child].before(heap_[least])) least = child;
             }
             if (!heap_[least].before(moving)) break;
-            place(index, heap_[least]);
-            index = least;
+            place(hole, heap_[least]);
+            hole = least;
         }
-        place(index, moving);
+        place(hole, moving);
     }
 
-    std::vector<entry> heap_;
+    /// Not inlined, so that arm() saves no registers for it: hence an array of our own instead of a vector.
+    [[gnu::noinline]] void grow() {
+        const std::size_t more = capacity_ == 0 ? 64 : 2 * capacity_;
+        std::unique_ptr<entry[]> larger(new entry[more]);
+        std::copy_n(heap_.get(), size_, larger.get());
+        heap_ = std::move(larger);
+        capacity_ = more;
+    }
+
+    std::unique_ptr<entry[]> heap_;
+    std::size_t size_ = 0;
+    std::size_t capacity_ = 0;
     std::uint64_t next_order_ = 0;
 };
 }  // namespace detail
@@ -4879,7 +5619,7 @@ namespace ferry::inline FERRY_ABI {
 ///                deadlock_error (its own) or blocking_error. In a forked child, what would run it or hand it work throws
 ///                closed_error, and its destructor ends no task: the tasks are the parent's.
 /// Cost           An idle loop makes no syscall but the one it sleeps in; a loop that never waits makes none.
-class event_loop : public detail::executor {
+class event_loop : public detail::executor, private detail::drivable {
 public:
     using clock = std::chrono::steady_clock;
     using time_point = clock::time_point;
@@ -4887,7 +5627,7 @@ public:
     event_loop() : event_loop(nullptr) {}
     /// With another clock or another way to wait (virtual_clock). The poller outlives the loop.
     explicit event_loop(poller& how_to_wait) : event_loop(&how_to_wait) {}
-    ~event_loop();
+    virtual ~event_loop();
 
     /// The loop whose turn runs on this thread; null outside of one.
     [[nodiscard]] static event_loop* current() noexcept { return static_cast<event_loop*>(detail::this_thread().turn); }
@@ -4901,16 +5641,17 @@ public:
     detail::await_result<Awaitable> run(Awaitable what);
     /// Turns until stop().
     void run();
-    /// Waits at most `max_wait` for something to do, then does one turn of it. Leaves the loop so that a post makes
-    /// native_handle() readable: embed it by polling that descriptor until next_deadline().
+    /// Waits at most `max_wait` for something to do, then does one turn of it. To embed the loop, poll native_handle()
+    /// until next_deadline(), then call this.
     void run_once(std::chrono::nanoseconds max_wait = std::chrono::nanoseconds(0));
     /// Turns until nothing is ready and no thread works for this loop. Does not wait for timers or descriptors.
     void run_until_idle();
     /// Makes run() return after the current turn. Tasks stay where they are.
     void stop() noexcept;
-    /// Cancels every task that the loop owns, and turns until all have ended. New ones may be started afterwards.
+    /// Cancels every task that the loop owns, and turns until all have ended. New ones may be started afterwards. Tasks
+    /// that have not ended after hang_after() are reported, with what they wait in.
     void cancel_tasks();
-    /// Refuses new work, cancels every task, and turns until all have ended.
+    /// The same, and refuses new work: what had not started does not start, and its waiters get closed_error.
     void close();
 
     /// Runs fn on the loop's thread, in a turn; what it throws goes to the unhandled-exception handler.
@@ -4928,8 +5669,10 @@ public:
     /// For embedding: promises that only this thread runs the loop. A blocking call here that waits for one of its tasks
     /// then throws deadlock_error, since nobody would turn the loop meanwhile.
     void bind_to_this_thread() noexcept { executor::bind_to_this_thread(); }
+    /// Readable when the loop has something to do, from now on also by a post between two turns.
     [[nodiscard]] int native_handle() {
         prepare_wake_descriptor();
+        if (!std::exchange(embedded_, true) && current() != this) control_->leave_asleep();
         return poller_->native_handle();
     }
 
@@ -4957,11 +5700,8 @@ public:
     void begin_outside_work() noexcept { ++outside_work_; }
     void end_outside_work() noexcept { --outside_work_; }
     /// Runs the node once, at the end of the turn; linking it again before that does nothing.
-    void at_turn_end(detail::turn_end_node& node) noexcept {
-        if (std::exchange(node.linked, true)) return;
-        node.next = std::exchange(turn_end_, &node);
-    }
-    void forget_turn_end(detail::turn_end_node& node) noexcept;
+    void at_turn_end(detail::turn_end_node& node) noexcept { turn_end_.add(node); }
+    void forget_turn_end(detail::turn_end_node& node) noexcept { turn_end_.remove(node); }
     /// A spawned task begins, on this thread. False when the loop is closing and it must not.
     [[nodiscard]] bool adopt(detail::owned_task& task) noexcept {
         if (closing_) return false;
@@ -4970,51 +5710,47 @@ public:
     }
     void disown(detail::owned_task& task) noexcept { owned_.erase(task); }
     [[nodiscard]] bool closing() const noexcept { return closing_; }
+    /// For waits that drive it from a frame of their own, instead of run().
+    [[nodiscard]] detail::drivable& as_drivable() noexcept { return *this; }
+    /// Throws closed_error in a forked child.
+    void check_process(const char* operation) const {
+        if (control_->left_behind()) throw closed_error(std::string(operation) + ": " + control_->refusal());
+    }
 
 private:
     static constexpr std::size_t batch = 256;  // ready nodes between two polls, at most
     static constexpr std::size_t slice = 16;   // ready nodes between two looks at the clock
 
     class turn_guard;
-    class wake_watch final : public io_watch {
-    public:
-        wake_watch(event_loop& loop, int descriptor) noexcept : io_watch(descriptor), loop_(loop) {}
-        void on_ready(bool, bool) noexcept override {
-            if (!loop_.poller_->edge_triggered()) loop_.control_->clear_signal();
-        }
-        [[nodiscard]] bool wants_readable() const noexcept override { return true; }
-        [[nodiscard]] bool wants_writable() const noexcept override { return false; }
-
-    private:
-        event_loop& loop_;
-    };
 
     explicit event_loop(poller* given);
-    // A turn is work(), then poll(). Whoever turns until something has happened asks in between, so that the loop never
-    // sleeps on what its work has just finished.
-    void work() noexcept;
-    void poll(time_point until, bool heeds_stop = false) noexcept;
+    // A turn is work(), then rest(), which lets a home thread serve its thread-sensitive calls, or polls. Whoever turns until
+    // something has happened asks in between, so that the loop never sleeps on what its work has just finished.
+    bool work() noexcept;
+    void poll(time_point until, bool heeds_stop = false, const detail::thread_parker* sleeper = nullptr) noexcept;
+    bool work_in_turn() noexcept;
+    bool turn() noexcept override;
+    bool sleep_until(detail::thread_parker& parker, time_point deadline) noexcept override;
+    void rest(time_point until, bool heeds_stop = false) noexcept;
     [[nodiscard]] bool has_work() const noexcept {
-        return !owned_.empty() || has_ready() || control_->has_mail() || turn_end_ != nullptr;
+        return !owned_.empty() || has_ready() || control_->has_mail() || !turn_end_.empty();
     }
-    void run_turn_end() noexcept;
-    void end_tasks() noexcept;
-    void schedule_all(detail::ready_node* nodes) noexcept;
+    void end_tasks(const char* operation) noexcept;
+    void admit(std::size_t most) noexcept;
     void prepare_wake_descriptor();
-    void check_process(const char* operation) const {
-        if (control_->left_behind()) throw closed_error(std::string(operation) + ": " + control_->refusal());
-    }
 
     std::unique_ptr<poller> own_poller_;
     poller* poller_;
     detail::loop_reference control_;
     detail::timer_queue timers_;
     detail::intrusive_list<detail::owned_task> owned_;
-    detail::ready_node* turn_end_ = nullptr;
-    std::optional<wake_watch> wake_watch_;
+    detail::turn_end_list turn_end_;
+    std::optional<detail::wake_watch> wake_watch_;
     std::unique_ptr<char[]> read_buffer_;
     std::size_t outside_work_ = 0;
     bool closing_ = false;
+    bool worked_ = false;    // turn() has found something to do, and has not polled since
+    bool embedded_ = false;  // between two turns a push signals the descriptor
     std::atomic<bool> stop_requested_{false};
 };
 
@@ -5027,6 +5763,7 @@ public:
         loop_.set_beneath(outer_);
     }
     ~turn_guard() {
+        if (loop_.embedded_) loop_.control_->leave_asleep();
         loop_.set_beneath(nullptr);
         detail::this_thread().turn = outer_;
     }
@@ -5041,12 +5778,7 @@ private:
 inline event_loop::event_loop(poller* given)
     : own_poller_(given == nullptr ? detail::make_default_poller() : nullptr),
       poller_(given == nullptr ? own_poller_.get() : given),
-      control_([this] {
-          detail::loop_control* const control = new detail::loop_control(*this);
-          detail::loop_reference reference(*control);
-          control->release();  // the reference above is the first owner
-          return reference;
-      }()) {
+      control_(detail::loop_reference::of_new_block(*this)) {
     set_remote(*control_.get());
 }
 
@@ -5068,19 +5800,19 @@ inline event_loop::~event_loop() {
 template <awaitable Awaitable>
 detail::await_result<Awaitable> event_loop::run(Awaitable what) {
     using T = detail::await_result<Awaitable>;
-    const typename detail::main_task<T>::owner main(
+    const typename detail::main_task<T>::pointer main(
         new detail::main_task<T>(*this, *control_.get(), detail::to_task(std::move(what))));
     if (closing_ || control_->left_behind()) {
         throw closed_error("run(" + detail::short_name(main->name()) + "): " + control_->refusal());
     }
     {
         detail::check_own_wait("event_loop::run", main->name(), this);
-        const turn_guard inside(*this);
-        schedule_all(control_->take());  // what was posted before goes first
+        control_->receive();
+        admit(static_cast<std::size_t>(-1));  // what was posted before goes first
         schedule(*main);
-        for (work(); !main->ended(); work()) {
+        for (work_in_turn(); !main->ended(); work_in_turn()) {
             check_process("event_loop::run");  // a task may fork, and go on in the child
-            poll(time_point::max());
+            rest(time_point::max());
         }
     }
     detail::exchange_current_context(std::move(main->context()));
@@ -5089,11 +5821,10 @@ detail::await_result<Awaitable> event_loop::run(Awaitable what) {
 
 inline void event_loop::run() {
     detail::check_own_wait("event_loop::run", "loop", this);
-    const turn_guard inside(*this);
     while (!stop_requested_.exchange(false, std::memory_order_acquire)) {
         check_process("event_loop::run");
-        work();
-        poll(time_point::max(), true);
+        work_in_turn();
+        rest(time_point::max(), true);
     }
 }
 
@@ -5104,7 +5835,7 @@ inline void event_loop::run_once(std::chrono::nanoseconds max_wait) {
     prepare_wake_descriptor();
     poll(max_wait.count() <= 0 ? time_point::min() : detail::deadline_after(now(), max_wait));
     work();
-    control_->leave_asleep();
+    embedded_ = true;
 }
 
 inline void event_loop::run_until_idle() {
@@ -5126,16 +5857,20 @@ inline void event_loop::stop() noexcept {
 inline void event_loop::cancel_tasks() {
     detail::check_own_wait("event_loop::cancel_tasks", "loop", this);
     check_process("event_loop::cancel_tasks");
-    const turn_guard inside(*this);
-    end_tasks();
+    end_tasks("event_loop::cancel_tasks");
 }
 
 /// Tasks that are spawned meanwhile are cancelled too, so this ends unless a task refuses to.
-inline void event_loop::end_tasks() noexcept {
-    while (has_work()) {
+inline void event_loop::end_tasks(const char* operation) noexcept {
+    if (!has_work()) return;
+    detail::hang_watch watch(operation, now());
+    for (;;) {
         for (detail::owned_task* task = owned_.front(); task != nullptr; task = owned_.next(*task)) task->cancel();
-        work();
-        if (has_work()) poll(time_point::max());
+        work_in_turn();
+        if (!has_work()) return watch.ended(now());
+        // A clock that jumps would jump from report to report: it waits for what really happens after the first one.
+        rest(watch.reported() && poller_->is_virtual() ? time_point::max() : watch.next_report());
+        if (watch.is_due(now()) && has_work()) watch.report(now(), detail::who_is_left(owned_));
     }
 }
 
@@ -5143,91 +5878,99 @@ inline void event_loop::close() {
     if (closing_) return;
     check_process("event_loop::close");
     if (has_work() || current() == this) detail::check_own_wait("event_loop::close", "loop", this);
-    const turn_guard inside(*this);
     closing_ = true;
     control_->refuse_new_work();
-    end_tasks();
-    schedule_all(control_->seal());  // what was on its way when new work was refused
-    end_tasks();
+    end_tasks("event_loop::close");
+    control_->seal();
+    end_tasks("event_loop::close");  // what was on its way when new work was refused
 }
 
 template <class Fn>
 void event_loop::post(Fn fn) {
-    class posted final : public detail::ready_node {
-    public:
-        explicit posted(Fn&& call) : call_(std::move(call)) { run = &invoke; }
-        static void* operator new(std::size_t size) { return detail::frame_allocator::allocate(size); }
-        static void operator delete(void* block, std::size_t size) noexcept {
-            detail::frame_allocator::deallocate(block, size);
-        }
-
-    private:
-        static void invoke(detail::ready_node& node) noexcept {
-            posted& self = static_cast<posted&>(node);
-            try {
-                self.call_();
-            } catch (...) {
-                detail::report_unhandled(std::current_exception(), "a posted callback");
-            }
-            delete &self;
-        }
-        Fn call_;
-    };
-    posted* const node = new posted(std::move(fn));
-    const detail::loop_reference keep = control_;  // once it has the node, the loop may run it, end and go away
-    if (keep->push_new(*node)) return;
+    auto* const node = new detail::posted<Fn>(std::move(fn));
+    detail::loop_control& inbox = *control_.get();
+    if (inbox.push_new(*node)) return;  // it has the node: from here on the loop may run it, end and go away
     delete node;
-    throw closed_error(std::string("post: ") + keep->refusal());
+    throw closed_error(std::string("post: ") + inbox.refusal());
 }
 
-inline void event_loop::forget_turn_end(detail::turn_end_node& node) noexcept {
-    if (!std::exchange(node.linked, false)) return;
-    detail::ready_node** link = &turn_end_;
-    while (*link != &node) link = &(*link)->next;
-    *link = node.next;
-}
-
-inline void event_loop::work() noexcept {
-    schedule_all(control_->take());
-    if (!timers_.empty()) timers_.fire_due(now(), batch);
-    for (std::size_t count = 0; count < batch && has_ready(); count += slice) {
-        run_ready(slice);
+/// True when there was something to do.
+inline bool event_loop::work() noexcept {
+    control_->receive();
+    bool any = !timers_.empty() && timers_.fire_due(now(), batch) > 0;
+    for (std::size_t count = 0; count < batch; count += slice) {
+        // What others push gets half of the turn while there is other work, so a flood of it delays no task for long.
+        admit(has_ready() ? slice / 2 : slice);
+        if (run_ready(slice) == 0) break;
+        any = true;
         if (!timers_.empty() && timers_.next() <= now()) break;  // long steps must not add up to a late timer
     }
-    run_turn_end();
+    turn_end_.run_all();
+    return any;
+}
+
+inline bool event_loop::work_in_turn() noexcept {
+    const turn_guard inside(*this);
+    return work();
+}
+
+inline void event_loop::rest(time_point until, bool heeds_stop) noexcept {
+    detail::wait_service* const service = detail::service_of_this_wait();
+    if (service != nullptr) {
+        const detail::wait_service::driving what_a_call_blocks_on(*service, *this);
+        if (service->serve_call()) return;
+    }
+    detail::thread_parker* const parker = service == nullptr ? nullptr : &detail::thread_parker::of_this_thread();
+    if (parker != nullptr && !parker->begin_sleep_in(*control_.get())) return;
+    {
+        const turn_guard inside(*this);
+        poll(until, heeds_stop, parker);
+    }
+    if (parker != nullptr) parker->end_sleep_in();
+}
+
+inline bool event_loop::turn() noexcept {
+    const turn_guard inside(*this);
+    if (worked_) poll(time_point::min());  // descriptors have their share of a loop that is never idle
+    worked_ = work();
+    return worked_;
+}
+
+inline bool event_loop::sleep_until(detail::thread_parker& parker, time_point deadline) noexcept {
+    if (!parker.begin_sleep_in(*control_.get())) return true;
+    {
+        const turn_guard inside(*this);
+        worked_ = false;
+        poll(deadline, false, &parker);
+    }
+    parker.end_sleep_in();
+    return deadline == time_point::max() || now() < deadline || has_work();
 }
 
 /// May sleep until `until` when nothing is ready. A kernel that refuses even an epoll or event descriptor leaves no way
 /// to wait for the tasks that are under way, nor to unwind them: the program ends with that error's text.
-inline void event_loop::poll(time_point until, bool heeds_stop) noexcept {
+inline void event_loop::poll(time_point until, bool heeds_stop, const detail::thread_parker* sleeper) noexcept {
     if (has_ready() || control_->has_mail() || timers_.next() <= until) until = next_deadline();
     if (until == time_point::min() && !wake_watch_) return;  // nothing to poll: no descriptor, no sleep
     prepare_wake_descriptor();
-    // Asked after prepare_sleep(): a stop() that comes later finds the loop asleep and wakes it.
+    // Asked after prepare_sleep(): a stop(), or a token, that comes later finds the loop asleep and wakes it.
     if (until != time_point::min() &&
-        (!control_->prepare_sleep() || (heeds_stop && stop_requested_.load(std::memory_order_acquire)))) {
+        (!control_->prepare_sleep() || (heeds_stop && stop_requested_.load(std::memory_order_acquire)) ||
+         (sleeper != nullptr && sleeper->has_token()))) {
         until = time_point::min();
     }
     poller_->wait(until, outside_work_ > 0);
     control_->end_sleep();
 }
 
-inline void event_loop::run_turn_end() noexcept {
-    while (turn_end_ != nullptr) {  // one by one: a node that runs may make the loop forget any other
-        detail::turn_end_node& due = static_cast<detail::turn_end_node&>(*turn_end_);
-        turn_end_ = due.next;
-        due.linked = false;
-        due.run(due);
-    }
-}
-
-inline void event_loop::schedule_all(detail::ready_node* nodes) noexcept {
-    while (nodes != nullptr) schedule(*std::exchange(nodes, nodes->next));
+/// Makes ready what other threads have pushed.
+inline void event_loop::admit(std::size_t most) noexcept {
+    for (detail::ready_node* node; most > 0 && (node = control_->next_received()) != nullptr; --most) schedule(*node);
 }
 
 inline void event_loop::prepare_wake_descriptor() {
     if (wake_watch_) return;
-    wake_watch_.emplace(*this, control_->wake_descriptor());
+    wake_watch_.emplace(*control_.get(), *poller_);
     poller_->add(*wake_watch_);
 }
 }  // namespace ferry::inline FERRY_ABI
@@ -5785,11 +6528,15 @@ protected:
 /// The part of a promise and a future that does not depend on the type.
 ///
 /// One word says it all: empty; ready; the awaiter of a waiting task; the parker of a blocked thread (tagged); or a
-/// relay to many of them (tagged). The
-/// producer stores the result, then exchanges the word for `ready` (release); whoever finds `ready` (acquire) sees the
-/// result. Whoever was in the word is woken by the producer and by nobody else: a waiter that wants to leave must first
-/// take itself out by compare-and-swap, and if that fails its result is on the way and will be delivered. A parker is
-/// never freed, so waking one whose thread has gone on meanwhile is harmless.
+/// relay to many of them (tagged). The producer stores the result, then exchanges the word for `ready` (release); whoever
+/// finds `ready` (acquire) sees the result. Whoever was in the word is woken by the producer and by nobody else: a waiter
+/// that wants to leave must first take itself out by compare-and-swap, and if that fails its result is on the way and
+/// will be delivered.
+///
+/// What the producer touches after the exchange: of a waiting task, what wake() reads before its push, without which the
+/// task does not resume and its awaiter does not go away; of a thread, its parker, which is never freed, so that waking
+/// one whose thread has gone on is harmless; a relay, which keeps itself until it was told. This object is kept by the
+/// promise's own reference until complete() has returned.
 class future_state {
 public:
     explicit future_state(const executor* producer) noexcept : producer_(producer) {}
@@ -6013,12 +6760,9 @@ inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadl
     thread_parker& parker = thread_parker::of_this_thread();
     const std::uintptr_t mine = reinterpret_cast<std::uintptr_t>(&parker) | thread_tag;
     if (!enter(mine)) return true;
-    while (!ready()) {
-        if (parker.park_until(deadline)) continue;
-        std::uintptr_t expected = mine;
-        if (word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel)) return false;
-    }
-    return true;
+    if (detail::wait_until([this] { return ready(); }, deadline)) return true;
+    std::uintptr_t expected = mine;
+    return !word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel);
 }
 }  // namespace detail
 
@@ -6452,6 +7196,7 @@ private:
         delete &self;
     }
     void cancel() noexcept override { this->root_scope().cancel(); }
+    [[nodiscard]] const logical_task& root_task() const noexcept override { return *this; }
     void refuse() noexcept override {
         promise_.refuse(std::make_exception_ptr(
             closed_error("task " + short_name(this->name()) + " did not start: its loop is closed")));
@@ -6544,10 +7289,11 @@ namespace detail {
 /// A task on its way through another loop.
 ///
 /// Three may hold it: the awaiter at home, the task over there, and a cancellation under way; the last one deletes it.
-/// Who touches what: before send() everything is the home thread's; from then on, all but `references_`, the loop
-/// references and the node at home is the other loop's thread's, until that thread pushes the home task's node (release)
-/// to its loop, which takes it from there (acquire) and reads the outcome. The cancellation is a node of its own, so that
-/// it may arrive before the start, or after the end.
+/// Who touches what: before send() everything is the home thread's; from then on, all but `references_`, `cancel_` and the
+/// loop references is the other loop's thread's, until that thread pushes the home task's node (release) to its loop,
+/// which takes it from there (acquire) and reads the outcome. The cancellation is a node of its own, which the home
+/// thread pushes at most once (a wait is withdrawn once), so that it may arrive before the start, or after the end. The
+/// home task waits meanwhile and keeps its loop from being sealed, so its node is always taken.
 template <class T>
 class travelling_task final : public owned_task {
 public:
@@ -6630,6 +7376,7 @@ private:
         go_home(error);
     }
     void cancel() noexcept override { root_->root_scope().cancel(); }
+    [[nodiscard]] const logical_task& root_task() const noexcept override { return *root_; }
     void refuse() noexcept override {
         go_home(std::make_exception_ptr(
             closed_error("on(loop, " + short_name(name_) + "): the loop was closed before it could start")));
@@ -7221,13 +7968,10 @@ public:
                     const executor* producer) {
         if (ready()) return true;
         check_wait_for_task(operation, subject, producer);
-        thread_parker& parker = thread_parker::of_this_thread();
         shared_waiter self;
-        self.wait_as_thread(parker);
+        self.wait_as_thread(thread_parker::of_this_thread());
         if (!join(self)) return true;
-        while (!ready()) {
-            if (!parker.park_until(deadline) && leave(self)) return false;
-        }
+        if (!detail::wait_until([this] { return ready(); }, deadline) && leave(self)) return false;
         const std::lock_guard until_it_has_let_go(mutex_);
         return true;
     }
@@ -7370,8 +8114,9 @@ shared_future<T> future<T>::share() && {
 // ferry/loop/shuffled_loop.hpp - a loop whose order of ready tasks is drawn from a seed, for tests
 
 namespace ferry::inline FERRY_ABI {
-/// An event_loop that runs what is ready, tasks and posts, in an order drawn from a seed: code that depends on an order
-/// that nobody promised fails with some seeds, and fails again with the same seed. Timers keep their order.
+/// An event_loop that runs what is ready in an order drawn from a seed: code that depends on an order that nobody
+/// promised fails with some seeds, and fails again with the same seed. Two orders are promised and stay: timers fire by
+/// their deadlines, and the callbacks that one thread posts run in the order of its posts. Tasks come anywhere between.
 ///
 ///     for (std::uint64_t seed = 0; seed < 100; ++seed) {
 ///         ferry::virtual_clock clock;
@@ -7441,17 +8186,30 @@ private:
     bool from_now_ = false;
 };
 
-/// Awaited by yield_now.
-class yield_awaiter : public detail::leaf_awaiter<yield_awaiter> {
+/// Awaited by yield_now. The task is ready all the time and waits in nothing: a cancellation finds nothing to withdraw,
+/// and is met on the way out.
+class yield_awaiter {
 public:
+    using native_awaitable = void;
     static constexpr const char* what = "yield_now";
-    bool try_complete() noexcept { return std::exchange(yielded_, true); }
-    void link() noexcept { retry(); }
-    static void withdraw(detail::waiter&) noexcept {}  // it is ready already, and meets the cancellation there
-    void finish() noexcept {}
+    yield_awaiter() noexcept {}
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        static_assert(detail::ferry_promise<Promise>, "yield_now can be awaited only in a ferry coroutine (task<T>)");
+        detail::logical_task& task = frame.promise().task();
+        task_ = &task;
+        if (task.scope().cancelled()) return false;
+        task.suspend_at(frame);
+        task.owner().schedule(task);
+        return true;
+    }
+    void await_resume() const {
+        if (task_->scope().cancelled()) throw cancelled();
+    }
 
 private:
-    bool yielded_ = false;
+    detail::logical_task* task_;  // set by await_suspend, which always comes first
 };
 
 /// Suspends for at least this long. A checkpoint; zero or less still lets everything run that is ready.
@@ -7464,7 +8222,7 @@ template <class Rep, class Period>
 [[nodiscard]] inline sleep_awaiter sleep_until(event_loop::time_point until) noexcept { return sleep_awaiter(until); }
 
 /// Lets every other ready task run first. A checkpoint.
-[[nodiscard]] inline yield_awaiter yield_now() noexcept { return {}; }
+[[nodiscard]] inline yield_awaiter yield_now() noexcept { return yield_awaiter(); }
 }  // namespace ferry::inline FERRY_ABI
 
 // ferry/loop/task_group.hpp - child tasks that end before their parent goes on
@@ -7476,7 +8234,8 @@ namespace ferry::inline FERRY_ABI {
 ///                start siblings.
 /// Thread-safety  None: its loop's thread.
 /// Errors         The first child that throws cancels the body and the other children; with_task_group throws what it
-///                threw. Failures after that go to the suppressed-exception handler.
+///                threw. Failures after that go to the suppressed-exception handler. Where a cancellation from outside
+///                cut a child short, with_task_group throws `cancelled`.
 class task_group {
 public:
     explicit task_group(detail::logical_task& parent) noexcept : join_(parent), scope_(parent), parent_(parent) {}
@@ -7492,7 +8251,10 @@ public:
 
     /// Cancels the body and all children. If nothing else goes wrong, with_task_group then returns normally where its
     /// body returns void, and throws `cancelled` where it owes a value.
-    void cancel() noexcept { scope_.cancel(); }
+    void cancel() noexcept {
+        if (!scope_.cancelled()) cancelled_itself_ = true;
+        scope_.cancel();
+    }
 
     /// Children that have not ended.
     [[nodiscard]] std::size_t size() const noexcept { return running_; }
@@ -7532,6 +8294,7 @@ private:
     void fail(const std::exception_ptr& error, const char* name) noexcept;
     void rethrow_failure() const {
         if (failure_ != nullptr) std::rethrow_exception(failure_);
+        if (cut_short_) throw cancelled();
     }
 
     join_wait join_;
@@ -7539,6 +8302,8 @@ private:
     detail::logical_task& parent_;
     std::size_t running_ = 0;
     std::exception_ptr failure_;
+    bool cancelled_itself_ = false;  // by cancel(), before any cancellation from outside
+    bool cut_short_ = false;         // a child did not do its work, and neither an error nor cancel() is the reason
 };
 
 /// Calls fn(group, args...), a coroutine, and awaits it and every child it started in the group.
@@ -7602,7 +8367,10 @@ inline void task_group::fail(const std::exception_ptr& error, const char* name) 
     try {
         std::rethrow_exception(error);
     } catch (const cancelled&) {
-        if (scope_.cancelled()) return;  // what it was told to end in
+        if (scope_.cancelled()) {  // what it was told to end in
+            if (!cancelled_itself_) cut_short_ = true;
+            return;
+        }
         if (failure_ == nullptr) failure_ = error;
     } catch (...) {
         if (failure_ == nullptr) {
@@ -7729,6 +8497,7 @@ namespace ferry::inline FERRY_ABI {
 class virtual_clock final : public poller {
 public:
     [[nodiscard]] time_point now() const noexcept override { return time_point() + elapsed_; }
+    [[nodiscard]] bool is_virtual() const noexcept override { return true; }
     [[nodiscard]] std::chrono::nanoseconds elapsed() const noexcept { return elapsed_; }
     /// Moves time on; what became due fires on the loop's next turn.
     void advance(std::chrono::nanoseconds by) noexcept { elapsed_ += by; }
@@ -7753,7 +8522,90 @@ private:
 };
 }  // namespace ferry::inline FERRY_ABI
 
-// ferry/bridge/async_to_sync.hpp - awaitables for blocking code
+// ferry/bridge/detail/call.hpp - a blocking call on its way to a thread, and what that thread knows of it
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+class sensitive_queue;
+
+/// Whether one call was asked to stop. The state that its tokens share is made when the call asks for the first one.
+///
+/// One word: the state, if any, tagged once a stop was requested. The loop of the awaiting task requests, the calling
+/// thread asks for tokens, each without waiting for the other; the state belongs to this object, whose owner destroys it
+/// after the call has ended.
+class call_stop {
+public:
+    call_stop() noexcept = default;
+    ~call_stop() {
+        if (stop_state* const state = state_of(word_.load(std::memory_order_acquire))) state->release();
+    }
+    call_stop(const call_stop&) = delete;
+    call_stop& operator=(const call_stop&) = delete;
+
+    /// Runs, here, what hangs on the tokens. Asking again does nothing.
+    void request() noexcept {
+        const std::uintptr_t before = word_.fetch_or(requested, std::memory_order_acq_rel);
+        if (stop_state* const state = state_of(before)) state->request_stop();
+    }
+    [[nodiscard]] stop_token token() {
+        std::uintptr_t word = word_.load(std::memory_order_acquire);
+        if (state_of(word) == nullptr) {
+            // Only the calling thread adds a state, so between two tries the word can only become requested.
+            stop_state* const fresh = new stop_state;
+            while (!word_.compare_exchange_weak(word, reinterpret_cast<std::uintptr_t>(fresh) | word,
+                                                std::memory_order_acq_rel)) {}
+            if ((word & requested) != 0) fresh->request_stop();
+            return stop_token(*fresh);
+        }
+        return stop_token(*state_of(word));
+    }
+
+private:
+    static constexpr std::uintptr_t requested = 1;
+    static stop_state* state_of(std::uintptr_t word) noexcept {
+        return reinterpret_cast<stop_state*>(word & ~requested);
+    }
+    std::atomic<std::uintptr_t> word_{0};
+};
+
+/// A call that waits for a thread, or runs on one. It lives in the awaiting frame, or in a block of its own, until it has
+/// run, was refused, or was withdrawn.
+class call : public list_hook<call> {
+public:
+    /// On the thread; the call may be gone when it returns.
+    virtual void run() noexcept = 0;
+    /// Whoever should have run it is closing; the call may be gone when it returns.
+    virtual void refuse() noexcept = 0;
+    /// The loop that made it, to which block_on inside it comes back; none once the call is left behind.
+    [[nodiscard]] virtual loop_reference loop() const noexcept = 0;
+    /// The innermost home where it was made.
+    [[nodiscard]] virtual home* made_at() const noexcept = 0;
+    [[nodiscard]] virtual call_stop& stop() noexcept = 0;
+
+    /// Runs it on this thread, as what a call made where it was made sees.
+    void run_here() noexcept;
+
+    // Guarded by the mutex of whoever has it queued.
+    bool queued = false;
+    sensitive_queue* queue = nullptr;
+    home* queued_at = nullptr;
+
+protected:
+    ~call() = default;
+};
+
+inline void call::run_here() noexcept {
+    thread_state& self = this_thread();
+    home* const outer_home = std::exchange(self.home, made_at());
+    call* const outer_call = std::exchange(self.running_call, this);
+    run();
+    self.running_call = outer_call;
+    self.home = outer_home;
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/detail/default_loop.hpp - the loops that block_on finds by itself: the default one and this thread's own
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
@@ -7782,92 +8634,6 @@ private:
     loop_reference loop_;
 };
 
-/// A task that a blocked thread sends to another thread's loop. It lives on the blocked thread's stack.
-///
-/// The node is published by push_new(); from then on only the loop's thread touches this object, until it stores done_
-/// (release), which is its last touch: the parker it then wakes was read before and is never freed. The blocked thread
-/// sees done_ (acquire), and with it the outcome; the frame has been destroyed on the loop's thread by then.
-template <class T>
-class sent_task final : public ready_node, public owned_task {
-public:
-    explicit sent_task(task<T> body) : body_(std::move(body)), name_(body_->name()) { run = &begin; }
-
-    [[nodiscard]] const char* name() const noexcept { return name_; }
-    /// Blocks until the task has ended on that loop. False if the loop is closed; then nothing has happened.
-    [[nodiscard]] bool run_on(loop_control& loop) {
-        const loop_reference inbox(loop);  // the task may end, and the loop with it, before push_new() returns
-        control_ = &loop;
-        parker_ = &thread_parker::of_this_thread();
-        context_ = exchange_current_context({});
-        const bool taken = loop.push_new(*this);
-        if (!taken) refusal_ = loop.refusal();
-        while (taken && !done_.load(std::memory_order_acquire)) parker_->park();
-        exchange_current_context(std::move(context_));
-        return taken;
-    }
-    T take() { return outcome_.take(); }
-    // When run_on() returned false: the awaitable, or the error.
-    [[nodiscard]] task<T> take_body() noexcept { return std::move(*body_); }
-    [[noreturn]] void throw_closed() const { throw closed_error("block_on(" + short_name(name_) + "): " + refusal_); }
-
-private:
-    class root final : public rooted_task<T> {
-    public:
-        root(event_loop& loop, task<T> body, sent_task& owner)
-            : rooted_task<T>(loop, nullptr, &ended, std::move(body)), owner_(owner) {}
-
-    private:
-        static void ended(logical_task& self) noexcept { static_cast<root&>(self).owner_.finish(); }
-        sent_task& owner_;
-    };
-
-    static void begin(ready_node& node) noexcept {
-        sent_task& self = static_cast<sent_task&>(node);
-        event_loop& loop = self.control_->loop();
-        if (!loop.adopt(self)) return self.refuse();
-        self.loop_ = &loop;
-        self.root_.emplace(loop, std::move(*self.body_), self);
-        self.body_.reset();
-        self.root_->context() = std::move(self.context_);
-        logical_task::resume(*self.root_);
-    }
-    void finish() noexcept {
-        loop_->disown(*this);
-        if (root_->outcome().has_exception()) {
-            const std::exception_ptr& error = root_->outcome().exception();
-            outcome_.set_exception(loop_->closing() ? closed_if_cancelled(error, name_) : error);
-        } else {
-            outcome_.set_from([this]() -> T { return root_->outcome().take(); });
-        }
-        context_ = std::move(root_->context());
-        root_.reset();
-        signal();
-    }
-    void cancel() noexcept override { root_->root_scope().cancel(); }
-    void refuse() noexcept override {
-        body_.reset();
-        outcome_.set_exception(std::make_exception_ptr(
-            closed_error("block_on(" + short_name(name_) + "): the loop was closed before it could start")));
-        signal();
-    }
-    void signal() noexcept {
-        thread_parker* const sleeper = parker_;
-        done_.store(true, std::memory_order_release);
-        sleeper->unpark();
-    }
-
-    std::optional<task<T>> body_;
-    const char* name_;
-    loop_control* control_ = nullptr;
-    event_loop* loop_ = nullptr;
-    ferry::context context_;  // the caller's, on its way there and back
-    std::optional<root> root_;
-    result<T> outcome_;
-    thread_parker* parker_ = nullptr;
-    const char* refusal_ = nullptr;
-    std::atomic<bool> done_{false};
-};
-
 /// The loop that block_on drives on this thread when there is no other; kept until the thread ends.
 inline event_loop& private_loop() {
     thread_state& self = this_thread();
@@ -7883,96 +8649,270 @@ inline event_loop& private_loop() {
     }
     return *self.private_loop;
 }
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
 
-/// Drives the private loop from this frame; what the awaitable left behind on it is cancelled and awaited (K11).
-template <class T>
-T run_on_private_loop(task<T> body) {
-    class leftovers {
-    public:
-        explicit leftovers(event_loop& loop) noexcept : loop_(loop) {}
-        ~leftovers() { loop_.cancel_tasks(); }
-        leftovers(const leftovers&) = delete;
-        leftovers& operator=(const leftovers&) = delete;
+// ferry/bridge/detail/homes.hpp - the queues of the threads that thread-sensitive calls come back to
 
-    private:
-        event_loop& loop_;
-    };
-    event_loop& loop = private_loop();
-    const leftovers end(loop);
-    return loop.run(std::move(body));
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// The thread-sensitive calls of one thread, first in, first out, whichever of its homes they came to.
+class sensitive_queue {
+public:
+    /// Is it worth a look? Whoever queues a call later wakes the thread.
+    [[nodiscard]] bool has_calls() const noexcept { return count_.load(std::memory_order_acquire) != 0; }
+
+private:
+    friend class homes;
+    std::atomic<std::size_t> count_{0};
+    // Guarded by the mutex of homes.
+    intrusive_list<call> calls_;
+    thread_parker* owner_ = nullptr;  // of the thread that serves it; null while none does
+};
+
+/// A home whose calls go to a queue, until it is retired.
+class queue_home : public home {
+public:
+    queue_home(sensitive_queue& queue, home* outer) noexcept : home(outer), queue_(queue) {}
+    static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
+    static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
+
+    [[nodiscard]] sensitive_queue& queue() const noexcept { return queue_; }
+
+protected:
+    /// A call has come and no thread serves the queue yet. With the mutex of homes held; returns whom to wake, or null.
+    virtual thread_parker* find_thread() noexcept { return nullptr; }
+
+private:
+    friend class homes;
+    sensitive_queue& queue_;
+    bool retired_ = false;  // guarded by the mutex of homes
+    const std::uint32_t generation_ = process::generation();
+};
+
+/// Where a call runs for which there is no home, or none any more: the one sensitive thread of the process.
+[[nodiscard]] queue_home& last_resort();
+
+/// Sends thread-sensitive calls to their homes.
+///
+/// One mutex guards every queue and the end of every home, so that a call is at any time in exactly one queue, or with
+/// whoever took it out under the mutex: the thread that runs it, or the task that withdrew it. A home is retired before
+/// the queue goes away that it stands for.
+///
+/// Thread-safety  Every member, on any thread; take(), attach() and detach() by the thread that serves the queue.
+class homes {
+public:
+    /// Queues the call at the innermost home that is still there.
+    static void submit(call& made) noexcept;
+    /// True when the call was still queued: it will not run, and is the caller's again.
+    [[nodiscard]] static bool withdraw(call& made) noexcept;
+    /// The oldest call; null when there is none.
+    [[nodiscard]] static call* take(sensitive_queue& queue) noexcept;
+
+    /// From now on the thread of that parker serves the queue.
+    static void attach(sensitive_queue& queue, thread_parker& owner) noexcept;
+    /// The thread leaves the queue of a home that is retired. False when there are still calls in it.
+    [[nodiscard]] static bool detach(sensitive_queue& queue) noexcept;
+    /// The home is not there any more: the calls that came to it and have not begun go to the next one out, in order.
+    static void retire(queue_home& place) noexcept;
+    [[nodiscard]] static bool is_retired(queue_home& place) noexcept {
+        const std::lock_guard lock(mutex());
+        return place.retired_;
+    }
+
+    /// The thread that serves it, or null. With the mutex held.
+    [[nodiscard]] static thread_parker* owner_of(sensitive_queue& queue) noexcept { return queue.owner_; }
+
+    [[nodiscard]] static std::mutex& mutex() noexcept { return process_wide<homes>::get().mutex_; }
+
+private:
+    // With the mutex held.
+    static thread_parker* queue_at_innermost(call& made, home* innermost) noexcept;
+    static void take_out(call& made) noexcept {
+        made.queue->calls_.erase(made);
+        made.queue->count_.fetch_sub(1, std::memory_order_relaxed);
+        made.queued = false;
+    }
+
+    std::mutex mutex_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline thread_parker* homes::queue_at_innermost(call& made, home* innermost) noexcept {
+    queue_home* place = static_cast<queue_home*>(innermost);
+    while (place != nullptr && place->retired_) place = static_cast<queue_home*>(place->outer());
+    if (place == nullptr) place = &last_resort();
+    sensitive_queue& queue = place->queue_;
+    made.queue = &queue;
+    made.queued_at = place;
+    made.queued = true;
+    queue.calls_.push_back(made);
+    queue.count_.fetch_add(1, std::memory_order_release);
+    return queue.owner_ != nullptr ? queue.owner_ : place->find_thread();
+}
+
+inline void homes::submit(call& made) noexcept {
+    thread_parker* sleeper = nullptr;
+    {
+        const std::lock_guard lock(mutex());
+        sleeper = queue_at_innermost(made, made.made_at());
+    }
+    if (sleeper != nullptr) sleeper->unpark();  // a parker is never freed
+}
+
+inline bool homes::withdraw(call& made) noexcept {
+    const std::lock_guard lock(mutex());
+    if (!made.queued) return false;
+    take_out(made);
+    return true;
+}
+
+inline call* homes::take(sensitive_queue& queue) noexcept {
+    if (!queue.has_calls()) return nullptr;
+    const std::lock_guard lock(mutex());
+    call* const oldest = queue.calls_.front();
+    if (oldest != nullptr) take_out(*oldest);
+    return oldest;
+}
+
+inline void homes::attach(sensitive_queue& queue, thread_parker& owner) noexcept {
+    const std::lock_guard lock(mutex());
+    queue.owner_ = &owner;
+}
+
+inline bool homes::detach(sensitive_queue& queue) noexcept {
+    const std::lock_guard lock(mutex());
+    if (!queue.calls_.empty()) return false;
+    queue.owner_ = nullptr;
+    return true;
+}
+
+inline void homes::retire(queue_home& place) noexcept {
+    // What only its maker knows no call can come to. What a forked child has left behind may be locked for ever.
+    if (place.is_unshared() || place.generation_ != process::generation()) return;
+    {
+        const std::lock_guard lock(mutex());
+        place.retired_ = true;
+        for (call* each = place.queue_.calls_.front(); each != nullptr;) {
+            call& made = *each;
+            each = intrusive_list<call>::next(made);
+            if (made.queued_at != &place) continue;
+            take_out(made);
+            if (thread_parker* const sleeper = queue_at_innermost(made, place.outer())) sleeper->unpark();
+        }
+    }
 }
 }  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
 
-/// Runs an awaitable to its end from blocking code, and returns its result or throws its exception.
-///
-/// Where it runs: inside a call of to_thread, on the loop that made the call; else on the default loop, if a
-/// loop_thread was installed; else on a loop of this thread's own, which this call drives. No thread is started.
-///
-/// Errors  Inside a loop's turn it throws before anything starts: blocking_error where the default loop would run it, else
-///         deadlock_error; co_await it there. closed_error if the loop that made the call is closed, or if the loop that
-///         runs the awaitable closes first.
-template <awaitable Awaitable>
-detail::await_result<Awaitable> block_on(Awaitable what) {
-    using T = detail::await_result<Awaitable>;
-    task<T> body = detail::to_task(std::move(what));
-    detail::thread_state& self = detail::this_thread();
-    const bool came_from_loop = self.home != nullptr;
-    const detail::loop_reference target =
-        came_from_loop ? detail::loop_reference(*self.home) : detail::default_loop::get();
-    // Inside a turn, the loop of this thread is the one that would have to run it, unless another one is the default.
-    const event_loop* const turning = event_loop::current();
-    const bool is_elsewhere = target && turning != nullptr && target.get() != &turning->control();
-    detail::check_own_wait("block_on", body.name(), is_elsewhere ? nullptr : self.turn);
-    if (target) {
-        detail::sent_task<T> sent(std::move(body));
-        if (sent.run_on(*target.get())) return sent.take();
-        if (came_from_loop) sent.throw_closed();  // what lives on that loop must not be used on another
-        body = sent.take_body();
-    }
-    return detail::run_on_private_loop(std::move(body));
-}
+// ferry/bridge/detail/home_thread.hpp - a thread that serves its thread-sensitive calls whenever it waits
 
-/// The same on a given loop, which another thread runs.
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Whatever the thread waits for outside of a turn, meanwhile it runs the oldest call of its queue, or a turn of the loop
+/// that a frame of it drives, one at a time and never one inside the other: a call that blocks again serves the same queue
+/// and drives the same loop from its own frame.
 ///
-/// Errors  closed_error if that loop is closed; as above inside a turn.
-template <awaitable Awaitable>
-detail::await_result<Awaitable> block_on(event_loop& loop, Awaitable what) {
-    using T = detail::await_result<Awaitable>;
-    detail::sent_task<T> sent(detail::to_task(std::move(what)));
-    detail::check_wait_for_task("block_on", sent.name(), &loop);
-    if (!sent.run_on(loop.control())) sent.throw_closed();
-    return sent.take();
-}
-
-/// An asynchronous function as a blocking one: what async_to_sync returns.
-template <class Fn>
-class sync_function {
+/// Thread-safety  None: its own thread's. Other threads reach the queue through homes.
+class home_thread final : public wait_service {
 public:
-    template <class F>
-    explicit sync_function(F&& fn) : fn_(std::forward<F>(fn)) {}
+    [[nodiscard]] static home_thread& of_this_thread();
 
-    /// As block_on(fn(args...)). Reference parameters are safe: the caller is blocked until the call is over.
-    template <class... Args>
-    requires std::invocable<Fn&, Args...>
-    decltype(auto) operator()(Args&&... args) {
-        static_assert(awaitable<std::invoke_result_t<Fn&, Args...>>,
-                      "this function is not asynchronous: call it, it needs no loop");
-        return block_on(detail::invoke(fn_, std::forward<Args>(args)...));
+    home_thread() { homes::attach(own_, thread_parker::of_this_thread()); }
+    home_thread(const home_thread&) = delete;
+    home_thread& operator=(const home_thread&) = delete;
+
+    /// Where calls for this thread go now.
+    [[nodiscard]] sensitive_queue& queue() const noexcept { return *queue_; }
+
+    /// While it lives, the thread serves during its waits. Nests.
+    class serving;
+    /// While it lives, calls for this thread go to a queue that was lent to it.
+    class lent_queue;
+
+    bool serve_call() noexcept override {
+        call* const oldest = homes::take(*queue_);
+        if (oldest == nullptr) return false;
+        oldest->run_here();
+        return true;
     }
 
 private:
-    Fn fn_;
+    sensitive_queue own_;
+    sensitive_queue* queue_ = &own_;
+    std::size_t depth_ = 0;  // of serving
+    thread_exit_hook exit_hook_;
 };
 
-/// Makes a reusable blocking function of an asynchronous one: a coroutine function or member pointer, or any callable
-/// that returns an awaitable.
-///
-///     auto fetch = ferry::async_to_sync(&client::fetch);
-///     std::string page = fetch(my_client, "/index.html");
-template <class Fn>
-sync_function<detail::stored_type<Fn>> async_to_sync(Fn&& fn) {
-    return sync_function<detail::stored_type<Fn>>(std::forward<Fn>(fn));
+class home_thread::serving {
+public:
+    explicit serving(home_thread& self) noexcept : self_(self) {
+        if (self_.depth_++ == 0) this_thread().service = &self_;
+    }
+    ~serving() {
+        if (--self_.depth_ == 0) this_thread().service = nullptr;
+    }
+    serving(const serving&) = delete;
+    serving& operator=(const serving&) = delete;
+
+private:
+    home_thread& self_;
+};
+
+class home_thread::lent_queue {
+public:
+    lent_queue(home_thread& self, sensitive_queue& lent) noexcept
+        : self_(self), outer_(std::exchange(self.queue_, &lent)) {}
+    ~lent_queue() { self_.queue_ = outer_; }
+    lent_queue(const lent_queue&) = delete;
+    lent_queue& operator=(const lent_queue&) = delete;
+
+private:
+    home_thread& self_;
+    sensitive_queue* outer_;
+};
+
+/// A block_on outside of turns: while it lives, its thread is the innermost home of what it calls, and serves.
+class home_frame {
+public:
+    home_frame()
+        : thread_(home_thread::of_this_thread()),
+          serving_(thread_),
+          home_(new queue_home(thread_.queue(), this_thread().home)),
+          outer_(std::exchange(this_thread().home, home_)) {}
+    ~home_frame() {
+        this_thread().home = outer_;
+        homes::retire(*home_);
+        home_->release();
+    }
+    home_frame(const home_frame&) = delete;
+    home_frame& operator=(const home_frame&) = delete;
+
+    [[nodiscard]] home_thread& thread() const noexcept { return thread_; }
+    [[nodiscard]] home& place() const noexcept { return *home_; }
+
+private:
+    home_thread& thread_;
+    home_thread::serving serving_;
+    queue_home* home_;
+    home* outer_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline home_thread& home_thread::of_this_thread() {
+    thread_state& self = this_thread();
+    if (self.home_thread == nullptr) {
+        self.home_thread = new home_thread;
+        if (!self.ended) {
+            self.home_thread->exit_hook_.run = []() noexcept {
+                delete std::exchange(this_thread().home_thread, nullptr);
+            };
+            at_thread_exit(self.home_thread->exit_hook_);
+        }
+    }
+    return *self.home_thread;
 }
+}  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
 // ferry/bridge/os_thread.hpp - starting and joining threads, without <thread>
@@ -8061,6 +9001,623 @@ inline void join_or_hand_over(pthread_t thread, std::atomic<bool>& reported, con
         "with to_thread, to know when they have ended");
 }
 }  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/detail/sensitive_threads.hpp - threads for thread-sensitive calls: those that scopes lease, and the last resort
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// The home that a thread_sensitive_scope opens: a queue that a leased thread serves, from its first call to its end.
+class scope_home final : public queue_home, public list_hook<scope_home> {
+public:
+    scope_home() noexcept : queue_home(queue_, nullptr) {}
+
+private:
+    friend class leased_threads;
+    thread_parker* find_thread() noexcept override;
+
+    sensitive_queue queue_;
+    bool waiting_ = false;  // for a thread; guarded by the mutex of homes
+};
+
+/// The threads that scopes lease, at most so many at a time; scopes wait for one in the order of their first calls.
+///
+/// A thread keeps its scope until that is retired and its queue is empty, then takes the next one that waits, or sleeps
+/// for a while and ends. So in steady state no thread is started, and nobody waits for one to end.
+///
+/// Thread-safety  Every member, on any thread. The mutex of homes guards everything.
+class leased_threads {
+public:
+    static constexpr std::size_t default_most = 32;
+
+    [[nodiscard]] static leased_threads& instance() noexcept { return process_wide<leased_threads>::get(); }
+
+    void set_most(std::size_t threads) noexcept {
+        const std::lock_guard lock(homes::mutex());
+        most_ = std::max<std::size_t>(threads, 1);
+    }
+    [[nodiscard]] std::size_t running() noexcept {
+        const std::lock_guard lock(homes::mutex());
+        return running_;
+    }
+    /// A scope ends: its queue is empty and will stay so.
+    void end(scope_home& scope) noexcept;
+
+private:
+    friend class scope_home;
+    class worker : public list_hook<worker> {
+    public:
+        thread_parker* parker = nullptr;
+        scope_home* scope = nullptr;
+        bool idle = false;
+    };
+    static constexpr std::chrono::seconds linger{10};
+
+    // With the mutex held.
+    thread_parker* lease_to(scope_home& scope) noexcept;
+    void give(worker& self, scope_home& scope) noexcept;
+    bool start_worker() noexcept;
+
+    static void work(void* owner) noexcept;
+    bool wait_for_scope(worker& self) noexcept;
+    void serve(worker& self) noexcept;
+
+    intrusive_list<scope_home> waiting_;
+    intrusive_list<worker> idle_;
+    std::size_t running_ = 0;
+    std::size_t most_ = default_most;
+    std::size_t names_ = 0;
+};
+
+/// The process's one sensitive thread: started by the first call for which there is no other home, it never ends.
+class last_resort_home final : public queue_home {
+public:
+    last_resort_home() noexcept : queue_home(queue_, nullptr) {}
+
+private:
+    thread_parker* find_thread() noexcept override;
+    static void work(void* self) noexcept;
+
+    sensitive_queue queue_;
+    bool started_ = false;  // guarded by the mutex of homes
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline queue_home& last_resort() { return process_wide<last_resort_home>::get(); }
+
+inline thread_parker* last_resort_home::find_thread() noexcept {
+    if (std::exchange(started_, true)) return nullptr;  // it is on its way, and will look
+    try {
+        ::pthread_detach(start_thread(&work, this, "ferry-sensitive"));
+    } catch (const std::exception&) {
+        FERRY_ASSERT(false, "no thread can be started for thread-sensitive calls");
+    }
+    return nullptr;
+}
+
+inline void last_resort_home::work(void* argument) noexcept {
+    last_resort_home& self = *static_cast<last_resort_home*>(argument);
+    this_thread().thread_name = "ferry-sensitive";
+    home_thread& thread = home_thread::of_this_thread();
+    const home_thread::lent_queue queue(thread, self.queue_);
+    const home_thread::serving serving(thread);
+    homes::attach(self.queue_, thread_parker::of_this_thread());
+    wait_until([] { return false; });
+}
+
+inline thread_parker* scope_home::find_thread() noexcept { return leased_threads::instance().lease_to(*this); }
+
+inline thread_parker* leased_threads::lease_to(scope_home& scope) noexcept {
+    if (scope.waiting_) return nullptr;
+    if (worker* const free = idle_.pop_front()) {
+        free->idle = false;
+        give(*free, scope);
+        return free->parker;
+    }
+    scope.retain();  // the list's, then the worker's
+    scope.waiting_ = true;
+    waiting_.push_back(scope);
+    if (running_ < most_) start_worker();
+    return nullptr;
+}
+
+inline void leased_threads::give(worker& self, scope_home& scope) noexcept {
+    if (scope.waiting_) {
+        waiting_.erase(scope);
+        scope.waiting_ = false;
+    } else {
+        scope.retain();
+    }
+    self.scope = &scope;
+}
+
+/// A thread that cannot be started is no error while another one will come to the scope.
+inline bool leased_threads::start_worker() noexcept {
+    try {
+        ::pthread_detach(start_thread(&work, this, "ferry-lease/" + std::to_string(names_)));
+        ++names_;
+        ++running_;
+        return true;
+    } catch (const std::exception&) {
+        FERRY_ASSERT(running_ > 0, "no thread can be started for thread-sensitive calls");
+        return false;
+    }
+}
+
+inline void leased_threads::work(void* argument) noexcept {
+    leased_threads& owner = *static_cast<leased_threads*>(argument);
+    this_thread().thread_name = "ferry-lease";
+    worker self;
+    self.parker = &thread_parker::of_this_thread();
+    while (owner.wait_for_scope(self)) owner.serve(self);
+}
+
+/// False when there was none for a while: the thread ends.
+///
+/// A worker that finds none is put on the idle list under the mutex under which scopes look for one; whoever takes it off
+/// gives it a scope there and wakes it.
+inline bool leased_threads::wait_for_scope(worker& self) noexcept {
+    {
+        const std::lock_guard lock(homes::mutex());
+        if (scope_home* const next = waiting_.front(); next != nullptr && running_ <= most_) {
+            give(self, *next);
+            return true;
+        }
+        if (running_ > most_) {
+            --running_;
+            return false;
+        }
+        self.idle = true;
+        idle_.push_back(self);
+    }
+    const auto until = thread_parker::clock::now() + linger;
+    for (;;) {
+        const bool in_time = self.parker->park_until(until);
+        const std::lock_guard lock(homes::mutex());
+        if (self.scope != nullptr) return true;
+        if (in_time) continue;
+        idle_.erase(self);
+        --running_;
+        return false;
+    }
+}
+
+inline void leased_threads::serve(worker& self) noexcept {
+    scope_home& scope = *std::exchange(self.scope, nullptr);
+    home_thread& thread = home_thread::of_this_thread();
+    {
+        const home_thread::lent_queue queue(thread, scope.queue());
+        const home_thread::serving serving(thread);
+        homes::attach(scope.queue(), *self.parker);
+        do {
+            wait_until([&scope] { return homes::is_retired(scope); });
+        } while (!homes::detach(scope.queue()));
+    }
+    scope.release();
+}
+
+inline void leased_threads::end(scope_home& scope) noexcept {
+    homes::retire(scope);
+    thread_parker* serving = nullptr;
+    bool listed = false;
+    {
+        const std::lock_guard lock(homes::mutex());
+        serving = homes::owner_of(scope.queue());
+        listed = std::exchange(scope.waiting_, false);
+        if (listed) waiting_.erase(scope);
+    }
+    if (serving != nullptr) serving->unpark();
+    if (listed) scope.release();
+    scope.release();
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/detail/sent_task.hpp - tasks that a blocked thread waits for: on another thread's loop, or on its own
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Passes a stop request for the running call on to the task that the call blocks on (K03): cancels it, on its loop.
+///
+/// The request comes at most once, on any thread, and travels as a node of its own, which may overtake the task's start or
+/// come after its end. So the node is counted: this object, a request under way, and nobody else. What it aims at is
+/// known to the task's loop alone, which forgets it there when the task ends.
+class cancellation_link {
+public:
+    /// What a request arrives at, on the loop's thread.
+    class target {
+    public:
+        virtual void cancel_from_call() noexcept = 0;
+
+    protected:
+        ~target() = default;
+    };
+
+    cancellation_link() noexcept = default;
+    ~cancellation_link() {
+        stop_listening();
+        if (node_ != nullptr) node_->release();
+    }
+    cancellation_link(const cancellation_link&) = delete;
+    cancellation_link& operator=(const cancellation_link&) = delete;
+
+    /// Before the task is published. Without a call around there is nothing to pass on, here and below.
+    void aim(loop_control& loop, target& at) {
+        if (this_thread().running_call != nullptr) node_ = new node(loop, at);
+    }
+    /// After that. A request that was made already is sent at once.
+    void listen() {
+        if (node_ != nullptr) callback_.emplace(this_thread().running_call->stop().token(), send_on(*node_));
+    }
+    /// No request is sent from now on.
+    void stop_listening() noexcept { callback_.reset(); }
+    /// On the loop's thread: the task has ended.
+    void forget() noexcept {
+        if (node_ != nullptr) node_->at = nullptr;
+    }
+
+private:
+    class node : public ready_node {
+    public:
+        node(loop_control& of_task, target& to) noexcept : loop(of_task), at(&to) { run = &arrive; }
+        static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
+        static void operator delete(void* block, std::size_t size) noexcept {
+            frame_allocator::deallocate(block, size);
+        }
+        void send() noexcept {
+            references.fetch_add(1, std::memory_order_relaxed);
+            if (!loop->push(*this)) release();  // it has ended its tasks
+        }
+        void release() noexcept {
+            if (references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+        }
+
+        const loop_reference loop;
+        target* at;  // the loop's, once the task is published
+        std::atomic<int> references{1};
+
+    private:
+        static void arrive(ready_node& arrived) noexcept {
+            node& self = static_cast<node&>(arrived);
+            if (self.at != nullptr) self.at->cancel_from_call();
+            self.release();
+        }
+    };
+    class send_on {
+    public:
+        explicit send_on(node& what) noexcept : node_(&what) {}
+        void operator()() const noexcept { node_->send(); }
+
+    private:
+        node* node_;
+    };
+
+    node* node_ = nullptr;
+    std::optional<stop_callback<send_on>> callback_;
+};
+
+/// A task that a blocked thread sends to another thread's loop. It lives on the blocked thread's stack.
+///
+/// The node is published by push_new(); from then on only the loop's thread touches this object, until it stores done_
+/// (release), which is its last touch: the parker it then wakes was read before and is never freed. The blocked thread
+/// sees done_ (acquire), and with it the outcome; the frame has been destroyed on the loop's thread by then.
+template <class T>
+class sent_task final : public ready_node, public owned_task, private cancellation_link::target {
+public:
+    sent_task(loop_control& loop, task<T> body) : control_(loop), body_(std::move(body)), name_(body_->name()) {
+        run = &begin;
+    }
+
+    /// Blocks until the task has ended on that loop. False if the loop is closed; then nothing has happened. `place` is the
+    /// innermost home of the task.
+    [[nodiscard]] bool block(home* place) {
+        const loop_reference inbox(control_);  // the task may end, and the loop with it, before push_new() returns
+        place_ = place;
+        parker_ = &thread_parker::of_this_thread();
+        context_ = exchange_current_context({});
+        link_.aim(control_, *this);
+        const bool taken = control_.push_new(*this);
+        if (taken) {
+            link_.listen();
+            wait_until([this] { return done_.load(std::memory_order_acquire); });
+            link_.stop_listening();
+        }
+        exchange_current_context(std::move(context_));
+        return taken;
+    }
+    T take() { return outcome_.take(); }
+    // When block() returned false: the awaitable, or the error.
+    [[nodiscard]] task<T> take_body() noexcept { return std::move(*body_); }
+    [[noreturn]] void throw_closed() const {
+        throw closed_error("block_on(" + short_name(name_) + "): " + control_.refusal());
+    }
+
+private:
+    class root final : public rooted_task<T> {
+    public:
+        root(event_loop& loop, task<T> body, sent_task& owner)
+            : rooted_task<T>(loop, nullptr, &ended, std::move(body)), owner_(owner) {}
+
+    private:
+        static void ended(logical_task& self) noexcept { static_cast<root&>(self).owner_.finish(); }
+        sent_task& owner_;
+    };
+
+    static void begin(ready_node& node) noexcept {
+        sent_task& self = static_cast<sent_task&>(node);
+        event_loop& loop = self.control_.loop();
+        if (!loop.adopt(self)) return self.refuse();
+        self.loop_ = &loop;
+        self.root_.emplace(loop, std::move(*self.body_), self);
+        self.body_.reset();
+        self.root_->context() = std::move(self.context_);
+        self.root_->home() = home_reference(self.place_);
+        if (self.cancelled_early_) self.root_->root_scope().cancel();
+        logical_task::resume(*self.root_);
+    }
+    void finish() noexcept {
+        loop_->disown(*this);
+        if (root_->outcome().has_exception()) {
+            const std::exception_ptr& error = root_->outcome().exception();
+            outcome_.set_exception(loop_->closing() ? closed_if_cancelled(error, name_) : error);
+        } else {
+            outcome_.set_from([this]() -> T { return root_->outcome().take(); });
+        }
+        context_ = std::move(root_->context());
+        root_.reset();
+        signal();
+    }
+    void cancel() noexcept override { root_->root_scope().cancel(); }
+    void cancel_from_call() noexcept override {
+        cancelled_early_ = true;
+        if (root_) root_->root_scope().cancel();
+    }
+    [[nodiscard]] const logical_task& root_task() const noexcept override { return *root_; }
+    void refuse() noexcept override {
+        body_.reset();
+        outcome_.set_exception(std::make_exception_ptr(
+            closed_error("block_on(" + short_name(name_) + "): the loop was closed before it could start")));
+        signal();
+    }
+    void signal() noexcept {
+        link_.forget();
+        thread_parker* const sleeper = parker_;
+        done_.store(true, std::memory_order_release);
+        sleeper->unpark();
+    }
+
+    loop_control& control_;
+    cancellation_link link_;
+    std::optional<task<T>> body_;
+    const char* name_;
+    event_loop* loop_ = nullptr;
+    home* place_ = nullptr;
+    ferry::context context_;  // the caller's, on its way there and back
+    std::optional<root> root_;
+    result<T> outcome_;
+    thread_parker* parker_ = nullptr;
+    bool cancelled_early_ = false;  // the request has overtaken the start
+    std::atomic<bool> done_{false};
+};
+
+/// Drives a loop of this thread from the frame until the task on it has ended.
+template <class T>
+T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body) {
+    class cancellable final : public cancellation_link::target {
+    public:
+        explicit cancellable(logical_task& task) noexcept : task_(task) {}
+        void cancel_from_call() noexcept override { task_.root_scope().cancel(); }
+
+    private:
+        logical_task& task_;
+    };
+    const wait_service::driving inside(frame.thread(), loop.as_drivable());
+    const typename main_task<T>::pointer main(new main_task<T>(loop, loop.control(), std::move(body)));
+    main->home() = home_reference(&frame.place());
+    cancellable whole(*main);
+    cancellation_link link;
+    link.aim(loop.control(), whole);
+    link.listen();
+    loop.schedule(*main);
+    wait_until([&] {
+        loop.check_process("block_on");  // a task may fork, and go on in the child
+        return main->ended();
+    });
+    link.stop_listening();
+    link.forget();
+    exchange_current_context(std::move(main->context()));
+    return main->outcome().take();
+}
+
+/// The same on the private loop. What the outermost frame finds left behind there is cancelled and awaited (K11); an inner
+/// one leaves it to that (K12).
+template <class T>
+T run_on_private_loop(home_frame& frame, task<T> body) {
+    class leftovers {
+    public:
+        explicit leftovers(home_thread& thread) noexcept : is_outermost_(thread.driven() == nullptr) {}
+        ~leftovers() {
+            event_loop& loop = private_loop();
+            if (is_outermost_ && !loop.control().left_behind()) loop.cancel_tasks();
+        }
+        leftovers(const leftovers&) = delete;
+        leftovers& operator=(const leftovers&) = delete;
+
+    private:
+        bool is_outermost_;
+    };
+    const leftovers end(frame.thread());
+    return run_on_own_loop(private_loop(), frame, std::move(body));
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/async_to_sync.hpp - awaitables for blocking code
+
+namespace ferry::inline FERRY_ABI {
+/// Runs an awaitable to its end from blocking code, and returns its result or throws its exception.
+///
+/// Where it runs: inside a call of to_thread, on the loop that made the call; else on the default loop, if a
+/// loop_thread was installed; else on a loop of this thread's own, which this call drives. No thread is started.
+///
+/// While it waits, the thread is not idle: thread-sensitive calls that the awaitable makes, at any depth, run here, one
+/// after another. A stop that is requested of the call of to_thread around it cancels the awaitable.
+///
+/// Errors  Inside a loop's turn it throws before anything starts: blocking_error where the default loop would run it, else
+///         deadlock_error; co_await it there. closed_error if the loop that made the call is closed, or if the loop that
+///         runs the awaitable closes first.
+template <awaitable Awaitable>
+detail::await_result<Awaitable> block_on(Awaitable what);
+
+/// The same on a given loop, which another thread runs.
+///
+/// Errors  closed_error if that loop is closed; as above inside a turn.
+template <awaitable Awaitable>
+detail::await_result<Awaitable> block_on(event_loop& loop, Awaitable what);
+
+/// block_on(on_private_loop, awaitable): on a loop of this thread's own, whatever loop made the call around it (N15).
+class on_private_loop_t {
+public:
+    constexpr explicit on_private_loop_t(int) noexcept {}
+};
+inline constexpr on_private_loop_t on_private_loop{0};
+template <awaitable Awaitable>
+detail::await_result<Awaitable> block_on(on_private_loop_t, Awaitable what);
+
+/// An asynchronous function as a blocking one: what async_to_sync returns. Options are chained and make a copy.
+///
+/// Ownership      Owns the function. A context given with in() outlives the calls.
+/// Thread-safety  Calls at the same time on several threads, if the function stands that; each of them with a context of
+///                its own.
+template <class Fn>
+class sync_function {
+public:
+    template <class F>
+    explicit sync_function(F&& fn) : fn_(std::forward<F>(fn)) {}
+
+    /// Runs its calls on that loop, which another thread runs.
+    sync_function on(event_loop& loop) && {
+        loop_ = &loop;
+        return std::move(*this);
+    }
+    /// Runs its calls on a loop of the calling thread's own, whatever loop made the call around it (N15).
+    sync_function on_private_loop() && {
+        private_loop_ = true;
+        return std::move(*this);
+    }
+    /// The name that its calls have in reports; a literal.
+    sync_function named(const char* name) && {
+        name_ = name;
+        return std::move(*this);
+    }
+    /// Its calls see and change these variables instead of the caller's (X06, X07).
+    sync_function in(context& variables) && {
+        context_ = &variables;
+        return std::move(*this);
+    }
+
+    /// As block_on(fn(args...)). Reference parameters are safe: the caller is blocked until the call is over.
+    template <class... Args>
+    requires std::invocable<Fn&, Args...>
+    decltype(auto) operator()(Args&&... args) {
+        using made = std::invoke_result_t<Fn&, Args...>;
+        static_assert(awaitable<made>, "this function is not asynchronous: call it, it needs no loop");
+        auto body = detail::to_task(detail::invoke(fn_, std::forward<Args>(args)...));
+        if (name_ != nullptr) body = std::move(body).named(name_);
+        if (context_ == nullptr) return run(std::move(body));
+        const detail::lent_context instead(*context_);
+        return run(std::move(body));
+    }
+
+private:
+    template <class T>
+    T run(task<T> body) {
+        if (private_loop_) return block_on(ferry::on_private_loop, std::move(body));
+        if (loop_ != nullptr) return block_on(*loop_, std::move(body));
+        return block_on(std::move(body));
+    }
+
+    Fn fn_;
+    event_loop* loop_ = nullptr;
+    const char* name_ = nullptr;
+    context* context_ = nullptr;
+    bool private_loop_ = false;
+};
+
+/// Makes a reusable blocking function of an asynchronous one: a coroutine function or member pointer, or any callable
+/// that returns an awaitable.
+///
+///     auto fetch = ferry::async_to_sync(&client::fetch);
+///     std::string page = fetch(my_client, "/index.html");
+template <class Fn>
+sync_function<detail::stored_type<Fn>> async_to_sync(Fn&& fn) {
+    return sync_function<detail::stored_type<Fn>>(std::forward<Fn>(fn));
+}
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+namespace detail {
+/// The loop that a frame of this thread turns, if that is the one: it is driven from here, or nobody would turn it.
+inline event_loop* driven_here(const loop_control& target) noexcept {
+    const wait_service* const service = service_of_this_wait();
+    if (service == nullptr || service->driven() == nullptr) return nullptr;
+    event_loop& loop = target.loop();
+    return service->driven() == &loop.as_drivable() ? &loop : nullptr;
+}
+
+template <class T>
+T block_on_private_loop(task<T> body) {
+    home_frame frame;
+    return run_on_private_loop(frame, std::move(body));
+}
+
+/// `otherwise_private`: a loop that is closed is no error then, but replaced by a private one.
+template <class T>
+T block_on_loop(loop_control& target, task<T> body, bool otherwise_private = false) {
+    if (event_loop::current() != nullptr) {  // allow_blocking: this thread serves nobody meanwhile
+        sent_task<T> sent(target, std::move(body));
+        if (!sent.block(current_home())) sent.throw_closed();
+        return sent.take();
+    }
+    home_frame frame;
+    if (event_loop* const own = driven_here(target)) return run_on_own_loop(*own, frame, std::move(body));
+    sent_task<T> sent(target, std::move(body));
+    if (sent.block(&frame.place())) return sent.take();
+    if (!otherwise_private) sent.throw_closed();
+    return run_on_private_loop(frame, sent.take_body());
+}
+}  // namespace detail
+
+template <awaitable Awaitable>
+detail::await_result<Awaitable> block_on(Awaitable what) {
+    using T = detail::await_result<Awaitable>;
+    task<T> body = detail::to_task(std::move(what));
+    const detail::thread_state& self = detail::this_thread();
+    detail::loop_reference target;
+    if (self.running_call != nullptr) target = self.running_call->loop();
+    const bool from_call = static_cast<bool>(target);
+    if (!from_call) target = detail::default_loop::get();
+    // Inside a turn, the loop of this thread is the one that would have to run it, unless another one is the default.
+    const event_loop* const turning = event_loop::current();
+    const bool is_elsewhere = target && turning != nullptr && target.get() != &turning->control();
+    detail::check_own_wait("block_on", body.name(), is_elsewhere ? nullptr : self.turn);
+    if (!target) return detail::block_on_private_loop(std::move(body));
+    // What lives on the loop that made the call must not be used on another.
+    return detail::block_on_loop(*target.get(), std::move(body), !from_call);
+}
+
+template <awaitable Awaitable>
+detail::await_result<Awaitable> block_on(event_loop& loop, Awaitable what) {
+    auto body = detail::to_task(std::move(what));
+    detail::check_wait_for_task("block_on", body.name(), &loop);
+    return detail::block_on_loop(loop.control(), std::move(body));
+}
+
+template <awaitable Awaitable>
+detail::await_result<Awaitable> block_on(on_private_loop_t, Awaitable what) {
+    auto body = detail::to_task(std::move(what));
+    detail::check_own_wait("block_on", body.name(), detail::this_thread().turn);
+    return detail::block_on_private_loop(std::move(body));
+}
 }  // namespace ferry::inline FERRY_ABI
 
 // ferry/bridge/loop_thread.hpp - a loop on a thread of its own, for programs that have none
@@ -8160,24 +9717,6 @@ inline loop_thread::~loop_thread() {
 // ferry/bridge/thread_pool.hpp - threads for blocking code
 
 namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// A call on its way to a worker. It lives in the awaiting frame until the worker, or the pool, is done with it.
-class pool_job : public list_hook<pool_job> {
-public:
-    /// Runs the call on the worker; the job may be gone when it returns.
-    virtual void run() noexcept = 0;
-    /// The pool is closing and will not run it; the job may be gone when it returns.
-    virtual void refuse() noexcept = 0;
-    /// The loop that sent it, to which block_on inside the call comes back; null for none.
-    [[nodiscard]] virtual loop_reference home() const noexcept = 0;
-
-    bool queued = false;  // guarded by the pool's mutex
-
-protected:
-    ~pool_job() = default;
-};
-}  // namespace detail
-
 /// More calls were made than the pool's queue may hold.
 class queue_full : public std::runtime_error {
 public:
@@ -8239,8 +9778,8 @@ private:
         }
         /// Was the pool made before a fork? Its threads are not in this process, and its mutex may be locked for ever.
         [[nodiscard]] bool left_behind() const noexcept { return generation != detail::process::generation(); }
-        submission submit(detail::pool_job& job) noexcept;
-        bool withdraw(detail::pool_job& job) noexcept;
+        submission submit(detail::call& job) noexcept;
+        bool withdraw(detail::call& job) noexcept;
         void close() noexcept;
         [[nodiscard]] std::size_t read(std::size_t shared::*what) {
             if (left_behind()) return 0;
@@ -8256,8 +9795,8 @@ private:
         const std::size_t queue_limit;
         const std::uint32_t generation = detail::process::generation();
         std::atomic<std::size_t> references{1};
-        std::mutex mutex;                                // guards everything below
-        detail::intrusive_list<detail::pool_job> queue;  // oldest first
+        std::mutex mutex;                            // guards everything below
+        detail::intrusive_list<detail::call> queue;  // oldest first
         std::size_t queued = 0;
         std::size_t started = 0;
         worker* idle = nullptr;  // most recently active first: its caches are warm
@@ -8267,8 +9806,8 @@ private:
     private:
         bool start_worker() noexcept;
         static void work(void* self) noexcept;
-        detail::pool_job* next(worker& self) noexcept;
-        void take_out(detail::pool_job& job) noexcept {
+        detail::call* next(worker& self) noexcept;
+        void take_out(detail::call& job) noexcept {
             queue.erase(job);
             job.queued = false;
             --queued;
@@ -8289,13 +9828,13 @@ public:
     ticket(const ticket&) = delete;
     ticket& operator=(const ticket&) = delete;
 
-    [[nodiscard]] submission submit(thread_pool& pool, detail::pool_job& job) noexcept {
+    [[nodiscard]] submission submit(thread_pool& pool, detail::call& job) noexcept {
         pool_ = pool.shared_;
         pool_->references.fetch_add(1, std::memory_order_relaxed);
         return pool_->submit(job);
     }
     /// True when the job was still queued: it will not run, and is the caller's again.
-    [[nodiscard]] bool withdraw(detail::pool_job& job) noexcept { return pool_->withdraw(job); }
+    [[nodiscard]] bool withdraw(detail::call& job) noexcept { return pool_->withdraw(job); }
 
 private:
     shared* pool_ = nullptr;
@@ -8327,7 +9866,7 @@ inline std::size_t thread_pool::default_size() noexcept {
     return std::min<std::size_t>(32, static_cast<std::size_t>(count) + 4);
 }
 
-inline thread_pool::submission thread_pool::shared::submit(detail::pool_job& job) noexcept {
+inline thread_pool::submission thread_pool::shared::submit(detail::call& job) noexcept {
     if (left_behind()) return submission::left_behind;
     detail::thread_parker* sleeper = nullptr;
     {
@@ -8345,7 +9884,7 @@ inline thread_pool::submission thread_pool::shared::submit(detail::pool_job& job
     return submission::accepted;
 }
 
-inline bool thread_pool::shared::withdraw(detail::pool_job& job) noexcept {
+inline bool thread_pool::shared::withdraw(detail::call& job) noexcept {
     const std::lock_guard lock(mutex);
     if (!job.queued) return false;
     take_out(job);
@@ -8354,19 +9893,19 @@ inline bool thread_pool::shared::withdraw(detail::pool_job& job) noexcept {
 
 inline void thread_pool::shared::close() noexcept {
     if (left_behind()) return;
-    detail::intrusive_list<detail::pool_job> refused;
+    detail::intrusive_list<detail::call> refused;
     std::vector<detail::thread_parker*> sleepers;
     {
         const std::lock_guard lock(mutex);
         if (std::exchange(closing, true)) return;
-        while (detail::pool_job* job = queue.front()) {
+        while (detail::call* job = queue.front()) {
             take_out(*job);
             refused.push_back(*job);
         }
         for (; idle != nullptr; idle = idle->next_idle) sleepers.push_back(idle->parker);
     }
     for (detail::thread_parker* sleeper : sleepers) sleeper->unpark();
-    while (detail::pool_job* job = refused.pop_front()) job->refuse();
+    while (detail::call* job = refused.pop_front()) job->refuse();
 }
 
 /// Called with the lock held.
@@ -8396,11 +9935,8 @@ inline void thread_pool::shared::work(void* argument) noexcept {
     detail::thread_state& thread = detail::this_thread();
     thread.thread_name = self->name.c_str();
     self->parker = &detail::thread_parker::of_this_thread();
-    while (detail::pool_job* job = self->pool->next(*self)) {
-        const detail::loop_reference home = job->home();
-        thread.home = home.get();
-        job->run();
-        thread.home = nullptr;
+    while (detail::call* job = self->pool->next(*self)) {
+        job->run_here();
     }
     thread.thread_name = nullptr;
     self->pool->release();
@@ -8412,14 +9948,14 @@ inline void thread_pool::shared::work(void* argument) noexcept {
 /// A worker that finds nothing puts itself on the idle list under the same lock under which jobs are queued, so whoever
 /// queues the next job sees it there; who takes it off the list wakes it, once. Tokens left from other waits make it
 /// look again, which is why it must not be on the list already.
-inline detail::pool_job* thread_pool::shared::next(worker& self) noexcept {
+inline detail::call* thread_pool::shared::next(worker& self) noexcept {
     for (;;) {
         {
             const std::lock_guard lock(mutex);
             worker** link = &idle;
             while (*link != nullptr && *link != &self) link = &(*link)->next_idle;
             const bool listed = *link == &self;
-            if (detail::pool_job* job = queue.front()) {
+            if (detail::call* job = queue.front()) {
                 take_out(*job);
                 if (listed) *link = self.next_idle;
                 return job;
@@ -8432,52 +9968,265 @@ inline detail::pool_job* thread_pool::shared::next(worker& self) noexcept {
 }
 }  // namespace ferry::inline FERRY_ABI
 
-// ferry/bridge/sync_to_async.hpp - blocking functions as awaitables
+// ferry/bridge/detail/destination.hpp - where a call of to_thread goes, and its hold on that place
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
-/// A call on a pool thread, awaited by a task.
+/// A pool, or the innermost home of the caller.
+class destination {
+public:
+    /// The home.
+    destination() noexcept = default;
+    explicit destination(thread_pool& pool) noexcept : pool_(&pool) {}
+    destination(const destination& other) noexcept : pool_(other.pool_) {}
+    destination& operator=(const destination&) = delete;
+
+    /// Sends the call there. Null when it is on its way, else why it is not.
+    [[nodiscard]] std::exception_ptr submit(call& made) noexcept {
+        if (pool_ == nullptr) {
+            homes::submit(made);
+            return nullptr;
+        }
+        const thread_pool::submission answer = ticket_.submit(*pool_, made);
+        return answer == thread_pool::submission::accepted ? nullptr : refusal(answer);
+    }
+    /// True when the call was still queued: it will not run, and is the caller's again.
+    [[nodiscard]] bool withdraw(call& made) noexcept {
+        return pool_ == nullptr ? homes::withdraw(made) : ticket_.withdraw(made);
+    }
+    /// What a call gets whose place has closed.
+    [[nodiscard]] std::exception_ptr closed() const noexcept { return refusal(thread_pool::submission::closed); }
+
+private:
+    [[nodiscard]] std::exception_ptr refusal(thread_pool::submission answer) const noexcept {
+        const std::string pool = std::string("pool \"") + pool_->name() + "\"";
+        if (answer == thread_pool::submission::closed) {
+            return std::make_exception_ptr(closed_error("to_thread: " + pool + " is closed"));
+        }
+        if (answer == thread_pool::submission::left_behind) {
+            return std::make_exception_ptr(closed_error(
+                "to_thread: " + pool + " belongs to the process that forked this one; make another one here"));
+        }
+        return std::make_exception_ptr(
+            queue_full("to_thread: " + pool +
+                       " has no room for another call: give it more threads or a longer queue, or "
+                       "make fewer calls at a time"));
+    }
+
+    thread_pool* pool_ = nullptr;
+    thread_pool::ticket ticket_;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/detail/abandonable_call.hpp - a blocking call that may be left behind
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Can a value of that type refer to the frame that it was made in, and say so?
+template <class T>
+inline constexpr bool is_reference_wrapper = requires(T value) {
+    typename T::type;
+    { value.get() } -> std::same_as<typename T::type&>;
+    value.operator typename T::type &();
+};
+
+/// The call itself, in a block that the awaiter and the thread that runs it share.
 ///
-/// Who owns what: the job is in the awaiting frame, which cannot go away before the task resumes. submit() publishes
-/// it; the loop's thread does not touch it afterwards, but to withdraw it under the pool's lock. The worker stores the
-/// outcome, then pushes the task's node to the loop's inbox (release); the loop takes it from there (acquire) and only
-/// then resumes the task. The worker keeps the inbox alive by a reference of its own and touches nothing after the
-/// push.
+/// One word says who has it: nobody yet, the result is there, or the task has gone. The thread exchanges it for `ended`
+/// when it has stored the outcome, the loop for `abandoned` when the task is cancelled; whoever comes first decides: either
+/// the thread wakes the task, or it drops the outcome. A call that is left behind has no loop any more, so that block_on in
+/// it goes elsewhere.
 template <class Fn, class... Args>
-class [[nodiscard]] thread_call : public leaf_awaiter<thread_call<Fn, Args...>>, private pool_job {
+class abandonable_block final : public call {
+public:
+    using result_type = std::remove_cv_t<std::invoke_result_t<Fn, Args...>>;
+
+    template <class F, class... A>
+    explicit abandonable_block(destination where, F&& fn, A&&... args)
+        : where_(where), fn_(std::forward<F>(fn)), args_(std::forward<A>(args)...) {}
+    static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
+    static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
+
+    // The awaiter's.
+    /// Null when it is on its way.
+    [[nodiscard]] std::exception_ptr submit(logical_task& waiting, event_loop& from) noexcept {
+        loop_ = loop_reference(from.control());
+        made_at_ = waiting.home();
+        node_ = &waiting;
+        context_ = waiting.context();
+        retain();
+        const std::exception_ptr refused = where_.submit(*this);
+        if (refused != nullptr) release();
+        return refused;
+    }
+    /// True when it was still queued and will not run.
+    [[nodiscard]] bool withdraw() noexcept {
+        if (!where_.withdraw(*this)) return false;
+        release();
+        return true;
+    }
+    /// False when the result is on its way.
+    [[nodiscard]] bool abandon() noexcept {
+        stop_.request();
+        return state_.exchange(state::abandoned, std::memory_order_acq_rel) == state::awaited;
+    }
+    [[nodiscard]] ferry::context& context() noexcept { return context_; }
+    result_type take() { return outcome_.take(); }
+    void release() noexcept {
+        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    }
+
+private:
+    enum class state : unsigned char { awaited, ended, abandoned };
+
+    void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+    void run() noexcept override {
+        outcome_.set_from([this]() -> result_type {
+            const lent_context from_task(context_);
+            return std::apply(std::move(fn_), std::move(args_));
+        });
+        end();
+    }
+    void refuse() noexcept override {
+        outcome_.set_exception(where_.closed());
+        end();
+    }
+    void end() noexcept {
+        if (state_.exchange(state::ended, std::memory_order_acq_rel) == state::awaited) {
+            [[maybe_unused]] const bool taken =
+                loop_->push(*node_);  // a loop is not sealed before its tasks have ended
+        }
+        release();
+    }
+    [[nodiscard]] loop_reference loop() const noexcept override {
+        return state_.load(std::memory_order_acquire) == state::abandoned ? loop_reference() : loop_;
+    }
+    [[nodiscard]] home* made_at() const noexcept override { return made_at_.get(); }
+    [[nodiscard]] call_stop& stop() noexcept override { return stop_; }
+
+    destination where_;
+    Fn fn_;
+    std::tuple<Args...> args_;
+    loop_reference loop_;
+    home_reference made_at_;
+    ready_node* node_ = nullptr;
+    ferry::context context_;
+    call_stop stop_;
+    result<result_type> outcome_;
+    std::atomic<state> state_{state::awaited};
+    std::atomic<std::uint32_t> references_{1};
+};
+
+template <class Fn, class... Args>
+class [[nodiscard]] abandonable_call : public leaf_awaiter<abandonable_call<Fn, Args...>> {
+public:
+    using block = abandonable_block<Fn, Args...>;
+    static_assert(!awaitable<typename block::result_type>,
+                  "this function is a coroutine: co_await it, it needs no thread");
+    static_assert(
+        !is_reference_wrapper<Fn> && !(is_reference_wrapper<Args> || ...),
+        "a call that may be left behind must not refer to the frame that made it: pass a copy, a shared_ptr, or "
+        "leave out `abandonable`");
+    static constexpr const char* what = "to_thread(abandonable)";
+
+    template <class F, class... A>
+    explicit abandonable_call(destination where, F&& fn, A&&... args)
+        : block_(new block(where, std::forward<F>(fn), std::forward<A>(args)...)) {}
+    // Awaitables are moved into when_all, timeout and spawn before they begin.
+    abandonable_call(abandonable_call&& other) noexcept
+        : leaf_awaiter<abandonable_call>(other), block_(std::exchange(other.block_, nullptr)) {}
+    ~abandonable_call() {
+        if (block_ != nullptr) block_->release();
+    }
+
+    bool try_complete() noexcept { return false; }
+    void link() noexcept {
+        event_loop& loop = event_loop::of(this->task());
+        loop.begin_outside_work();
+        refused_ = block_->submit(this->task(), loop);
+        if (refused_ != nullptr) this->task().wake();
+    }
+    static void withdraw(waiter& self) noexcept {
+        abandonable_call& made = static_cast<abandonable_call&>(self);
+        if (!made.block_->withdraw() && !made.block_->abandon()) return;
+        event_loop::of(made.task()).end_outside_work();
+        made.task().wake_interrupted();
+    }
+    auto finish() -> typename block::result_type {
+        event_loop::of(this->task()).end_outside_work();
+        if (refused_ != nullptr) std::rethrow_exception(refused_);
+        this->task().context() = std::move(block_->context());
+        return block_->take();
+    }
+
+private:
+    block* block_;
+    std::exception_ptr refused_;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/detail/thread_call.hpp - a blocking call that a task awaits
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+class call_options {
+public:
+    explicit call_options(destination place) noexcept : where(place) {}
+    destination where;
+    const char* name = nullptr;
+    ferry::context* variables = nullptr;  // instead of the caller's
+};
+
+/// Who owns what: the call is in the awaiting frame, which cannot go away before the task resumes. submit() publishes it;
+/// the loop's thread does not touch it afterwards, but to withdraw it under the lock of the place where it waits, and to
+/// request its stop. The thread that runs it stores the outcome, then pushes the task's node to the loop's inbox
+/// (release); the loop takes it from there (acquire) and only then resumes the task. That thread keeps the inbox alive by
+/// a reference of its own and touches nothing after the push.
+template <class Fn, class... Args>
+class [[nodiscard]] thread_call : public leaf_awaiter<thread_call<Fn, Args...>>, private call {
 public:
     using result_type = std::remove_cv_t<std::invoke_result_t<Fn, Args...>>;
     static_assert(!awaitable<result_type>, "this function is a coroutine: co_await it, it needs no thread");
     static constexpr const char* what = "to_thread";
 
     template <class F, class... A>
-    explicit thread_call(thread_pool& pool, F&& fn, A&&... args)
-        : pool_(pool), fn_(std::forward<F>(fn)), args_(std::forward<A>(args)...) {}
+    explicit thread_call(const call_options& options, F&& fn, A&&... args)
+        : where_(options.where),
+          name_(options.name),
+          explicit_context_(options.variables),
+          fn_(std::forward<F>(fn)),
+          args_(std::forward<A>(args)...) {}
     // Awaitables are moved into when_all, timeout and spawn before they begin.
     thread_call(thread_call&& other)
         : leaf_awaiter<thread_call>(other),
-          pool_job(),
-          pool_(other.pool_),
+          call(),
+          where_(other.where_),
+          name_(other.name_),
+          explicit_context_(other.explicit_context_),
           fn_(std::forward<Fn>(other.fn_)),
           args_(std::move(other.args_)) {}
 
     bool try_complete() noexcept { return false; }
     void link() noexcept {
         event_loop& loop = event_loop::of(this->task());
-        home_ = loop_reference(loop.control());
+        home_loop_ = loop_reference(loop.control());
+        made_at_ = this->task().home().get();
         node_ = &this->task();
         loop.begin_outside_work();
-        std::swap(context_, this->task().context());
-        const thread_pool::submission answer = ticket_.submit(pool_, *this);
-        if (answer == thread_pool::submission::accepted) return;
-        outcome_.set_exception(refusal(answer));
-        this->task().wake();
+        std::swap(context_, context_of_caller());
+        if (name_ != nullptr) this->task().wait_in(*this, name_);
+        if (const std::exception_ptr refused = where_.submit(*this)) {
+            outcome_.set_exception(refused);
+            this->task().wake();
+        }
     }
     static void withdraw(waiter& self) noexcept {
-        thread_call& call = static_cast<thread_call&>(self);
-        if (!call.ticket_.withdraw(call)) return;  // it runs: its value is waited for and delivered
-        call.settle();
-        call.task().wake_interrupted();
+        thread_call& made = static_cast<thread_call&>(self);
+        if (!made.where_.withdraw(made)) return made.stop_.request();  // it runs: its value is waited for and delivered
+        made.settle();
+        made.task().wake_interrupted();
     }
     result_type finish() {
         settle();
@@ -8485,9 +10234,12 @@ public:
     }
 
 private:
+    ferry::context& context_of_caller() noexcept {
+        return explicit_context_ != nullptr ? *explicit_context_ : this->task().context();
+    }
     void settle() noexcept {
         event_loop::of(this->task()).end_outside_work();
-        std::swap(context_, this->task().context());
+        std::swap(context_, context_of_caller());
     }
     void run() noexcept override {
         outcome_.set_from([this]() -> result_type {
@@ -8497,41 +10249,68 @@ private:
         wake();
     }
     void refuse() noexcept override {
-        outcome_.set_exception(refusal(thread_pool::submission::closed));
+        outcome_.set_exception(where_.closed());
         wake();
     }
-    [[nodiscard]] loop_reference home() const noexcept override { return home_; }
+    [[nodiscard]] loop_reference loop() const noexcept override { return home_loop_; }
+    [[nodiscard]] home* made_at() const noexcept override { return made_at_; }
+    [[nodiscard]] call_stop& stop() noexcept override { return stop_; }
 
     void wake() noexcept {
-        const loop_reference home = std::move(home_);
+        const loop_reference home = std::move(home_loop_);
         // A loop is not sealed before its tasks have ended, so it takes the node.
         [[maybe_unused]] const bool taken = home->push(*node_);
     }
-    std::exception_ptr refusal(thread_pool::submission answer) const noexcept {
-        const std::string pool = std::string("pool \"") + pool_.name() + "\"";
-        if (answer == thread_pool::submission::closed) {
-            return std::make_exception_ptr(closed_error("to_thread: " + pool + " is closed"));
-        }
-        if (answer == thread_pool::submission::left_behind) {
-            return std::make_exception_ptr(closed_error("to_thread: " + pool +
-                                                        " belongs to the process that forked this one; make another "
-                                                        "one here"));
-        }
-        return std::make_exception_ptr(
-            queue_full("to_thread: " + pool +
-                       " has no room for another call: give it more threads or a longer queue, or "
-                       "make fewer calls at a time"));
-    }
 
-    thread_pool& pool_;
-    thread_pool::ticket ticket_;
+    destination where_;
+    const char* name_;
+    ferry::context* explicit_context_;
     Fn fn_;
     std::tuple<Args...> args_;
-    loop_reference home_;
+    loop_reference home_loop_;
+    home* made_at_ = nullptr;
     ready_node* node_ = nullptr;
-    ferry::context context_;  // the task's, while the call has it
+    ferry::context context_;  // the caller's, while the call has it
+    call_stop stop_;
     result<result_type> outcome_;
 };
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/sync_to_async.hpp - blocking functions as awaitables
+
+namespace ferry::inline FERRY_ABI {
+/// to_thread(thread_sensitive, fn, args...): on *the* thread of this logical call stack.
+class thread_sensitive_t {
+public:
+    constexpr explicit thread_sensitive_t(int) noexcept {}
+};
+inline constexpr thread_sensitive_t thread_sensitive{0};
+
+/// to_thread(abandonable, fn, args...): may be left behind when the awaiting task is cancelled.
+class abandonable_t {
+public:
+    constexpr explicit abandonable_t(int) noexcept {}
+};
+inline constexpr abandonable_t abandonable{0};
+
+namespace detail {
+template <class T>
+concept call_option = std::is_same_v<std::remove_cvref_t<T>, thread_pool> ||
+    std::is_same_v<std::remove_cvref_t<T>, thread_sensitive_t> || std::is_same_v<std::remove_cvref_t<T>, abandonable_t>;
+
+template <class Fn, class... Args>
+auto call_on(destination where, Fn&& fn, Args&&... args) {
+    refuse_unsafe_temporaries<Fn&&, Args&&...>();
+    return thread_call<stored_type<Fn>, stored_type<Args>...>(call_options(where), std::forward<Fn>(fn),
+                                                              std::forward<Args>(args)...);
+}
+template <class Fn, class... Args>
+auto abandonable_call_on(destination where, Fn&& fn, Args&&... args) {
+    refuse_unsafe_temporaries<Fn&&, Args&&...>();
+    return abandonable_call<stored_type<Fn>, stored_type<Args>...>(where, std::forward<Fn>(fn),
+                                                                   std::forward<Args>(args)...);
+}
 }  // namespace detail
 
 /// Runs fn(args...) on a thread of the pool; the task goes on, on its own loop, with the result or the exception.
@@ -8539,39 +10318,76 @@ private:
 ///     int rows = co_await ferry::to_thread(count_rows, table);
 ///
 /// fn and the arguments are copied (or moved in); pass std::ref for a reference: the call is over before the co_await
-/// returns, even when the task is cancelled. Cancelling removes a call that is still queued and waits for one that
-/// runs; its value is then delivered, and the next checkpoint throws. Inside fn, block_on comes back to this loop.
+/// returns, even when the task is cancelled. Cancelling requests a stop (this_call::stop_token()), removes a call that is
+/// still queued and waits for one that runs; its value is then delivered, and the next checkpoint throws. Inside fn,
+/// block_on comes back to this loop, and what it runs there is cancelled, too.
 ///
 /// Errors  What fn throws; queue_full or closed_error from the pool; cancelled. A checkpoint.
 /// Cost    No allocation; two hand-overs between threads.
 template <class Fn, class... Args>
-requires(!std::is_same_v<std::remove_cvref_t<Fn>, thread_pool>) auto to_thread(Fn&& fn, Args&&... args) {
-    detail::refuse_unsafe_temporaries<Fn&&, Args&&...>();
-    return detail::thread_call<detail::stored_type<Fn>, detail::stored_type<Args>...>(
-        thread_pool::default_pool(), std::forward<Fn>(fn), std::forward<Args>(args)...);
+requires(!detail::call_option<Fn>) auto to_thread(Fn&& fn, Args&&... args) {
+    return detail::call_on(detail::destination(thread_pool::default_pool()), std::forward<Fn>(fn),
+                           std::forward<Args>(args)...);
 }
 /// The same on a pool of your own.
 template <class Fn, class... Args>
-auto to_thread(thread_pool& pool, Fn&& fn, Args&&... args) {
-    detail::refuse_unsafe_temporaries<Fn&&, Args&&...>();
-    return detail::thread_call<detail::stored_type<Fn>, detail::stored_type<Args>...>(pool, std::forward<Fn>(fn),
-                                                                                      std::forward<Args>(args)...);
+requires(!detail::call_option<Fn>) auto to_thread(thread_pool& pool, Fn&& fn, Args&&... args) {
+    return detail::call_on(detail::destination(pool), std::forward<Fn>(fn), std::forward<Args>(args)...);
+}
+/// The same where all thread-sensitive calls of this logical call stack run, one after another: on the thread that is
+/// blocked in block_on, or that a thread_sensitive_scope has leased, whichever is the innermost; if there is none, or none
+/// any more, on the one sensitive thread of the process.
+template <class Fn, class... Args>
+auto to_thread(thread_sensitive_t, Fn&& fn, Args&&... args) {
+    return detail::call_on(detail::destination(), std::forward<Fn>(fn), std::forward<Args>(args)...);
+}
+/// The same, but cancelling does not wait for a call that runs: it is left behind, its result is dropped (K01), and so is
+/// what it changes in its context. fn and the arguments are copies of their own; std::ref is a compile error.
+///
+/// Cost  One recycled block.
+template <class Fn, class... Args>
+requires(!detail::call_option<Fn>) auto to_thread(abandonable_t, Fn&& fn, Args&&... args) {
+    return detail::abandonable_call_on(detail::destination(thread_pool::default_pool()), std::forward<Fn>(fn),
+                                       std::forward<Args>(args)...);
+}
+template <class Fn, class... Args>
+auto to_thread(abandonable_t, thread_pool& pool, Fn&& fn, Args&&... args) {
+    return detail::abandonable_call_on(detail::destination(pool), std::forward<Fn>(fn), std::forward<Args>(args)...);
 }
 
-/// A blocking function as an asynchronous one: what sync_to_async returns.
+/// A blocking function as an asynchronous one: what sync_to_async returns. Options are chained and make a copy.
 ///
-/// Ownership      Shares the function with its copies and with every call that is under way, so it may go away first.
-/// Thread-safety  Calls run at the same time on several threads: the function must stand that.
+/// Ownership      Shares the function with its copies and with every call that is under way, so it may go away first. A
+///                pool, or a context given with in(), outlives the calls.
+/// Thread-safety  Calls run at the same time on several threads: the function must stand that, unless they are sensitive().
 template <class Fn>
 class async_function {
 public:
     template <class F>
     explicit async_function(F&& fn) : fn_(std::make_shared<Fn>(std::forward<F>(fn))) {}
 
-    /// Runs its calls on that pool, which outlives them.
+    /// Runs its calls on that pool.
     async_function on(thread_pool& pool) const {
         async_function copy = *this;
-        copy.pool_ = &pool;
+        copy.where_.emplace(pool);
+        return copy;
+    }
+    /// Runs its calls where the thread-sensitive calls of the caller run.
+    async_function sensitive() const {
+        async_function copy = *this;
+        copy.where_.emplace();
+        return copy;
+    }
+    /// The name that its calls have in reports; a literal.
+    async_function named(const char* name) const {
+        async_function copy = *this;
+        copy.name_ = name;
+        return copy;
+    }
+    /// Its calls see and change these variables instead of the caller's (X06, X07), one call at a time.
+    async_function in(context& variables) const {
+        async_function copy = *this;
+        copy.context_ = &variables;
         return copy;
     }
 
@@ -8580,8 +10396,11 @@ public:
     requires std::invocable<Fn&, detail::stored_type<Args>...>
     auto operator()(Args&&... args) const {
         detail::refuse_unsafe_temporaries<Args&&...>();
-        return detail::thread_call<shared_call, detail::stored_type<Args>...>(
-            pool_ == nullptr ? thread_pool::default_pool() : *pool_, shared_call(fn_), std::forward<Args>(args)...);
+        detail::call_options options(where_ ? *where_ : detail::destination(thread_pool::default_pool()));
+        options.name = name_;
+        options.variables = context_;
+        return detail::thread_call<shared_call, detail::stored_type<Args>...>(options, shared_call(fn_),
+                                                                              std::forward<Args>(args)...);
     }
 
 private:
@@ -8598,7 +10417,9 @@ private:
     };
 
     std::shared_ptr<Fn> fn_;
-    thread_pool* pool_ = nullptr;
+    std::optional<detail::destination> where_;
+    const char* name_ = nullptr;
+    context* context_ = nullptr;
 };
 
 /// Makes a reusable asynchronous function of a blocking one: of a function or member pointer, a lambda, any callable,
@@ -8613,6 +10434,20 @@ async_function<detail::stored_type<Fn>> sync_to_async(Fn&& fn) {
 }
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/bridge/this_call.hpp - what blocking code knows of the call of to_thread that it runs in
+
+namespace ferry::inline FERRY_ABI::this_call {
+/// Says when the task that awaits this call has been cancelled. A long call asks it now and then, or hangs a stop_callback
+/// on it, which runs on the loop's thread and must not block. Outside of a call, a token that never stops.
+///
+/// Thread-safety  The calling thread asks; the token may go anywhere.
+/// Cost           One recycled block for each call that asks.
+[[nodiscard]] inline ferry::stop_token stop_token() {
+    detail::call* const around = detail::this_thread().running_call;
+    return around == nullptr ? ferry::stop_token() : around->stop().token();
+}
+}  // namespace ferry::inline FERRY_ABI::this_call
+
 // ferry/bridge/thread_channel.hpp - first in, first out, between blocking threads and loops
 
 namespace ferry::inline FERRY_ABI {
@@ -8626,7 +10461,8 @@ namespace ferry::inline FERRY_ABI {
 /// An item goes straight to whoever has waited longest, and is that one's from then on: a cancellation or a time limit
 /// that comes later does not lose it.
 ///
-/// Ownership      Owns its items. It outlives everyone who waits for it (asserted).
+/// Ownership      Owns its items. It outlives everyone who waits for it (asserted), and may be destroyed as soon as they
+///                have returned: whoever woke them, also by close(), does not touch it any more.
 /// Thread-safety  Every member, on any thread, at any time until its destruction.
 /// Errors         After close(): push throws closed_error, pop yields what is left, then throws closed_error. The
 ///                blocking members throw blocking_error inside a loop's turn; the async ones throw cancelled.
@@ -8696,6 +10532,15 @@ private:
     class wake_up;
 
     bool push_before(time_point deadline, T& item, const char* operation);
+    /// Blocks until the party is settled or the channel closed. False when the deadline passed first.
+    bool wait_for_end_of(const party& self, time_point deadline) const {
+        return detail::wait_until(
+            [&] {
+                const std::lock_guard lock(mutex_);
+                return closed_ || self.settled;
+            },
+            deadline);
+    }
     std::optional<T> pop_before(time_point deadline, const char* operation);
     // With the mutex held; wake_up says whom to wake once it is released.
     bool offer(T& item, wake_up& whom) noexcept;
@@ -8712,7 +10557,9 @@ private:
 // ---- implementation ----------------------------------------------------------------------------------------------
 /// Somebody who waits, with the item that it brings or gets. In a list until somebody else has settled it, or it has
 /// taken itself out, both under the mutex; the one who settles it copies what it needs for the wake-up before it releases
-/// the mutex, and touches the party no more.
+/// the mutex, and then touches neither the party nor the channel any more. close() wakes its parties under the mutex, since
+/// there are many; so those that it refused go by the mutex once more before they leave (threads do so anyway), and the
+/// channel may end after the last of them.
 template <class T>
 class thread_channel<T>::party : public detail::list_hook<party> {
 public:
@@ -8720,6 +10567,11 @@ public:
     std::optional<T> gets;  // a popper's
     bool settled = false;   // it has its item, the channel has taken the item, or the channel is closed
     bool refused = false;   // closed
+
+    /// Before a task that was refused leaves.
+    void let_close_go(std::mutex& of_channel) const {
+        if (refused && settled) const std::lock_guard until_it_has_let_go(of_channel);
+    }
 
     detail::thread_parker* parker = nullptr;  // a thread
     detail::loop_reference home;              // a task
@@ -8810,11 +10662,10 @@ bool thread_channel<T>::push_before(time_point deadline, T& item, const char* op
     self.parker = &detail::thread_parker::of_this_thread();
     self.brings = &item;
     if (!closed_) pushers_.push_back(self);
-    while (!closed_ && !self.settled) {
-        lock.unlock();
-        const bool in_time = self.parker->park_until(deadline);
-        lock.lock();
-        if (in_time || self.settled) continue;
+    lock.unlock();
+    const bool in_time = wait_for_end_of(self, deadline);
+    lock.lock();
+    if (!in_time && !self.settled && !closed_) {
         pushers_.erase(self);
         return false;
     }
@@ -8836,11 +10687,10 @@ std::optional<T> thread_channel<T>::pop_before(time_point deadline, const char* 
     party self;
     self.parker = &detail::thread_parker::of_this_thread();
     if (!closed_) poppers_.push_back(self);
-    while (!closed_ && !self.settled) {
-        lock.unlock();
-        const bool in_time = self.parker->park_until(deadline);
-        lock.lock();
-        if (in_time || self.settled) continue;
+    lock.unlock();
+    const bool in_time = wait_for_end_of(self, deadline);
+    lock.lock();
+    if (!in_time && !self.settled && !closed_) {
         poppers_.erase(self);
         return std::nullopt;
     }
@@ -8920,6 +10770,7 @@ public:
         waiting.task().wake_interrupted();
     }
     void finish() const {
+        this->let_close_go(owner_.mutex_);
         if (this->refused) throw closed_error("thread_channel::push: the channel is closed");
     }
 
@@ -8963,12 +10814,65 @@ public:
         waiting.task().wake_interrupted();
     }
     T finish() {
+        this->let_close_go(owner_.mutex_);
         if (!this->gets) throw closed_error("thread_channel::pop: the channel is closed and empty");
         return std::move(*this->gets);
     }
 
 private:
     thread_channel& owner_;
+};
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/thread_sensitive.hpp - one thread for the thread-sensitive calls of one request
+
+namespace ferry::inline FERRY_ABI {
+/// While it lives, the thread-sensitive calls of the task that made it, and of what that task awaits and starts, run on one
+/// leased thread, one after another; other scopes have other threads.
+///
+///     ferry::task<> handle(request r) {
+///         ferry::thread_sensitive_scope one_thread;
+///         co_await ferry::to_thread(ferry::thread_sensitive, begin_transaction);
+///         co_await ferry::to_thread(ferry::thread_sensitive, save, r);        // on the same thread
+///     }
+///
+/// The thread is leased by the first such call and given back by itself after the end: a scope without such calls costs
+/// nothing, and leaving never waits. Calls that come after the end run on the one sensitive thread of the process. A scope
+/// inside another one, or beneath a thread that is blocked in block_on, adds nothing: there is a home already (C03, N16).
+///
+/// Ownership      A local variable of a coroutine, or of plain code for the block_on and run in it.
+/// Thread-safety  None: it ends where it began, on its task's loop.
+/// Cost           One recycled block; no thread is started while one is idle.
+class thread_sensitive_scope {
+public:
+    thread_sensitive_scope() : made_(detail::current_home() == nullptr ? new detail::scope_home : nullptr) {
+        if (made_ != nullptr) place(made_);
+    }
+    ~thread_sensitive_scope() {
+        if (made_ == nullptr) return;
+        place(nullptr);
+        detail::leased_threads::instance().end(*made_);
+    }
+    thread_sensitive_scope(const thread_sensitive_scope&) = delete;
+    thread_sensitive_scope& operator=(const thread_sensitive_scope&) = delete;
+
+    /// At most so many threads are leased at a time, 32 at first; further scopes wait with their first call, in its order.
+    static void set_max_leases(std::size_t threads) noexcept { detail::leased_threads::instance().set_most(threads); }
+    /// How many there are now, leased or idle.
+    [[nodiscard]] static std::size_t threads() noexcept { return detail::leased_threads::instance().running(); }
+
+private:
+    void place(detail::home* here) noexcept {
+        if (task_ == nullptr && here != nullptr) task_ = detail::running_task();
+        if (task_ != nullptr) {
+            task_->home() = detail::home_reference(here);
+        } else {
+            detail::this_thread().home = here;
+        }
+    }
+
+    detail::scope_home* made_;
+    detail::logical_task* task_ = nullptr;
 };
 }  // namespace ferry::inline FERRY_ABI
 
@@ -9346,7 +11250,7 @@ private:
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-class socket::connection : public detail::watched_descriptor {
+class socket::connection final : public detail::watched_descriptor {
 public:
     /// What one syscall came to.
     class outcome {
@@ -11341,10 +13245,6 @@ private:
     bool keep_alive_ = false;
 };
 
-/// Appends a complete response with a line of plain text that ends the connection: the answer to a request that could
-/// not be parsed, or that the server has no room for.
-void append_error_response(std::string& out, int status, std::string_view text, std::string_view date = {});
-
 // ---- implementation ---------------------------------------------------------------
 namespace detail {
 /// RFC 9110 8.6, RFC 9112 6.1: no 1xx response has a body, nor fields that speak of one.
@@ -11515,12 +13415,6 @@ inline void response_writer::write_number(std::uint64_t value, int base) {
     char digits[20];
     const std::to_chars_result result = std::to_chars(digits, digits + sizeof digits, value, base);
     out_.append(digits, result.ptr);
-}
-
-inline void append_error_response(std::string& out, int status, std::string_view text, std::string_view date) {
-    response_writer writer(out);
-    writer.date(date).start(status, headers().add("Content-Type", "text/plain; charset=utf-8"));
-    writer.body(std::string(text).append("\n"), false);
 }
 }  // namespace ferry::inline FERRY_ABI::http
 
@@ -13101,7 +14995,7 @@ static_assert(application<any_application>);
 namespace ferry::inline FERRY_ABI::app {
 /// Base class that marks a middleware: a callable that makes an application of an application.
 ///
-///     auto site = access_log() | compress() | router;      // access_log sees a request first and its response last
+///     auto site = access_log() | only_members() | router;  // access_log sees a request first and its response last
 class middleware_tag {};
 
 template <class T>
@@ -13261,7 +15155,9 @@ namespace ferry::inline FERRY_ABI {
 ///     127.0.0.1:53312 "GET /room/lobby" 200 5120 bytes 1.3 ms
 ///     127.0.0.1:53314 "websocket /ws/lobby" 1000 17 messages 63021.8 ms
 ///
-/// Control characters and quotes of the path are escaped, so a client cannot forge a line.
+/// The status is 500, or the close code 1011, where the application failed to send one: the server does so then. It is 0
+/// where the client had gone before. Control characters and quotes of the path are escaped, so a client cannot forge a
+/// line.
 ///
 /// Ownership  Keeps the function that takes the lines; by default they go to stderr.
 class access_log : public app::middleware_tag {
@@ -13326,7 +15222,16 @@ public:
         status_ = accepted_ ? close.code() : 403;
         next().deliver(close);
     }
-    void closed_by_peer(int code) noexcept { status_ = code; }
+    void closed_by_peer(int code) noexcept {
+        client_left_ = true;
+        status_ = code;
+    }
+    void client_left() noexcept { client_left_ = true; }
+    /// What the server makes of an application that has ended without an end of its own.
+    void ended(bool failed) noexcept {
+        if (status_ != 0 || client_left_) return;
+        status_ = !accepted_ ? 500 : failed ? websocket::close_code::internal_error : websocket::close_code::normal;
+    }
 
 private:
     app::scope scope_;
@@ -13336,6 +15241,7 @@ private:
     int status_ = 0;
     std::size_t count_ = 0;
     bool accepted_ = false;
+    bool client_left_ = false;
 };
 
 inline access_record::~access_record() {
@@ -13348,12 +15254,13 @@ inline access_record::~access_record() {
            numbers);
 }
 
-/// Notes the peer's close code on its way in.
+/// Notes the peer's end, and its close code, on the way in.
 class disconnect_watch : public app::receive_filter<disconnect_watch> {
 public:
     disconnect_watch(app::receive next, access_record& record) noexcept : receive_filter(next), record_(record) {}
     void received(app::message& what) noexcept {
         if (const auto* end = std::get_if<app::websocket_disconnect>(&what)) record_.closed_by_peer(end->code());
+        if (std::holds_alternative<app::http_disconnect>(what)) record_.client_left();
     }
 
 private:
@@ -13368,7 +15275,17 @@ public:
     task<> operator()(app::scope what, app::receive in, app::send out) const {
         detail::access_record record(what, out, write_);
         detail::disconnect_watch watch(in, record);
-        co_await app_(std::move(what), watch.handle(), record.handle());
+        try {
+            co_await app_(std::move(what), watch.handle(), record.handle());
+            record.ended(false);
+        } catch (const cancelled&) {
+            throw;
+        } catch (const disconnected&) {
+            throw;
+        } catch (...) {
+            record.ended(true);
+            throw;
+        }
     }
 
 private:
@@ -14176,15 +16093,16 @@ public:
     serve_options& websocket_origins(websocket::handshake_options rules) { return set(origins_, std::move(rules)); }
     /// Output of one connection beyond which send() waits. Default 64 KiB.
     serve_options& high_water_mark(std::size_t bytes) { return set(high_water_mark_, bytes); }
-    /// From the first octet of a request to the end of its head. Default 10 s.
+    /// From the first octet of a request, or of the empty lines before it, to the end of its head. Default 10 s.
     serve_options& header_timeout(seconds limit) { return set(header_timeout_, limit); }
-    /// Between two requests of a connection. Default 5 s.
+    /// For the first octet of the next request of a connection, the first one included. Default 5 s.
     serve_options& keep_alive_timeout(seconds limit) { return set(keep_alive_timeout_, limit); }
     /// Silence after which a WebSocket is pinged. Default 20 s.
     serve_options& ping_interval(seconds limit) { return set(ping_interval_, limit); }
     /// Silence after a ping after which the peer counts as gone. Default 20 s.
     serve_options& pong_timeout(seconds limit) { return set(pong_timeout_, limit); }
-    /// For the peer's answer to a close frame. Default 5 s.
+    /// For the peer's answer to a close frame, and at a connection's end to take octets of what is left and to close in
+    /// its turn. Default 5 s.
     serve_options& close_timeout(seconds limit) { return set(close_timeout_, limit); }
     /// For an application to end after its client has gone; then it is cancelled, with a report. Default 10 s.
     serve_options& application_close_timeout(seconds limit) { return set(application_close_timeout_, limit); }
@@ -14837,6 +16755,11 @@ private:
     enum class next_step { exchange, close };
     class idle_scope;
 
+    /// Of what the client sends before it has been answered: a next request, or messages before the handshake.
+    static constexpr std::size_t max_early_bytes = 64 * 1024;
+    /// Of `pending_`, while the connection waits for a request.
+    static constexpr std::size_t max_idle_bytes = 4 * 1024;
+
     task<> serve();
     task<next_step> read_head();
     task<next_step> try_read_head();
@@ -14865,7 +16788,8 @@ private:
     event_loop::time_point last_received_;
     bool pinged_ = false;
     bool cut_ = false;
-    std::string path_;  // of the request that runs, for reports
+    bool gave_up_ = false;  // a peer that has not answered the close frame had its time
+    std::string path_;      // of the request that runs, for reports
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
@@ -14887,7 +16811,7 @@ inline task<> connection::run() {
         out_.emplace(server_.loop(), socket_, tasks, options_.high_water_mark());
         try {
             co_await serve();
-            if (!cut_) co_await close_gently();
+            if (!cut_ && !gave_up_) co_await close_gently();
         } catch (const disconnected&) {
         } catch (const timeout_error&) {
         } catch (const std::exception& error) {
@@ -14939,12 +16863,13 @@ inline task<connection::next_step> connection::try_read_head() {
             refuse(parser_.error().status(), parser_.error().reason());
             co_return next_step::close;
         }
+        if (pending_.capacity() > max_idle_bytes) std::string().swap(pending_);  // empty now, and perhaps for long
         const event_loop::time_point now = server_.loop().now();
         const bool idle = parser_.idle();
-        if (!idle && deadline == event_loop::time_point::max()) deadline = now + options_.header_timeout();
-        const auto limit =
-            idle ? std::chrono::nanoseconds(first ? options_.keep_alive_timeout() : options_.header_timeout())
-                 : std::chrono::nanoseconds(deadline - now);
+        // Empty lines may come before a request, and leave the parser idle: they have their time, too.
+        if ((!idle || !first) && deadline == event_loop::time_point::max()) deadline = now + options_.header_timeout();
+        const auto limit = first && idle ? std::chrono::nanoseconds(options_.keep_alive_timeout())
+                                         : std::chrono::nanoseconds(deadline - now);
         first = false;
         bool alive = false;
         bool late = false;
@@ -15047,8 +16972,9 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
                     }
             }
         }
-        // The next request may come early: it is kept, and nothing more is read, until this one has been answered.
-        while (!exchange.incoming().ended() && pending_.empty()) {
+        // The next request may come early. It is kept until this one has been answered; as the client's end comes behind
+        // it, reading goes on for a while.
+        while (!exchange.incoming().ended() && pending_.size() < max_early_bytes) {
             if (!co_await receive_more()) exchange.disconnect();
         }
         if (!exchange.incoming().ended()) co_return;
@@ -15090,7 +17016,8 @@ inline task<> connection::serve_websocket() {
             if (!exchange.closed()) co_await timeout(options_.close_timeout(), exchange.until_closed());
             tasks.cancel();
         });
-    } catch (const timeout_error&) {  // the peer does not answer the close frame: it had its chance
+    } catch (const timeout_error&) {
+        gave_up_ = true;
     } catch (...) {
         websocket_ = nullptr;
         throw;
@@ -15099,7 +17026,6 @@ inline task<> connection::serve_websocket() {
 }
 
 inline task<> connection::read_messages(websocket_exchange& exchange, task_group& tasks) {
-    constexpr std::size_t max_early_bytes = 64 * 1024;
     try {
         while (!exchange.closed()) {
             net::borrowed_bytes octets = co_await socket_.receive();
@@ -15176,8 +17102,8 @@ namespace ferry::inline FERRY_ABI {
 ///
 /// Ownership      Keeps the application. Destroy it after run() has returned.
 /// Thread-safety  None: its loop's thread.
-/// Errors         The constructor throws std::system_error, which names host and port, when it cannot listen there. An
-///                application that throws costs its own connection only.
+/// Errors         The constructor throws std::system_error, which names host and port, when it cannot listen there, and
+///                std::invalid_argument without an address. An application that throws costs its own connection only.
 class server {
 public:
     /// Listens at the first of these addresses where it can.
@@ -15239,6 +17165,7 @@ private:
 inline server::server(event_loop& loop, app::any_application app, const std::vector<net::address>& where,
                       serve_options options)
     : context_(loop, std::move(app), std::move(options)) {
+    if (where.empty()) throw std::invalid_argument("ferry: a server needs an address to listen at");
     for (const net::address& candidate : where) {
         try {
             listener_.emplace(loop, candidate);

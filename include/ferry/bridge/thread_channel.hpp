@@ -103,6 +103,15 @@ private:
     class wake_up;
 
     bool push_before(time_point deadline, T& item, const char* operation);
+    /// Blocks until the party is settled or the channel closed. False when the deadline passed first.
+    bool wait_for_end_of(const party& self, time_point deadline) const {
+        return detail::wait_until(
+            [&] {
+                const std::lock_guard lock(mutex_);
+                return closed_ || self.settled;
+            },
+            deadline);
+    }
     std::optional<T> pop_before(time_point deadline, const char* operation);
     // With the mutex held; wake_up says whom to wake once it is released.
     bool offer(T& item, wake_up& whom) noexcept;
@@ -224,11 +233,10 @@ bool thread_channel<T>::push_before(time_point deadline, T& item, const char* op
     self.parker = &detail::thread_parker::of_this_thread();
     self.brings = &item;
     if (!closed_) pushers_.push_back(self);
-    while (!closed_ && !self.settled) {
-        lock.unlock();
-        const bool in_time = self.parker->park_until(deadline);
-        lock.lock();
-        if (in_time || self.settled) continue;
+    lock.unlock();
+    const bool in_time = wait_for_end_of(self, deadline);
+    lock.lock();
+    if (!in_time && !self.settled && !closed_) {
         pushers_.erase(self);
         return false;
     }
@@ -250,11 +258,10 @@ std::optional<T> thread_channel<T>::pop_before(time_point deadline, const char* 
     party self;
     self.parker = &detail::thread_parker::of_this_thread();
     if (!closed_) poppers_.push_back(self);
-    while (!closed_ && !self.settled) {
-        lock.unlock();
-        const bool in_time = self.parker->park_until(deadline);
-        lock.lock();
-        if (in_time || self.settled) continue;
+    lock.unlock();
+    const bool in_time = wait_for_end_of(self, deadline);
+    lock.lock();
+    if (!in_time && !self.settled && !closed_) {
         poppers_.erase(self);
         return std::nullopt;
     }

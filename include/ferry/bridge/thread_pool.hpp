@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <ferry/bridge/detail/call.hpp>
 #include <ferry/bridge/os_thread.hpp>
 #include <ferry/core/config.hpp>
 #include <ferry/core/error.hpp>
@@ -9,7 +10,6 @@
 #include <ferry/core/process.hpp>
 #include <ferry/core/this_thread.hpp>
 #include <ferry/deadlock/park.hpp>
-#include <ferry/loop/loop_control.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -24,24 +24,6 @@
 #include <sched.h>
 
 namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// A call on its way to a worker. It lives in the awaiting frame until the worker, or the pool, is done with it.
-class pool_job : public list_hook<pool_job> {
-public:
-    /// Runs the call on the worker; the job may be gone when it returns.
-    virtual void run() noexcept = 0;
-    /// The pool is closing and will not run it; the job may be gone when it returns.
-    virtual void refuse() noexcept = 0;
-    /// The loop that sent it, to which block_on inside the call comes back; null for none.
-    [[nodiscard]] virtual loop_reference home() const noexcept = 0;
-
-    bool queued = false;  // guarded by the pool's mutex
-
-protected:
-    ~pool_job() = default;
-};
-}  // namespace detail
-
 /// More calls were made than the pool's queue may hold.
 class queue_full : public std::runtime_error {
 public:
@@ -103,8 +85,8 @@ private:
         }
         /// Was the pool made before a fork? Its threads are not in this process, and its mutex may be locked for ever.
         [[nodiscard]] bool left_behind() const noexcept { return generation != detail::process::generation(); }
-        submission submit(detail::pool_job& job) noexcept;
-        bool withdraw(detail::pool_job& job) noexcept;
+        submission submit(detail::call& job) noexcept;
+        bool withdraw(detail::call& job) noexcept;
         void close() noexcept;
         [[nodiscard]] std::size_t read(std::size_t shared::*what) {
             if (left_behind()) return 0;
@@ -120,8 +102,8 @@ private:
         const std::size_t queue_limit;
         const std::uint32_t generation = detail::process::generation();
         std::atomic<std::size_t> references{1};
-        std::mutex mutex;                                // guards everything below
-        detail::intrusive_list<detail::pool_job> queue;  // oldest first
+        std::mutex mutex;                            // guards everything below
+        detail::intrusive_list<detail::call> queue;  // oldest first
         std::size_t queued = 0;
         std::size_t started = 0;
         worker* idle = nullptr;  // most recently active first: its caches are warm
@@ -131,8 +113,8 @@ private:
     private:
         bool start_worker() noexcept;
         static void work(void* self) noexcept;
-        detail::pool_job* next(worker& self) noexcept;
-        void take_out(detail::pool_job& job) noexcept {
+        detail::call* next(worker& self) noexcept;
+        void take_out(detail::call& job) noexcept {
             queue.erase(job);
             job.queued = false;
             --queued;
@@ -153,13 +135,13 @@ public:
     ticket(const ticket&) = delete;
     ticket& operator=(const ticket&) = delete;
 
-    [[nodiscard]] submission submit(thread_pool& pool, detail::pool_job& job) noexcept {
+    [[nodiscard]] submission submit(thread_pool& pool, detail::call& job) noexcept {
         pool_ = pool.shared_;
         pool_->references.fetch_add(1, std::memory_order_relaxed);
         return pool_->submit(job);
     }
     /// True when the job was still queued: it will not run, and is the caller's again.
-    [[nodiscard]] bool withdraw(detail::pool_job& job) noexcept { return pool_->withdraw(job); }
+    [[nodiscard]] bool withdraw(detail::call& job) noexcept { return pool_->withdraw(job); }
 
 private:
     shared* pool_ = nullptr;
@@ -191,7 +173,7 @@ inline std::size_t thread_pool::default_size() noexcept {
     return std::min<std::size_t>(32, static_cast<std::size_t>(count) + 4);
 }
 
-inline thread_pool::submission thread_pool::shared::submit(detail::pool_job& job) noexcept {
+inline thread_pool::submission thread_pool::shared::submit(detail::call& job) noexcept {
     if (left_behind()) return submission::left_behind;
     detail::thread_parker* sleeper = nullptr;
     {
@@ -209,7 +191,7 @@ inline thread_pool::submission thread_pool::shared::submit(detail::pool_job& job
     return submission::accepted;
 }
 
-inline bool thread_pool::shared::withdraw(detail::pool_job& job) noexcept {
+inline bool thread_pool::shared::withdraw(detail::call& job) noexcept {
     const std::lock_guard lock(mutex);
     if (!job.queued) return false;
     take_out(job);
@@ -218,19 +200,19 @@ inline bool thread_pool::shared::withdraw(detail::pool_job& job) noexcept {
 
 inline void thread_pool::shared::close() noexcept {
     if (left_behind()) return;
-    detail::intrusive_list<detail::pool_job> refused;
+    detail::intrusive_list<detail::call> refused;
     std::vector<detail::thread_parker*> sleepers;
     {
         const std::lock_guard lock(mutex);
         if (std::exchange(closing, true)) return;
-        while (detail::pool_job* job = queue.front()) {
+        while (detail::call* job = queue.front()) {
             take_out(*job);
             refused.push_back(*job);
         }
         for (; idle != nullptr; idle = idle->next_idle) sleepers.push_back(idle->parker);
     }
     for (detail::thread_parker* sleeper : sleepers) sleeper->unpark();
-    while (detail::pool_job* job = refused.pop_front()) job->refuse();
+    while (detail::call* job = refused.pop_front()) job->refuse();
 }
 
 /// Called with the lock held.
@@ -260,11 +242,8 @@ inline void thread_pool::shared::work(void* argument) noexcept {
     detail::thread_state& thread = detail::this_thread();
     thread.thread_name = self->name.c_str();
     self->parker = &detail::thread_parker::of_this_thread();
-    while (detail::pool_job* job = self->pool->next(*self)) {
-        const detail::loop_reference home = job->home();
-        thread.home = home.get();
-        job->run();
-        thread.home = nullptr;
+    while (detail::call* job = self->pool->next(*self)) {
+        job->run_here();
     }
     thread.thread_name = nullptr;
     self->pool->release();
@@ -276,14 +255,14 @@ inline void thread_pool::shared::work(void* argument) noexcept {
 /// A worker that finds nothing puts itself on the idle list under the same lock under which jobs are queued, so whoever
 /// queues the next job sees it there; who takes it off the list wakes it, once. Tokens left from other waits make it
 /// look again, which is why it must not be on the list already.
-inline detail::pool_job* thread_pool::shared::next(worker& self) noexcept {
+inline detail::call* thread_pool::shared::next(worker& self) noexcept {
     for (;;) {
         {
             const std::lock_guard lock(mutex);
             worker** link = &idle;
             while (*link != nullptr && *link != &self) link = &(*link)->next_idle;
             const bool listed = *link == &self;
-            if (detail::pool_job* job = queue.front()) {
+            if (detail::call* job = queue.front()) {
                 take_out(*job);
                 if (listed) *link = self.next_idle;
                 return job;

@@ -199,7 +199,10 @@ inline void* frame_allocator::unlink(frame_cache& cache, std::size_t index) noex
 inline void frame_allocator::link(frame_cache& cache, void* block, std::size_t index) noexcept {
     cache.first = ::new (block) free_block{cache.first};
     --cache.room;
-    if (__asan_poison_memory_region != nullptr) __asan_poison_memory_region(block, block_size(index));
+    // All but the link, which the leak checker must be able to follow.
+    if (__asan_poison_memory_region != nullptr) {
+        __asan_poison_memory_region(cache.first + 1, block_size(index) - sizeof(free_block));
+    }
 }
 
 /// A batch from the depot, if there is one.

@@ -73,6 +73,8 @@ public:
     [[nodiscard]] const wait_node& record() const noexcept { return *record_; }
     [[nodiscard]] const waiter* wait() const noexcept { return wait_; }
 
+    /// Where its thread-sensitive calls run: a task starts with what its maker has.
+    [[nodiscard]] home_reference& home() noexcept { return record_->home; }
     /// Its context variables.
     [[nodiscard]] ferry::context& context() noexcept { return context_; }
 
@@ -208,6 +210,12 @@ private:
     return turn == nullptr ? nullptr : turn->current();
 }
 
+/// Where thread-sensitive calls run that are made here; null where there is no home.
+[[nodiscard]] inline home* current_home() noexcept {
+    logical_task* const task = running_task();
+    return task != nullptr ? task->home().get() : this_thread().home;
+}
+
 /// A copy of the context of what runs on this thread: the task's, else the thread's.
 [[nodiscard]] inline ferry::context current_context() noexcept {
     if (logical_task* const task = running_task()) return task->context();
@@ -244,6 +252,7 @@ inline logical_task::logical_task(executor& owner, cancel_scope* parent, finishe
       context_(current_context()),
       root_scope_(*this, parent) {
     run = &resume;
+    if (detail::home* const here = current_home()) record_->home = home_reference(here);
 }
 
 inline thread_contexts& thread_contexts::of_this_thread() {

@@ -77,7 +77,10 @@ private:
         thread_state& self = this_thread();
         self.turn = nullptr;
         self.bound_executors = nullptr;
+        self.running_call = nullptr;
         self.home = nullptr;
+        self.home_thread = nullptr;
+        self.service = nullptr;
         self.private_loop = nullptr;  // left behind: destroying it would end the parent's tasks here
     }
     /// Copies share no symbol by which they could find each other; a mapping that bears a name is seen by all.

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <ferry/core/config.hpp>
+#include <ferry/core/frame_allocator.hpp>
 #include <ferry/core/intrusive_list.hpp>
 
 #include <atomic>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <type_traits>
@@ -39,6 +41,9 @@ private:
 /// since a callback may drop the last source.
 class stop_state {
 public:
+    static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
+    static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
+
     void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
     void release() noexcept {
         if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
@@ -94,6 +99,8 @@ public:
     ~stop_token() {
         if (state_ != nullptr) state_->release();
     }
+    /// For ferry.
+    explicit stop_token(detail::stop_state& state) noexcept : state_(&state) { state_->retain(); }
 
     [[nodiscard]] bool stop_requested() const noexcept { return state_ != nullptr && state_->requested(); }
     /// Was a stop requested, or is there still a source that may request one?

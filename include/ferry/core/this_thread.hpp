@@ -12,11 +12,14 @@ class allow_blocking;
 class event_loop;
 
 namespace detail {
+class call;
 class executor;
-class loop_control;
+class home;
+class home_thread;
 class thread_contexts;
 class thread_parker;
 class wait_node;
+class wait_service;
 struct free_block;
 
 /// Runs when the thread that registered it ends; the youngest registration runs first.
@@ -44,11 +47,14 @@ struct thread_state {
     wait_node* wait_nodes = nullptr;  // recycled slab nodes
     std::uint32_t wait_node_count = 0;
     thread_exit_hook wait_nodes_hook;
-    bool ended = false;                         // the exit hooks have run: cache nothing any more
-    thread_parker* parker = nullptr;            // where this thread sleeps, made on first use
-    const allow_blocking* allowance = nullptr;  // innermost allow_blocking scope
-    loop_control* home = nullptr;               // a pool worker: the loop whose to_thread entered it
-    event_loop* private_loop = nullptr;         // what block_on drives here when there is no other loop
+    bool ended = false;                          // the exit hooks have run: cache nothing any more
+    thread_parker* parker = nullptr;             // where this thread sleeps, made on first use
+    const allow_blocking* allowance = nullptr;   // innermost allow_blocking scope
+    call* running_call = nullptr;                // the call of to_thread that this thread is in
+    detail::home* home = nullptr;                // code outside of tasks: where its thread-sensitive calls run
+    detail::home_thread* home_thread = nullptr;  // this thread's queue of such calls, made on first use
+    wait_service* service = nullptr;             // what this thread does while it waits outside of a turn
+    event_loop* private_loop = nullptr;          // what block_on drives here when there is no other loop
     thread_exit_hook private_loop_hook;
     thread_contexts* contexts = nullptr;  // the context variables of code outside of tasks, made on first use
     const char* thread_name = nullptr;    // "pool/3", "loop_thread"; null for a thread not ours

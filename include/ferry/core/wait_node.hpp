@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ferry/core/config.hpp>
+#include <ferry/core/home.hpp>
 #include <ferry/core/process.hpp>
 #include <ferry/core/this_thread.hpp>
 
@@ -38,6 +39,9 @@ public:
     void set_waits_in(const char* what) noexcept {
         if constexpr (records_for_reports) waits_in_.store(what, std::memory_order_relaxed);
     }
+
+    /// Where the owner's thread-sensitive calls run; the owner's thread alone may look.
+    home_reference home;
 
 private:
     struct slab;
@@ -81,6 +85,7 @@ inline wait_node& wait_node::acquire() {
 }
 
 inline void wait_node::release() noexcept {
+    home = home_reference();
     name_.store(nullptr, std::memory_order_relaxed);
     waits_in_.store(nullptr, std::memory_order_relaxed);
     advance_generation();

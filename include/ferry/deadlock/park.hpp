@@ -18,13 +18,24 @@
 #include <ctime>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
+/// Where a thread can sleep besides its parker: a loop.
+class wakeable {
+public:
+    virtual void wake() noexcept = 0;
+
+protected:
+    ~wakeable() = default;
+};
+
 /// Where one thread sleeps. A token: unpark() before park() makes that park() return at once.
 ///
 /// Ownership      Lent to a thread on its first wait, given back when it ends, never deleted: a waker may hold on to it
@@ -39,12 +50,17 @@ public:
     [[nodiscard]] static thread_parker& of_this_thread();
 
     void park() noexcept { park_until(clock::time_point::max()); }
+    /// The thread is about to sleep elsewhere, in a poller, and a token shall wake it there. False when there is one.
+    [[nodiscard]] bool begin_sleep_in(wakeable& elsewhere) noexcept;
+    [[nodiscard]] bool has_token() const noexcept { return state_.load(std::memory_order_relaxed) == token; }
+    /// It has come back. `elsewhere` is not touched any more, and the token, if one came, is taken.
+    void end_sleep_in() noexcept;
     /// False when the deadline passed without a token.
     bool park_until(clock::time_point deadline) noexcept;
     void unpark() noexcept;
 
 private:
-    enum state : std::uint32_t { empty, token, sleeping };
+    enum state : std::uint32_t { empty, token, sleeping, sleeping_elsewhere };
     struct free_list {
         std::mutex mutex;  // guards head
         thread_parker* head = nullptr;
@@ -57,9 +73,68 @@ private:
     static void give_back() noexcept;
 
     std::atomic<std::uint32_t> state_{empty};
+    std::atomic<bool> woken_{false};  // whoever found it sleeping elsewhere has woken it there
+    wakeable* elsewhere_ = nullptr;   // published by state_
     thread_parker* next_ = nullptr;
     thread_exit_hook exit_hook_;
 };
+
+/// A loop that a wait can drive from a frame of its own.
+class drivable {
+public:
+    /// A turn that does not sleep; false when there was nothing to do.
+    virtual bool turn() noexcept = 0;
+    /// Sleeps until there is something to do, the parker has a token, or the deadline has passed (false).
+    virtual bool sleep_until(thread_parker& parker, thread_parker::clock::time_point deadline) noexcept = 0;
+
+protected:
+    ~drivable() = default;
+};
+
+/// What a thread does while it waits, where others depend on it: it runs the thread-sensitive calls that come home to it,
+/// and drives the loop that a frame beneath turns. A token for the thread's parker says that there is something to do.
+class wait_service {
+public:
+    /// Runs one call; false when there is none.
+    virtual bool serve_call() noexcept = 0;
+    bool serve() noexcept { return serve_call() || (driven_ != nullptr && driven_->turn()); }
+    bool sleep_until(thread_parker& parker, thread_parker::clock::time_point deadline) noexcept {
+        return driven_ == nullptr ? parker.park_until(deadline) : driven_->sleep_until(parker, deadline);
+    }
+
+    /// The loop that the thread's waits drive; null for none.
+    [[nodiscard]] drivable* driven() const noexcept { return driven_; }
+    /// While it lives they drive this one, whatever they drove before.
+    class driving {
+    public:
+        driving(wait_service& service, drivable& loop) noexcept
+            : service_(service), outer_(std::exchange(service.driven_, &loop)) {}
+        ~driving() { service_.driven_ = outer_; }
+        driving(const driving&) = delete;
+        driving& operator=(const driving&) = delete;
+        [[nodiscard]] bool is_outermost() const noexcept { return outer_ == nullptr; }
+
+    private:
+        wait_service& service_;
+        drivable* outer_;
+    };
+
+protected:
+    ~wait_service() = default;
+
+private:
+    drivable* driven_ = nullptr;
+};
+/// What this thread does during a wait that begins here: nothing inside a turn, which must not be entered again.
+[[nodiscard]] inline wait_service* service_of_this_wait() noexcept {
+    const thread_state& self = this_thread();
+    return self.turn == nullptr ? self.service : nullptr;
+}
+
+/// Blocks this thread until done() is true, or the deadline has passed: then it returns whether done() is true after all.
+/// Whoever makes it true unparks the thread afterwards. What done() throws ends the wait.
+template <class Done>
+bool wait_until(Done&& done, thread_parker::clock::time_point deadline = thread_parker::clock::time_point::max());
 
 /// Throws when this thread is inside a loop's turn and the wait must not be: deadlock_error when `target` is that loop,
 /// else blocking_error, unless an allow_blocking scope is open. `operation` is the call, `subject` what it waits for.
@@ -119,8 +194,46 @@ inline bool thread_parker::park_until(clock::time_point deadline) noexcept {
     return true;
 }
 
+/// Of those who unpark it while it sleeps elsewhere exactly one, the first, finds that state and wakes it there; the
+/// thread waits for that one's woken_ before it goes on, so `elsewhere` lives as long as it is needed.
 inline void thread_parker::unpark() noexcept {
-    if (state_.exchange(token, std::memory_order_release) == sleeping) futex(FUTEX_WAKE, 1, nullptr);
+    const std::uint32_t before = state_.exchange(token, std::memory_order_acq_rel);
+    if (before == sleeping) futex(FUTEX_WAKE, 1, nullptr);
+    if (before != sleeping_elsewhere) return;
+    elsewhere_->wake();
+    woken_.store(true, std::memory_order_release);
+}
+
+inline bool thread_parker::begin_sleep_in(wakeable& elsewhere) noexcept {
+    elsewhere_ = &elsewhere;
+    std::uint32_t expected = empty;
+    if (state_.compare_exchange_strong(expected, sleeping_elsewhere, std::memory_order_release)) return true;
+    state_.exchange(empty, std::memory_order_acquire);
+    return false;
+}
+
+inline void thread_parker::end_sleep_in() noexcept {
+    if (state_.exchange(empty, std::memory_order_acquire) == sleeping_elsewhere) return;
+    while (!woken_.exchange(false, std::memory_order_acquire)) ::sched_yield();
+}
+
+template <class Done>
+bool wait_until(Done&& done, thread_parker::clock::time_point deadline) {
+    if (done()) return true;
+    thread_parker& parker = thread_parker::of_this_thread();
+    wait_service* const service = service_of_this_wait();
+    do {
+        if (service == nullptr) {
+            if (!parker.park_until(deadline)) return done();
+        } else if (service->serve()) {
+            if (deadline != thread_parker::clock::time_point::max() && thread_parker::clock::now() >= deadline) {
+                return done();
+            }
+        } else if (!service->sleep_until(parker, deadline)) {
+            return done();
+        }
+    } while (!done());
+    return true;
 }
 
 inline void check_own_wait(const char* operation, const char* subject, const executor* target) {

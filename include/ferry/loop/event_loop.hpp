@@ -9,11 +9,12 @@
 #include <ferry/deadlock/hang.hpp>
 #include <ferry/deadlock/park.hpp>
 #include <ferry/loop/default_poller.hpp>
-#include <ferry/loop/detail/main_task.hpp>
 #include <ferry/loop/detail/owned_task.hpp>
 #include <ferry/loop/detail/posted.hpp>
 #include <ferry/loop/detail/turn_end_node.hpp>
+#include <ferry/loop/detail/wake_watch.hpp>
 #include <ferry/loop/loop_control.hpp>
+#include <ferry/loop/main_task.hpp>
 #include <ferry/loop/poller.hpp>
 #include <ferry/loop/timer_queue.hpp>
 
@@ -41,7 +42,7 @@ namespace ferry::inline FERRY_ABI {
 ///                deadlock_error (its own) or blocking_error. In a forked child, what would run it or hand it work throws
 ///                closed_error, and its destructor ends no task: the tasks are the parent's.
 /// Cost           An idle loop makes no syscall but the one it sleeps in; a loop that never waits makes none.
-class event_loop : public detail::executor {
+class event_loop : public detail::executor, private detail::drivable {
 public:
     using clock = std::chrono::steady_clock;
     using time_point = clock::time_point;
@@ -49,7 +50,7 @@ public:
     event_loop() : event_loop(nullptr) {}
     /// With another clock or another way to wait (virtual_clock). The poller outlives the loop.
     explicit event_loop(poller& how_to_wait) : event_loop(&how_to_wait) {}
-    ~event_loop();
+    virtual ~event_loop();
 
     /// The loop whose turn runs on this thread; null outside of one.
     [[nodiscard]] static event_loop* current() noexcept { return static_cast<event_loop*>(detail::this_thread().turn); }
@@ -122,11 +123,8 @@ public:
     void begin_outside_work() noexcept { ++outside_work_; }
     void end_outside_work() noexcept { --outside_work_; }
     /// Runs the node once, at the end of the turn; linking it again before that does nothing.
-    void at_turn_end(detail::turn_end_node& node) noexcept {
-        if (std::exchange(node.linked, true)) return;
-        node.next = std::exchange(turn_end_, &node);
-    }
-    void forget_turn_end(detail::turn_end_node& node) noexcept;
+    void at_turn_end(detail::turn_end_node& node) noexcept { turn_end_.add(node); }
+    void forget_turn_end(detail::turn_end_node& node) noexcept { turn_end_.remove(node); }
     /// A spawned task begins, on this thread. False when the loop is closing and it must not.
     [[nodiscard]] bool adopt(detail::owned_task& task) noexcept {
         if (closing_) return false;
@@ -135,51 +133,46 @@ public:
     }
     void disown(detail::owned_task& task) noexcept { owned_.erase(task); }
     [[nodiscard]] bool closing() const noexcept { return closing_; }
+    /// For waits that drive it from a frame of their own, instead of run().
+    [[nodiscard]] detail::drivable& as_drivable() noexcept { return *this; }
+    /// Throws closed_error in a forked child.
+    void check_process(const char* operation) const {
+        if (control_->left_behind()) throw closed_error(std::string(operation) + ": " + control_->refusal());
+    }
 
 private:
     static constexpr std::size_t batch = 256;  // ready nodes between two polls, at most
     static constexpr std::size_t slice = 16;   // ready nodes between two looks at the clock
 
     class turn_guard;
-    class wake_watch final : public io_watch {
-    public:
-        wake_watch(event_loop& loop, int descriptor) noexcept : io_watch(descriptor), loop_(loop) {}
-        void on_ready(bool, bool) noexcept override {
-            if (!loop_.poller_->edge_triggered()) loop_.control_->clear_signal();
-        }
-        [[nodiscard]] bool wants_readable() const noexcept override { return true; }
-        [[nodiscard]] bool wants_writable() const noexcept override { return false; }
-
-    private:
-        event_loop& loop_;
-    };
 
     explicit event_loop(poller* given);
-    // A turn is work(), then poll(). Whoever turns until something has happened asks in between, so that the loop never
-    // sleeps on what its work has just finished.
-    void work() noexcept;
-    void poll(time_point until, bool heeds_stop = false) noexcept;
+    // A turn is work(), then rest(), which lets a home thread serve its thread-sensitive calls, or polls. Whoever turns until
+    // something has happened asks in between, so that the loop never sleeps on what its work has just finished.
+    bool work() noexcept;
+    void poll(time_point until, bool heeds_stop = false, const detail::thread_parker* sleeper = nullptr) noexcept;
+    bool work_in_turn() noexcept;
+    bool turn() noexcept override;
+    bool sleep_until(detail::thread_parker& parker, time_point deadline) noexcept override;
+    void rest(time_point until, bool heeds_stop = false) noexcept;
     [[nodiscard]] bool has_work() const noexcept {
-        return !owned_.empty() || has_ready() || control_->has_mail() || turn_end_ != nullptr;
+        return !owned_.empty() || has_ready() || control_->has_mail() || !turn_end_.empty();
     }
-    void run_turn_end() noexcept;
     void end_tasks(const char* operation) noexcept;
     void admit(std::size_t most) noexcept;
     void prepare_wake_descriptor();
-    void check_process(const char* operation) const {
-        if (control_->left_behind()) throw closed_error(std::string(operation) + ": " + control_->refusal());
-    }
 
     std::unique_ptr<poller> own_poller_;
     poller* poller_;
     detail::loop_reference control_;
     detail::timer_queue timers_;
     detail::intrusive_list<detail::owned_task> owned_;
-    detail::ready_node* turn_end_ = nullptr;
-    std::optional<wake_watch> wake_watch_;
+    detail::turn_end_list turn_end_;
+    std::optional<detail::wake_watch> wake_watch_;
     std::unique_ptr<char[]> read_buffer_;
     std::size_t outside_work_ = 0;
     bool closing_ = false;
+    bool worked_ = false;    // turn() has found something to do, and has not polled since
     bool embedded_ = false;  // between two turns a push signals the descriptor
     std::atomic<bool> stop_requested_{false};
 };
@@ -208,12 +201,7 @@ private:
 inline event_loop::event_loop(poller* given)
     : own_poller_(given == nullptr ? detail::make_default_poller() : nullptr),
       poller_(given == nullptr ? own_poller_.get() : given),
-      control_([this] {
-          detail::loop_control* const control = new detail::loop_control(*this);
-          detail::loop_reference reference(*control);
-          control->release();  // the reference above is the first owner
-          return reference;
-      }()) {
+      control_(detail::loop_reference::of_new_block(*this)) {
     set_remote(*control_.get());
 }
 
@@ -242,13 +230,12 @@ detail::await_result<Awaitable> event_loop::run(Awaitable what) {
     }
     {
         detail::check_own_wait("event_loop::run", main->name(), this);
-        const turn_guard inside(*this);
         control_->receive();
         admit(static_cast<std::size_t>(-1));  // what was posted before goes first
         schedule(*main);
-        for (work(); !main->ended(); work()) {
+        for (work_in_turn(); !main->ended(); work_in_turn()) {
             check_process("event_loop::run");  // a task may fork, and go on in the child
-            poll(time_point::max());
+            rest(time_point::max());
         }
     }
     detail::exchange_current_context(std::move(main->context()));
@@ -257,11 +244,10 @@ detail::await_result<Awaitable> event_loop::run(Awaitable what) {
 
 inline void event_loop::run() {
     detail::check_own_wait("event_loop::run", "loop", this);
-    const turn_guard inside(*this);
     while (!stop_requested_.exchange(false, std::memory_order_acquire)) {
         check_process("event_loop::run");
-        work();
-        poll(time_point::max(), true);
+        work_in_turn();
+        rest(time_point::max(), true);
     }
 }
 
@@ -294,7 +280,6 @@ inline void event_loop::stop() noexcept {
 inline void event_loop::cancel_tasks() {
     detail::check_own_wait("event_loop::cancel_tasks", "loop", this);
     check_process("event_loop::cancel_tasks");
-    const turn_guard inside(*this);
     end_tasks("event_loop::cancel_tasks");
 }
 
@@ -304,10 +289,10 @@ inline void event_loop::end_tasks(const char* operation) noexcept {
     detail::hang_watch watch(operation, now());
     for (;;) {
         for (detail::owned_task* task = owned_.front(); task != nullptr; task = owned_.next(*task)) task->cancel();
-        work();
+        work_in_turn();
         if (!has_work()) return watch.ended(now());
         // A clock that jumps would jump from report to report: it waits for what really happens after the first one.
-        poll(watch.reported() && poller_->is_virtual() ? time_point::max() : watch.next_report());
+        rest(watch.reported() && poller_->is_virtual() ? time_point::max() : watch.next_report());
         if (watch.is_due(now()) && has_work()) watch.report(now(), detail::who_is_left(owned_));
     }
 }
@@ -316,7 +301,6 @@ inline void event_loop::close() {
     if (closing_) return;
     check_process("event_loop::close");
     if (has_work() || current() == this) detail::check_own_wait("event_loop::close", "loop", this);
-    const turn_guard inside(*this);
     closing_ = true;
     control_->refuse_new_work();
     end_tasks("event_loop::close");
@@ -333,61 +317,83 @@ void event_loop::post(Fn fn) {
     throw closed_error(std::string("post: ") + inbox.refusal());
 }
 
-inline void event_loop::forget_turn_end(detail::turn_end_node& node) noexcept {
-    if (!std::exchange(node.linked, false)) return;
-    detail::ready_node** link = &turn_end_;
-    while (*link != &node) link = &(*link)->next;
-    *link = node.next;
-}
-
-inline void event_loop::work() noexcept {
+/// True when there was something to do.
+inline bool event_loop::work() noexcept {
     control_->receive();
-    if (!timers_.empty()) timers_.fire_due(now(), batch);
+    bool any = !timers_.empty() && timers_.fire_due(now(), batch) > 0;
     for (std::size_t count = 0; count < batch; count += slice) {
         // What others push gets half of the turn while there is other work, so a flood of it delays no task for long.
         admit(has_ready() ? slice / 2 : slice);
         if (run_ready(slice) == 0) break;
+        any = true;
         if (!timers_.empty() && timers_.next() <= now()) break;  // long steps must not add up to a late timer
     }
-    run_turn_end();
+    turn_end_.run_all();
+    return any;
+}
+
+inline bool event_loop::work_in_turn() noexcept {
+    const turn_guard inside(*this);
+    return work();
+}
+
+inline void event_loop::rest(time_point until, bool heeds_stop) noexcept {
+    detail::wait_service* const service = detail::service_of_this_wait();
+    if (service != nullptr) {
+        const detail::wait_service::driving what_a_call_blocks_on(*service, *this);
+        if (service->serve_call()) return;
+    }
+    detail::thread_parker* const parker = service == nullptr ? nullptr : &detail::thread_parker::of_this_thread();
+    if (parker != nullptr && !parker->begin_sleep_in(*control_.get())) return;
+    {
+        const turn_guard inside(*this);
+        poll(until, heeds_stop, parker);
+    }
+    if (parker != nullptr) parker->end_sleep_in();
+}
+
+inline bool event_loop::turn() noexcept {
+    const turn_guard inside(*this);
+    if (worked_) poll(time_point::min());  // descriptors have their share of a loop that is never idle
+    worked_ = work();
+    return worked_;
+}
+
+inline bool event_loop::sleep_until(detail::thread_parker& parker, time_point deadline) noexcept {
+    if (!parker.begin_sleep_in(*control_.get())) return true;
+    {
+        const turn_guard inside(*this);
+        worked_ = false;
+        poll(deadline, false, &parker);
+    }
+    parker.end_sleep_in();
+    return deadline == time_point::max() || now() < deadline || has_work();
 }
 
 /// May sleep until `until` when nothing is ready. A kernel that refuses even an epoll or event descriptor leaves no way
 /// to wait for the tasks that are under way, nor to unwind them: the program ends with that error's text.
-inline void event_loop::poll(time_point until, bool heeds_stop) noexcept {
+inline void event_loop::poll(time_point until, bool heeds_stop, const detail::thread_parker* sleeper) noexcept {
     if (has_ready() || control_->has_mail() || timers_.next() <= until) until = next_deadline();
     if (until == time_point::min() && !wake_watch_) return;  // nothing to poll: no descriptor, no sleep
     prepare_wake_descriptor();
-    // Asked after prepare_sleep(): a stop() that comes later finds the loop asleep and wakes it.
+    // Asked after prepare_sleep(): a stop(), or a token, that comes later finds the loop asleep and wakes it.
     if (until != time_point::min() &&
-        (!control_->prepare_sleep() || (heeds_stop && stop_requested_.load(std::memory_order_acquire)))) {
+        (!control_->prepare_sleep() || (heeds_stop && stop_requested_.load(std::memory_order_acquire)) ||
+         (sleeper != nullptr && sleeper->has_token()))) {
         until = time_point::min();
     }
     poller_->wait(until, outside_work_ > 0);
     control_->end_sleep();
 }
 
-inline void event_loop::run_turn_end() noexcept {
-    while (turn_end_ != nullptr) {  // one by one: a node that runs may make the loop forget any other
-        detail::turn_end_node& due = static_cast<detail::turn_end_node&>(*turn_end_);
-        turn_end_ = due.next;
-        due.linked = false;
-        due.run(due);
-    }
-}
-
 /// Makes ready what other threads have pushed.
 inline void event_loop::admit(std::size_t most) noexcept {
-    for (; most > 0; --most) {
-        detail::ready_node* const node = control_->next_received();
-        if (node == nullptr) return;
-        schedule(*node);
-    }
+    for (detail::ready_node* node; most > 0 && (node = control_->next_received()) != nullptr; --most) schedule(*node);
 }
 
 inline void event_loop::prepare_wake_descriptor() {
     if (wake_watch_) return;
-    wake_watch_.emplace(*this, control_->wake_descriptor());
+    wake_watch_.emplace(*control_.get(), *poller_);
     poller_->add(*wake_watch_);
 }
 }  // namespace ferry::inline FERRY_ABI

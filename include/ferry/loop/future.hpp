@@ -295,12 +295,9 @@ inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadl
     thread_parker& parker = thread_parker::of_this_thread();
     const std::uintptr_t mine = reinterpret_cast<std::uintptr_t>(&parker) | thread_tag;
     if (!enter(mine)) return true;
-    while (!ready()) {
-        if (parker.park_until(deadline)) continue;
-        std::uintptr_t expected = mine;
-        if (word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel)) return false;
-    }
-    return true;
+    if (detail::wait_until([this] { return ready(); }, deadline)) return true;
+    std::uintptr_t expected = mine;
+    return !word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel);
 }
 }  // namespace detail
 

@@ -5,6 +5,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/executor.hpp>
 #include <ferry/core/process.hpp>
+#include <ferry/deadlock/park.hpp>
 
 #include <atomic>
 #include <cerrno>
@@ -27,7 +28,7 @@ namespace detail {
 /// Why a push costs one exchange: who did not replace the mark has nothing to do afterwards. Nor may it touch this block
 /// then, since the loop may have run the node, ended and gone away; who is going to replace it holds a reference first.
 /// Why a node is run once: the inbox is taken whole, by exchange, by the only thread that takes.
-class loop_control final : public remote_inbox {
+class loop_control final : public remote_inbox, public wakeable {
 public:
     explicit loop_control(event_loop& loop) noexcept : loop_(&loop) { process::begin(); }
     loop_control(const loop_control&) = delete;
@@ -65,7 +66,7 @@ public:
     }
     /// Makes a sleeping loop look at whatever was stored before this call. The fence is prepare_sleep()'s other half:
     /// either that load here finds the mark, or the loop's look after it finds what was stored.
-    void wake() noexcept {
+    void wake() noexcept override {
         std::atomic_thread_fence(std::memory_order_seq_cst);
         if (end_sleep()) signal();
     }
@@ -182,6 +183,12 @@ private:
 class loop_reference {
 public:
     loop_reference() noexcept = default;
+    /// The block of a loop that is being made.
+    [[nodiscard]] static loop_reference of_new_block(event_loop& loop) {
+        loop_reference first;
+        first.control_ = new loop_control(loop);
+        return first;
+    }
     explicit loop_reference(loop_control& control) noexcept : control_(&control) { control.retain(); }
     loop_reference(const loop_reference& other) noexcept : control_(other.control_) {
         if (control_ != nullptr) control_->retain();

@@ -77,13 +77,10 @@ public:
                     const executor* producer) {
         if (ready()) return true;
         check_wait_for_task(operation, subject, producer);
-        thread_parker& parker = thread_parker::of_this_thread();
         shared_waiter self;
-        self.wait_as_thread(parker);
+        self.wait_as_thread(thread_parker::of_this_thread());
         if (!join(self)) return true;
-        while (!ready()) {
-            if (!parker.park_until(deadline) && leave(self)) return false;
-        }
+        if (!detail::wait_until([this] { return ready(); }, deadline) && leave(self)) return false;
         const std::lock_guard until_it_has_let_go(mutex_);
         return true;
     }

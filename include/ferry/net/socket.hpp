@@ -91,7 +91,7 @@ private:
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-class socket::connection : public detail::watched_descriptor {
+class socket::connection final : public detail::watched_descriptor {
 public:
     /// What one syscall came to.
     class outcome {

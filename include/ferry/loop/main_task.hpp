@@ -1,4 +1,4 @@
-// ferry/loop/detail/main_task.hpp - the task that a loop runs for the sake of which it turns
+// ferry/loop/main_task.hpp - the task that a loop runs for the sake of which it turns
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 

@@ -1,0 +1,95 @@
+// ferry/bridge/detail/call.hpp - a blocking call on its way to a thread, and what that thread knows of it
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/core/config.hpp>
+#include <ferry/core/home.hpp>
+#include <ferry/core/intrusive_list.hpp>
+#include <ferry/core/stop_token.hpp>
+#include <ferry/core/this_thread.hpp>
+#include <ferry/loop/loop_control.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <utility>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+class sensitive_queue;
+
+/// Whether one call was asked to stop. The state that its tokens share is made when the call asks for the first one.
+///
+/// One word: the state, if any, tagged once a stop was requested. The loop of the awaiting task requests, the calling
+/// thread asks for tokens, each without waiting for the other; the state belongs to this object, whose owner destroys it
+/// after the call has ended.
+class call_stop {
+public:
+    call_stop() noexcept = default;
+    ~call_stop() {
+        if (stop_state* const state = state_of(word_.load(std::memory_order_acquire))) state->release();
+    }
+    call_stop(const call_stop&) = delete;
+    call_stop& operator=(const call_stop&) = delete;
+
+    /// Runs, here, what hangs on the tokens. Asking again does nothing.
+    void request() noexcept {
+        const std::uintptr_t before = word_.fetch_or(requested, std::memory_order_acq_rel);
+        if (stop_state* const state = state_of(before)) state->request_stop();
+    }
+    [[nodiscard]] stop_token token() {
+        std::uintptr_t word = word_.load(std::memory_order_acquire);
+        if (state_of(word) == nullptr) {
+            // Only the calling thread adds a state, so between two tries the word can only become requested.
+            stop_state* const fresh = new stop_state;
+            while (!word_.compare_exchange_weak(word, reinterpret_cast<std::uintptr_t>(fresh) | word,
+                                                std::memory_order_acq_rel)) {}
+            if ((word & requested) != 0) fresh->request_stop();
+            return stop_token(*fresh);
+        }
+        return stop_token(*state_of(word));
+    }
+
+private:
+    static constexpr std::uintptr_t requested = 1;
+    static stop_state* state_of(std::uintptr_t word) noexcept {
+        return reinterpret_cast<stop_state*>(word & ~requested);
+    }
+    std::atomic<std::uintptr_t> word_{0};
+};
+
+/// A call that waits for a thread, or runs on one. It lives in the awaiting frame, or in a block of its own, until it has
+/// run, was refused, or was withdrawn.
+class call : public list_hook<call> {
+public:
+    /// On the thread; the call may be gone when it returns.
+    virtual void run() noexcept = 0;
+    /// Whoever should have run it is closing; the call may be gone when it returns.
+    virtual void refuse() noexcept = 0;
+    /// The loop that made it, to which block_on inside it comes back; none once the call is left behind.
+    [[nodiscard]] virtual loop_reference loop() const noexcept = 0;
+    /// The innermost home where it was made.
+    [[nodiscard]] virtual home* made_at() const noexcept = 0;
+    [[nodiscard]] virtual call_stop& stop() noexcept = 0;
+
+    /// Runs it on this thread, as what a call made where it was made sees.
+    void run_here() noexcept;
+
+    // Guarded by the mutex of whoever has it queued.
+    bool queued = false;
+    sensitive_queue* queue = nullptr;
+    home* queued_at = nullptr;
+
+protected:
+    ~call() = default;
+};
+
+inline void call::run_here() noexcept {
+    thread_state& self = this_thread();
+    home* const outer_home = std::exchange(self.home, made_at());
+    call* const outer_call = std::exchange(self.running_call, this);
+    run();
+    self.running_call = outer_call;
+    self.home = outer_home;
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI

@@ -1,0 +1,167 @@
+// ferry/bridge/detail/homes.hpp - the queues of the threads that thread-sensitive calls come back to
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/bridge/detail/call.hpp>
+#include <ferry/core/config.hpp>
+#include <ferry/core/frame_allocator.hpp>
+#include <ferry/core/home.hpp>
+#include <ferry/core/intrusive_list.hpp>
+#include <ferry/core/process.hpp>
+#include <ferry/deadlock/park.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// The thread-sensitive calls of one thread, first in, first out, whichever of its homes they came to.
+class sensitive_queue {
+public:
+    /// Is it worth a look? Whoever queues a call later wakes the thread.
+    [[nodiscard]] bool has_calls() const noexcept { return count_.load(std::memory_order_acquire) != 0; }
+
+private:
+    friend class homes;
+    std::atomic<std::size_t> count_{0};
+    // Guarded by the mutex of homes.
+    intrusive_list<call> calls_;
+    thread_parker* owner_ = nullptr;  // of the thread that serves it; null while none does
+};
+
+/// A home whose calls go to a queue, until it is retired.
+class queue_home : public home {
+public:
+    queue_home(sensitive_queue& queue, home* outer) noexcept : home(outer), queue_(queue) {}
+    static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
+    static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
+
+    [[nodiscard]] sensitive_queue& queue() const noexcept { return queue_; }
+
+protected:
+    /// A call has come and no thread serves the queue yet. With the mutex of homes held; returns whom to wake, or null.
+    virtual thread_parker* find_thread() noexcept { return nullptr; }
+
+private:
+    friend class homes;
+    sensitive_queue& queue_;
+    bool retired_ = false;  // guarded by the mutex of homes
+    const std::uint32_t generation_ = process::generation();
+};
+
+/// Where a call runs for which there is no home, or none any more: the one sensitive thread of the process.
+[[nodiscard]] queue_home& last_resort();
+
+/// Sends thread-sensitive calls to their homes.
+///
+/// One mutex guards every queue and the end of every home, so that a call is at any time in exactly one queue, or with
+/// whoever took it out under the mutex: the thread that runs it, or the task that withdrew it. A home is retired before
+/// the queue goes away that it stands for.
+///
+/// Thread-safety  Every member, on any thread; take(), attach() and detach() by the thread that serves the queue.
+class homes {
+public:
+    /// Queues the call at the innermost home that is still there.
+    static void submit(call& made) noexcept;
+    /// True when the call was still queued: it will not run, and is the caller's again.
+    [[nodiscard]] static bool withdraw(call& made) noexcept;
+    /// The oldest call; null when there is none.
+    [[nodiscard]] static call* take(sensitive_queue& queue) noexcept;
+
+    /// From now on the thread of that parker serves the queue.
+    static void attach(sensitive_queue& queue, thread_parker& owner) noexcept;
+    /// The thread leaves the queue of a home that is retired. False when there are still calls in it.
+    [[nodiscard]] static bool detach(sensitive_queue& queue) noexcept;
+    /// The home is not there any more: the calls that came to it and have not begun go to the next one out, in order.
+    static void retire(queue_home& place) noexcept;
+    [[nodiscard]] static bool is_retired(queue_home& place) noexcept {
+        const std::lock_guard lock(mutex());
+        return place.retired_;
+    }
+
+    /// The thread that serves it, or null. With the mutex held.
+    [[nodiscard]] static thread_parker* owner_of(sensitive_queue& queue) noexcept { return queue.owner_; }
+
+    [[nodiscard]] static std::mutex& mutex() noexcept { return process_wide<homes>::get().mutex_; }
+
+private:
+    // With the mutex held.
+    static thread_parker* queue_at_innermost(call& made, home* innermost) noexcept;
+    static void take_out(call& made) noexcept {
+        made.queue->calls_.erase(made);
+        made.queue->count_.fetch_sub(1, std::memory_order_relaxed);
+        made.queued = false;
+    }
+
+    std::mutex mutex_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline thread_parker* homes::queue_at_innermost(call& made, home* innermost) noexcept {
+    queue_home* place = static_cast<queue_home*>(innermost);
+    while (place != nullptr && place->retired_) place = static_cast<queue_home*>(place->outer());
+    if (place == nullptr) place = &last_resort();
+    sensitive_queue& queue = place->queue_;
+    made.queue = &queue;
+    made.queued_at = place;
+    made.queued = true;
+    queue.calls_.push_back(made);
+    queue.count_.fetch_add(1, std::memory_order_release);
+    return queue.owner_ != nullptr ? queue.owner_ : place->find_thread();
+}
+
+inline void homes::submit(call& made) noexcept {
+    thread_parker* sleeper = nullptr;
+    {
+        const std::lock_guard lock(mutex());
+        sleeper = queue_at_innermost(made, made.made_at());
+    }
+    if (sleeper != nullptr) sleeper->unpark();  // a parker is never freed
+}
+
+inline bool homes::withdraw(call& made) noexcept {
+    const std::lock_guard lock(mutex());
+    if (!made.queued) return false;
+    take_out(made);
+    return true;
+}
+
+inline call* homes::take(sensitive_queue& queue) noexcept {
+    if (!queue.has_calls()) return nullptr;
+    const std::lock_guard lock(mutex());
+    call* const oldest = queue.calls_.front();
+    if (oldest != nullptr) take_out(*oldest);
+    return oldest;
+}
+
+inline void homes::attach(sensitive_queue& queue, thread_parker& owner) noexcept {
+    const std::lock_guard lock(mutex());
+    queue.owner_ = &owner;
+}
+
+inline bool homes::detach(sensitive_queue& queue) noexcept {
+    const std::lock_guard lock(mutex());
+    if (!queue.calls_.empty()) return false;
+    queue.owner_ = nullptr;
+    return true;
+}
+
+inline void homes::retire(queue_home& place) noexcept {
+    // What only its maker knows no call can come to. What a forked child has left behind may be locked for ever.
+    if (place.is_unshared() || place.generation_ != process::generation()) return;
+    {
+        const std::lock_guard lock(mutex());
+        place.retired_ = true;
+        for (call* each = place.queue_.calls_.front(); each != nullptr;) {
+            call& made = *each;
+            each = intrusive_list<call>::next(made);
+            if (made.queued_at != &place) continue;
+            take_out(made);
+            if (thread_parker* const sleeper = queue_at_innermost(made, place.outer())) sleeper->unpark();
+        }
+    }
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI

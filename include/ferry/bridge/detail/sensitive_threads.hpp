@@ -1,0 +1,228 @@
+// ferry/bridge/detail/sensitive_threads.hpp - threads for thread-sensitive calls: those that scopes lease, and the last resort
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/bridge/detail/home_thread.hpp>
+#include <ferry/bridge/detail/homes.hpp>
+#include <ferry/bridge/os_thread.hpp>
+#include <ferry/core/config.hpp>
+#include <ferry/core/intrusive_list.hpp>
+#include <ferry/core/process.hpp>
+#include <ferry/core/this_thread.hpp>
+#include <ferry/deadlock/park.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <exception>
+#include <mutex>
+#include <string>
+#include <utility>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// The home that a thread_sensitive_scope opens: a queue that a leased thread serves, from its first call to its end.
+class scope_home final : public queue_home, public list_hook<scope_home> {
+public:
+    scope_home() noexcept : queue_home(queue_, nullptr) {}
+
+private:
+    friend class leased_threads;
+    thread_parker* find_thread() noexcept override;
+
+    sensitive_queue queue_;
+    bool waiting_ = false;  // for a thread; guarded by the mutex of homes
+};
+
+/// The threads that scopes lease, at most so many at a time; scopes wait for one in the order of their first calls.
+///
+/// A thread keeps its scope until that is retired and its queue is empty, then takes the next one that waits, or sleeps
+/// for a while and ends. So in steady state no thread is started, and nobody waits for one to end.
+///
+/// Thread-safety  Every member, on any thread. The mutex of homes guards everything.
+class leased_threads {
+public:
+    static constexpr std::size_t default_most = 32;
+
+    [[nodiscard]] static leased_threads& instance() noexcept { return process_wide<leased_threads>::get(); }
+
+    void set_most(std::size_t threads) noexcept {
+        const std::lock_guard lock(homes::mutex());
+        most_ = std::max<std::size_t>(threads, 1);
+    }
+    [[nodiscard]] std::size_t running() noexcept {
+        const std::lock_guard lock(homes::mutex());
+        return running_;
+    }
+    /// A scope ends: its queue is empty and will stay so.
+    void end(scope_home& scope) noexcept;
+
+private:
+    friend class scope_home;
+    class worker : public list_hook<worker> {
+    public:
+        thread_parker* parker = nullptr;
+        scope_home* scope = nullptr;
+        bool idle = false;
+    };
+    static constexpr std::chrono::seconds linger{10};
+
+    // With the mutex held.
+    thread_parker* lease_to(scope_home& scope) noexcept;
+    void give(worker& self, scope_home& scope) noexcept;
+    bool start_worker() noexcept;
+
+    static void work(void* owner) noexcept;
+    bool wait_for_scope(worker& self) noexcept;
+    void serve(worker& self) noexcept;
+
+    intrusive_list<scope_home> waiting_;
+    intrusive_list<worker> idle_;
+    std::size_t running_ = 0;
+    std::size_t most_ = default_most;
+    std::size_t names_ = 0;
+};
+
+/// The process's one sensitive thread: started by the first call for which there is no other home, it never ends.
+class last_resort_home final : public queue_home {
+public:
+    last_resort_home() noexcept : queue_home(queue_, nullptr) {}
+
+private:
+    thread_parker* find_thread() noexcept override;
+    static void work(void* self) noexcept;
+
+    sensitive_queue queue_;
+    bool started_ = false;  // guarded by the mutex of homes
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline queue_home& last_resort() { return process_wide<last_resort_home>::get(); }
+
+inline thread_parker* last_resort_home::find_thread() noexcept {
+    if (std::exchange(started_, true)) return nullptr;  // it is on its way, and will look
+    try {
+        ::pthread_detach(start_thread(&work, this, "ferry-sensitive"));
+    } catch (const std::exception&) {
+        FERRY_ASSERT(false, "no thread can be started for thread-sensitive calls");
+    }
+    return nullptr;
+}
+
+inline void last_resort_home::work(void* argument) noexcept {
+    last_resort_home& self = *static_cast<last_resort_home*>(argument);
+    this_thread().thread_name = "ferry-sensitive";
+    home_thread& thread = home_thread::of_this_thread();
+    const home_thread::lent_queue queue(thread, self.queue_);
+    const home_thread::serving serving(thread);
+    homes::attach(self.queue_, thread_parker::of_this_thread());
+    wait_until([] { return false; });
+}
+
+inline thread_parker* scope_home::find_thread() noexcept { return leased_threads::instance().lease_to(*this); }
+
+inline thread_parker* leased_threads::lease_to(scope_home& scope) noexcept {
+    if (scope.waiting_) return nullptr;
+    if (worker* const free = idle_.pop_front()) {
+        free->idle = false;
+        give(*free, scope);
+        return free->parker;
+    }
+    scope.retain();  // the list's, then the worker's
+    scope.waiting_ = true;
+    waiting_.push_back(scope);
+    if (running_ < most_) start_worker();
+    return nullptr;
+}
+
+inline void leased_threads::give(worker& self, scope_home& scope) noexcept {
+    if (scope.waiting_) {
+        waiting_.erase(scope);
+        scope.waiting_ = false;
+    } else {
+        scope.retain();
+    }
+    self.scope = &scope;
+}
+
+/// A thread that cannot be started is no error while another one will come to the scope.
+inline bool leased_threads::start_worker() noexcept {
+    try {
+        ::pthread_detach(start_thread(&work, this, "ferry-lease/" + std::to_string(names_)));
+        ++names_;
+        ++running_;
+        return true;
+    } catch (const std::exception&) {
+        FERRY_ASSERT(running_ > 0, "no thread can be started for thread-sensitive calls");
+        return false;
+    }
+}
+
+inline void leased_threads::work(void* argument) noexcept {
+    leased_threads& owner = *static_cast<leased_threads*>(argument);
+    this_thread().thread_name = "ferry-lease";
+    worker self;
+    self.parker = &thread_parker::of_this_thread();
+    while (owner.wait_for_scope(self)) owner.serve(self);
+}
+
+/// False when there was none for a while: the thread ends.
+///
+/// A worker that finds none is put on the idle list under the mutex under which scopes look for one; whoever takes it off
+/// gives it a scope there and wakes it.
+inline bool leased_threads::wait_for_scope(worker& self) noexcept {
+    {
+        const std::lock_guard lock(homes::mutex());
+        if (scope_home* const next = waiting_.front(); next != nullptr && running_ <= most_) {
+            give(self, *next);
+            return true;
+        }
+        if (running_ > most_) {
+            --running_;
+            return false;
+        }
+        self.idle = true;
+        idle_.push_back(self);
+    }
+    const auto until = thread_parker::clock::now() + linger;
+    for (;;) {
+        const bool in_time = self.parker->park_until(until);
+        const std::lock_guard lock(homes::mutex());
+        if (self.scope != nullptr) return true;
+        if (in_time) continue;
+        idle_.erase(self);
+        --running_;
+        return false;
+    }
+}
+
+inline void leased_threads::serve(worker& self) noexcept {
+    scope_home& scope = *std::exchange(self.scope, nullptr);
+    home_thread& thread = home_thread::of_this_thread();
+    {
+        const home_thread::lent_queue queue(thread, scope.queue());
+        const home_thread::serving serving(thread);
+        homes::attach(scope.queue(), *self.parker);
+        do {
+            wait_until([&scope] { return homes::is_retired(scope); });
+        } while (!homes::detach(scope.queue()));
+    }
+    scope.release();
+}
+
+inline void leased_threads::end(scope_home& scope) noexcept {
+    homes::retire(scope);
+    thread_parker* serving = nullptr;
+    bool listed = false;
+    {
+        const std::lock_guard lock(homes::mutex());
+        serving = homes::owner_of(scope.queue());
+        listed = std::exchange(scope.waiting_, false);
+        if (listed) waiting_.erase(scope);
+    }
+    if (serving != nullptr) serving->unpark();
+    if (listed) scope.release();
+    scope.release();
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI

@@ -1,0 +1,267 @@
+// ferry/bridge/detail/sent_task.hpp - tasks that a blocked thread waits for: on another thread's loop, or on its own
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/bridge/detail/call.hpp>
+#include <ferry/bridge/detail/default_loop.hpp>
+#include <ferry/bridge/detail/home_thread.hpp>
+#include <ferry/bridge/detail/sensitive_threads.hpp>
+#include <ferry/core/cancellation.hpp>
+#include <ferry/core/config.hpp>
+#include <ferry/core/context.hpp>
+#include <ferry/core/error.hpp>
+#include <ferry/core/frame_allocator.hpp>
+#include <ferry/core/result.hpp>
+#include <ferry/core/rooted_task.hpp>
+#include <ferry/core/stop_token.hpp>
+#include <ferry/core/this_thread.hpp>
+#include <ferry/deadlock/park.hpp>
+#include <ferry/deadlock/report.hpp>
+#include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/loop_control.hpp>
+#include <ferry/loop/main_task.hpp>
+#include <ferry/loop/spawn.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <exception>
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Passes a stop request for the running call on to the task that the call blocks on (K03): cancels it, on its loop.
+///
+/// The request comes at most once, on any thread, and travels as a node of its own, which may overtake the task's start or
+/// come after its end. So the node is counted: this object, a request under way, and nobody else. What it aims at is
+/// known to the task's loop alone, which forgets it there when the task ends.
+class cancellation_link {
+public:
+    /// What a request arrives at, on the loop's thread.
+    class target {
+    public:
+        virtual void cancel_from_call() noexcept = 0;
+
+    protected:
+        ~target() = default;
+    };
+
+    cancellation_link() noexcept = default;
+    ~cancellation_link() {
+        stop_listening();
+        if (node_ != nullptr) node_->release();
+    }
+    cancellation_link(const cancellation_link&) = delete;
+    cancellation_link& operator=(const cancellation_link&) = delete;
+
+    /// Before the task is published. Without a call around there is nothing to pass on, here and below.
+    void aim(loop_control& loop, target& at) {
+        if (this_thread().running_call != nullptr) node_ = new node(loop, at);
+    }
+    /// After that. A request that was made already is sent at once.
+    void listen() {
+        if (node_ != nullptr) callback_.emplace(this_thread().running_call->stop().token(), send_on(*node_));
+    }
+    /// No request is sent from now on.
+    void stop_listening() noexcept { callback_.reset(); }
+    /// On the loop's thread: the task has ended.
+    void forget() noexcept {
+        if (node_ != nullptr) node_->at = nullptr;
+    }
+
+private:
+    class node : public ready_node {
+    public:
+        node(loop_control& of_task, target& to) noexcept : loop(of_task), at(&to) { run = &arrive; }
+        static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
+        static void operator delete(void* block, std::size_t size) noexcept {
+            frame_allocator::deallocate(block, size);
+        }
+        void send() noexcept {
+            references.fetch_add(1, std::memory_order_relaxed);
+            if (!loop->push(*this)) release();  // it has ended its tasks
+        }
+        void release() noexcept {
+            if (references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+        }
+
+        const loop_reference loop;
+        target* at;  // the loop's, once the task is published
+        std::atomic<int> references{1};
+
+    private:
+        static void arrive(ready_node& arrived) noexcept {
+            node& self = static_cast<node&>(arrived);
+            if (self.at != nullptr) self.at->cancel_from_call();
+            self.release();
+        }
+    };
+    class send_on {
+    public:
+        explicit send_on(node& what) noexcept : node_(&what) {}
+        void operator()() const noexcept { node_->send(); }
+
+    private:
+        node* node_;
+    };
+
+    node* node_ = nullptr;
+    std::optional<stop_callback<send_on>> callback_;
+};
+
+/// A task that a blocked thread sends to another thread's loop. It lives on the blocked thread's stack.
+///
+/// The node is published by push_new(); from then on only the loop's thread touches this object, until it stores done_
+/// (release), which is its last touch: the parker it then wakes was read before and is never freed. The blocked thread
+/// sees done_ (acquire), and with it the outcome; the frame has been destroyed on the loop's thread by then.
+template <class T>
+class sent_task final : public ready_node, public owned_task, private cancellation_link::target {
+public:
+    sent_task(loop_control& loop, task<T> body) : control_(loop), body_(std::move(body)), name_(body_->name()) {
+        run = &begin;
+    }
+
+    /// Blocks until the task has ended on that loop. False if the loop is closed; then nothing has happened. `place` is the
+    /// innermost home of the task.
+    [[nodiscard]] bool block(home* place) {
+        const loop_reference inbox(control_);  // the task may end, and the loop with it, before push_new() returns
+        place_ = place;
+        parker_ = &thread_parker::of_this_thread();
+        context_ = exchange_current_context({});
+        link_.aim(control_, *this);
+        const bool taken = control_.push_new(*this);
+        if (taken) {
+            link_.listen();
+            wait_until([this] { return done_.load(std::memory_order_acquire); });
+            link_.stop_listening();
+        }
+        exchange_current_context(std::move(context_));
+        return taken;
+    }
+    T take() { return outcome_.take(); }
+    // When block() returned false: the awaitable, or the error.
+    [[nodiscard]] task<T> take_body() noexcept { return std::move(*body_); }
+    [[noreturn]] void throw_closed() const {
+        throw closed_error("block_on(" + short_name(name_) + "): " + control_.refusal());
+    }
+
+private:
+    class root final : public rooted_task<T> {
+    public:
+        root(event_loop& loop, task<T> body, sent_task& owner)
+            : rooted_task<T>(loop, nullptr, &ended, std::move(body)), owner_(owner) {}
+
+    private:
+        static void ended(logical_task& self) noexcept { static_cast<root&>(self).owner_.finish(); }
+        sent_task& owner_;
+    };
+
+    static void begin(ready_node& node) noexcept {
+        sent_task& self = static_cast<sent_task&>(node);
+        event_loop& loop = self.control_.loop();
+        if (!loop.adopt(self)) return self.refuse();
+        self.loop_ = &loop;
+        self.root_.emplace(loop, std::move(*self.body_), self);
+        self.body_.reset();
+        self.root_->context() = std::move(self.context_);
+        self.root_->home() = home_reference(self.place_);
+        if (self.cancelled_early_) self.root_->root_scope().cancel();
+        logical_task::resume(*self.root_);
+    }
+    void finish() noexcept {
+        loop_->disown(*this);
+        if (root_->outcome().has_exception()) {
+            const std::exception_ptr& error = root_->outcome().exception();
+            outcome_.set_exception(loop_->closing() ? closed_if_cancelled(error, name_) : error);
+        } else {
+            outcome_.set_from([this]() -> T { return root_->outcome().take(); });
+        }
+        context_ = std::move(root_->context());
+        root_.reset();
+        signal();
+    }
+    void cancel() noexcept override { root_->root_scope().cancel(); }
+    void cancel_from_call() noexcept override {
+        cancelled_early_ = true;
+        if (root_) root_->root_scope().cancel();
+    }
+    [[nodiscard]] const logical_task& root_task() const noexcept override { return *root_; }
+    void refuse() noexcept override {
+        body_.reset();
+        outcome_.set_exception(std::make_exception_ptr(
+            closed_error("block_on(" + short_name(name_) + "): the loop was closed before it could start")));
+        signal();
+    }
+    void signal() noexcept {
+        link_.forget();
+        thread_parker* const sleeper = parker_;
+        done_.store(true, std::memory_order_release);
+        sleeper->unpark();
+    }
+
+    loop_control& control_;
+    cancellation_link link_;
+    std::optional<task<T>> body_;
+    const char* name_;
+    event_loop* loop_ = nullptr;
+    home* place_ = nullptr;
+    ferry::context context_;  // the caller's, on its way there and back
+    std::optional<root> root_;
+    result<T> outcome_;
+    thread_parker* parker_ = nullptr;
+    bool cancelled_early_ = false;  // the request has overtaken the start
+    std::atomic<bool> done_{false};
+};
+
+/// Drives a loop of this thread from the frame until the task on it has ended.
+template <class T>
+T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body) {
+    class cancellable final : public cancellation_link::target {
+    public:
+        explicit cancellable(logical_task& task) noexcept : task_(task) {}
+        void cancel_from_call() noexcept override { task_.root_scope().cancel(); }
+
+    private:
+        logical_task& task_;
+    };
+    const wait_service::driving inside(frame.thread(), loop.as_drivable());
+    const typename main_task<T>::pointer main(new main_task<T>(loop, loop.control(), std::move(body)));
+    main->home() = home_reference(&frame.place());
+    cancellable whole(*main);
+    cancellation_link link;
+    link.aim(loop.control(), whole);
+    link.listen();
+    loop.schedule(*main);
+    wait_until([&] {
+        loop.check_process("block_on");  // a task may fork, and go on in the child
+        return main->ended();
+    });
+    link.stop_listening();
+    link.forget();
+    exchange_current_context(std::move(main->context()));
+    return main->outcome().take();
+}
+
+/// The same on the private loop. What the outermost frame finds left behind there is cancelled and awaited (K11); an inner
+/// one leaves it to that (K12).
+template <class T>
+T run_on_private_loop(home_frame& frame, task<T> body) {
+    class leftovers {
+    public:
+        explicit leftovers(home_thread& thread) noexcept : is_outermost_(thread.driven() == nullptr) {}
+        ~leftovers() {
+            event_loop& loop = private_loop();
+            if (is_outermost_ && !loop.control().left_behind()) loop.cancel_tasks();
+        }
+        leftovers(const leftovers&) = delete;
+        leftovers& operator=(const leftovers&) = delete;
+
+    private:
+        bool is_outermost_;
+    };
+    const leftovers end(frame.thread());
+    return run_on_own_loop(private_loop(), frame, std::move(body));
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI

@@ -1,0 +1,126 @@
+// ferry/bridge/detail/thread_call.hpp - a blocking call that a task awaits
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/bridge/detail/call.hpp>
+#include <ferry/bridge/detail/destination.hpp>
+#include <ferry/core/awaitable.hpp>
+#include <ferry/core/config.hpp>
+#include <ferry/core/context.hpp>
+#include <ferry/core/logical_task.hpp>
+#include <ferry/core/result.hpp>
+#include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/loop_control.hpp>
+
+#include <exception>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+class call_options {
+public:
+    explicit call_options(destination place) noexcept : where(place) {}
+    destination where;
+    const char* name = nullptr;
+    ferry::context* variables = nullptr;  // instead of the caller's
+};
+
+/// Who owns what: the call is in the awaiting frame, which cannot go away before the task resumes. submit() publishes it;
+/// the loop's thread does not touch it afterwards, but to withdraw it under the lock of the place where it waits, and to
+/// request its stop. The thread that runs it stores the outcome, then pushes the task's node to the loop's inbox
+/// (release); the loop takes it from there (acquire) and only then resumes the task. That thread keeps the inbox alive by
+/// a reference of its own and touches nothing after the push.
+template <class Fn, class... Args>
+class [[nodiscard]] thread_call : public leaf_awaiter<thread_call<Fn, Args...>>, private call {
+public:
+    using result_type = std::remove_cv_t<std::invoke_result_t<Fn, Args...>>;
+    static_assert(!awaitable<result_type>, "this function is a coroutine: co_await it, it needs no thread");
+    static constexpr const char* what = "to_thread";
+
+    template <class F, class... A>
+    explicit thread_call(const call_options& options, F&& fn, A&&... args)
+        : where_(options.where),
+          name_(options.name),
+          explicit_context_(options.variables),
+          fn_(std::forward<F>(fn)),
+          args_(std::forward<A>(args)...) {}
+    // Awaitables are moved into when_all, timeout and spawn before they begin.
+    thread_call(thread_call&& other)
+        : leaf_awaiter<thread_call>(other),
+          call(),
+          where_(other.where_),
+          name_(other.name_),
+          explicit_context_(other.explicit_context_),
+          fn_(std::forward<Fn>(other.fn_)),
+          args_(std::move(other.args_)) {}
+
+    bool try_complete() noexcept { return false; }
+    void link() noexcept {
+        event_loop& loop = event_loop::of(this->task());
+        home_loop_ = loop_reference(loop.control());
+        made_at_ = this->task().home().get();
+        node_ = &this->task();
+        loop.begin_outside_work();
+        std::swap(context_, context_of_caller());
+        if (name_ != nullptr) this->task().wait_in(*this, name_);
+        if (const std::exception_ptr refused = where_.submit(*this)) {
+            outcome_.set_exception(refused);
+            this->task().wake();
+        }
+    }
+    static void withdraw(waiter& self) noexcept {
+        thread_call& made = static_cast<thread_call&>(self);
+        if (!made.where_.withdraw(made)) return made.stop_.request();  // it runs: its value is waited for and delivered
+        made.settle();
+        made.task().wake_interrupted();
+    }
+    result_type finish() {
+        settle();
+        return outcome_.take();
+    }
+
+private:
+    ferry::context& context_of_caller() noexcept {
+        return explicit_context_ != nullptr ? *explicit_context_ : this->task().context();
+    }
+    void settle() noexcept {
+        event_loop::of(this->task()).end_outside_work();
+        std::swap(context_, context_of_caller());
+    }
+    void run() noexcept override {
+        outcome_.set_from([this]() -> result_type {
+            const lent_context from_task(context_);
+            return std::apply(std::forward<Fn>(fn_), std::move(args_));
+        });
+        wake();
+    }
+    void refuse() noexcept override {
+        outcome_.set_exception(where_.closed());
+        wake();
+    }
+    [[nodiscard]] loop_reference loop() const noexcept override { return home_loop_; }
+    [[nodiscard]] home* made_at() const noexcept override { return made_at_; }
+    [[nodiscard]] call_stop& stop() noexcept override { return stop_; }
+
+    void wake() noexcept {
+        const loop_reference home = std::move(home_loop_);
+        // A loop is not sealed before its tasks have ended, so it takes the node.
+        [[maybe_unused]] const bool taken = home->push(*node_);
+    }
+
+    destination where_;
+    const char* name_;
+    ferry::context* explicit_context_;
+    Fn fn_;
+    std::tuple<Args...> args_;
+    loop_reference home_loop_;
+    home* made_at_ = nullptr;
+    ready_node* node_ = nullptr;
+    ferry::context context_;  // the caller's, while the call has it
+    call_stop stop_;
+    result<result_type> outcome_;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
