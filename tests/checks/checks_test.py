@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # tests/checks/checks_test.py - the checks themselves: each finds what it is for and lets the rest pass
 # SPDX-License-Identifier: BSL-1.0
+import os
+import subprocess
 import unittest
 
 import co_await
 import headers
 import tree
+from source import ROOT
 
 PREAMBLE = "// ferry/{} - a header\n// SPDX-License-Identifier: BSL-1.0\n#pragma once\n\n{}\n"
 
@@ -122,6 +125,17 @@ class Tree(unittest.TestCase):
         for text in ("[a](nowhere.md)", "`tests/nothing`", "./examples/run nothing", "./tests/run --nothing", "<ferry/no.hpp>"):
             with self.subTest(text):
                 self.assertEqual(len(list(tree.page("README.md", text))), 1)
+
+    def test_names_its_pages(self):
+        self.assertEqual([page for page in ROOT.glob(".github/*.md") if str(page.relative_to(ROOT)) not in tree.PAGES], [])
+
+
+class ExamplesRun(unittest.TestCase):
+    def test_takes_no_other_compiler_than_it_is_told(self):
+        environment = {**os.environ, "CXX": "/nowhere/g++"}
+        run = subprocess.run([ROOT / "examples/run", "http_hello"], env=environment, capture_output=True, text=True)
+        self.assertEqual((run.returncode, run.stdout), (1, ""))
+        self.assertIn("CXX=/nowhere/g++", run.stderr)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import subprocess
 from source import ROOT, line_at, report
 
 TOP_LEVEL = set("include tests examples single_include CMakeLists.txt meson.build README.md LICENSE".split())
-PAGES = ("README.md", ".github/CONTRIBUTING.md", ".github/CHANGELOG.md")
+PAGES = ("README.md", ".github/CONTRIBUTING.md", ".github/CHANGELOG.md", ".github/INTERNALS.md")
 MAX_EXAMPLE_LINES = {"chat": 150}
 USUAL_EXAMPLE_LINES = 100
 
