@@ -1,8 +1,7 @@
 // A chat: rooms, presence, and a history kept by blocking legacy code that the event loop never feels.
 //   ./examples/run chat --port 8000 --history /tmp/chat     prints "listening on http://127.0.0.1:8000/"
 //   then open http://127.0.0.1:8000/room/lobby in two tabs
-// What is said goes to everyone at once, and to the disk through history_writer.hpp. When the disk cannot follow, the
-// speaker is told that a line will not be kept.
+// What is said goes to everyone at once, and to the disk through history_writer.hpp; the speaker hears if it fails.
 // SPDX-License-Identifier: BSL-1.0
 #include <ferry/ferry.hpp>
 #include <fstream>
@@ -70,6 +69,9 @@ public:
         if (failure) std::rethrow_exception(failure);
         if (!is_understood) co_await send(app::websocket_close(1008, "this is not a message of the chat"));
     }
+    task<> tell(const std::string& channel, const std::string& notice) {
+        return layer_.send(channel, frame(value::object().set("type", "notice").set("text", notice)));
+    }
     ferry::layer_counters counters() const { return layer_.counters(); }
 
 private:
@@ -104,9 +106,7 @@ private:
             history_line line(here.name, here.visitors[channel], said.at("text").as_text(), now);
             co_await layer_.group_send(here.group,
                                        frame(here.remember(line).set("type", "said").set("id", said.at("id"))));
-            if (history_.keep(std::move(line))) co_return;
-            co_await layer_.send(
-                channel, frame(value::object().set("type", "notice").set("text", "The disk cannot follow: not kept.")));
+            if (!history_.keep(std::move(line), channel)) co_await tell(channel, "The disk cannot follow: not kept.");
         }
     }
     ferry::event_loop& loop_;
@@ -139,7 +139,7 @@ int main(int argc, char** argv) try {
         return service.visit(std::move(scope), receive, send);
     });
     loop.run(ferry::with_task_group([&](ferry::task_group& tasks) -> task<> {
-        tasks.start(history.run());
+        tasks.start(history.run([&](auto& speaker) { return service.tell(speaker, "The disk failed: not kept."); }));
         co_await ferry::serve_until_signal(ferry::access_log() | site, options);
         history.close();  // what is queued is still written
     }));

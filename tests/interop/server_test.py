@@ -163,11 +163,15 @@ class Visitor:
         self.send(1, json.dumps({"type": "hello", "name": name}, ensure_ascii=False).encode())
         return self.presence()
 
+    def heard(self, *types):
+        """The next message of one of these types."""
+        while (heard := json.loads(self.read()[1]))["type"] not in types:
+            pass
+        return heard
+
     def presence(self):
         """Waits until somebody comes or goes; returns the names of those who are there."""
-        while (heard := json.loads(self.read()[1]))["type"] != "presence":
-            pass
-        return heard["names"]
+        return self.heard("presence")["names"]
 
     def leave(self):
         """Says goodbye, and waits until the server has ended the visit."""
@@ -376,6 +380,24 @@ def test_chat_sends_those_away_whom_it_does_not_understand():
                         pass
                     check(heard[1][:2] == b"\x03\xf0", f"{nonsense!r}: it was closed with {heard[1]!r}")
         check("failed" not in server.log(), f"the log blames the application: {server.log()!r}")
+
+
+def test_chat_tells_who_speaks_that_the_disk_has_failed():
+    with tempfile.TemporaryDirectory() as directory:
+        history = os.path.join(directory, "history")
+        with Server("chat", "--history", history) as server, Visitor(server, "lobby") as ann, Visitor(server, "lobby") as bob:
+            ann.hello("ann")
+            bob.hello("bob")
+            shutil.rmtree(history)
+            ann.send(1, json.dumps({"type": "say", "text": "hello", "id": 1}).encode())
+            said = ann.heard("said")
+            check(said["text"] == "hello", f"the room has not heard it: {said}")
+            check("not kept" in ann.heard("notice")["text"], "the notice is about something else")
+            os.mkdir(history)
+            bob.send(1, json.dumps({"type": "say", "text": "again", "id": 2}).encode())
+            check(ann.heard("said", "notice")["text"] == "again", "another's line is not heard next")
+            check([bob.heard("said", "notice")["text"] for _ in range(2)] == ["hello", "again"], "bob was told, too")
+        check("1 lines are lost" in server.log(), f"the log does not say so: {server.log()!r}")
 
 
 def test_chat_refuses_a_name_that_would_fill_everybody_s_memory():
