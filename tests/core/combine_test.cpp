@@ -1,6 +1,7 @@
 // tests/core/combine_test.cpp
 // SPDX-License-Identifier: BSL-1.0
 #include <ferry/core/combine.hpp>
+#include <ferry/core/error.hpp>
 #include <ferry/loop/event.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/future.hpp>
@@ -73,6 +74,16 @@ task<> fail_when_cancelled(const char* text) {
         co_await ferry::sleep_for(1h);
     } catch (const ferry::cancelled&) {}
     throw std::runtime_error(text);
+}
+task<> disconnected_after(std::chrono::seconds delay) {
+    co_await ferry::sleep_for(delay);
+    throw ferry::disconnected("the client is gone");
+}
+task<> disconnected_when_cancelled() {
+    try {
+        co_await ferry::sleep_for(1h);
+    } catch (const ferry::cancelled&) {}
+    throw ferry::disconnected("gone");
 }
 task<> note(std::vector<int>& order, int id) {
     order.push_back(id);
@@ -148,6 +159,30 @@ TEST_CASE("the failures beside the one that is thrown go to the suppressed-excep
         CHECK(first.index() == 1);
     }
     CHECK(suppressed == std::vector<std::string>{"b: second"});
+}
+
+TEST_CASE("of a peer that goes away who awaits several hears once", "[core][combine]") {
+    const ferry_test::frame_count frames;
+    const suppressed_exceptions handler;
+    ferry::virtual_clock clock;
+    ferry::event_loop loop(clock);
+    SECTION("of when_all") {
+        REQUIRE_THROWS_AS(loop.run(ferry::when_all(disconnected_when_cancelled().named("b"), disconnected_after(1s),
+                                                   fail_when_cancelled("another reason").named("c"))),
+                          ferry::disconnected);
+        CHECK(suppressed == std::vector<std::string>{"c: another reason"});
+    }
+    SECTION("of when_any") {
+        REQUIRE_THROWS_AS(loop.run(ferry::when_any(disconnected_when_cancelled(), disconnected_after(1s))),
+                          ferry::disconnected);
+        CHECK(suppressed.empty());
+    }
+    SECTION("but it is told beside a value, and beside another failure") {
+        loop.run(ferry::when_any(disconnected_when_cancelled().named("b"), value_after(1s, 1)));
+        REQUIRE_THROWS_AS(loop.run(ferry::when_all(disconnected_when_cancelled().named("c"), fail_after(1s, "first"))),
+                          std::runtime_error);
+        CHECK(suppressed == std::vector<std::string>{"b: gone", "c: gone"});
+    }
 }
 
 TEST_CASE("when_any yields the index of the first and its value", "[core][combine]") {

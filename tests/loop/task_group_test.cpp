@@ -1,5 +1,7 @@
 // tests/loop/task_group_test.cpp
 // SPDX-License-Identifier: BSL-1.0
+#include <ferry/core/error.hpp>
+#include <ferry/core/exception_handlers.hpp>
 #include <ferry/core/shield.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/sleep.hpp>
@@ -52,6 +54,12 @@ task<> fail_when_cancelled(const char* text) {
         co_await ferry::sleep_for(1h);
     } catch (const ferry::cancelled&) {}
     throw std::runtime_error(text);
+}
+task<> disconnected_when_cancelled() {
+    try {
+        co_await ferry::sleep_for(1h);
+    } catch (const ferry::cancelled&) {}
+    throw ferry::disconnected("gone");
 }
 
 struct fixture {
@@ -155,6 +163,28 @@ TEST_CASE("the first error is thrown, later ones go to the suppressed-exception 
     ferry::set_suppressed_exception_handler(before);
     REQUIRE(suppressed.size() == 2);
     CHECK((suppressed[0] == "b: second" || suppressed[1] == "b: second"));
+}
+
+TEST_CASE("a peer that goes away is one event, however many of a group's tasks meet it", "[loop][task_group]") {
+    fixture test;
+    suppressed.clear();
+    const ferry::exception_handler before = ferry::set_suppressed_exception_handler(&keep);
+    const auto body = [&](task_group& group) -> task<> {
+        group.start(disconnected_when_cancelled().named("a"));
+        group.start(fail_when_cancelled("another reason").named("b"));
+        co_await ferry::sleep_for(1s);
+        throw ferry::disconnected("the client is gone");
+    };
+    REQUIRE_THROWS_AS(test.loop.run(ferry::with_task_group(body)), ferry::disconnected);
+    CHECK(suppressed == std::vector<std::string>{"b: another reason"});
+    suppressed.clear();
+    const auto other_body = [&](task_group& group) -> task<> {
+        group.start(disconnected_when_cancelled().named("a"));
+        co_await fail_after(1s, "another reason");
+    };
+    REQUIRE_THROWS_AS(test.loop.run(ferry::with_task_group(other_body)), std::runtime_error);
+    CHECK(suppressed == std::vector<std::string>{"a: gone"});
+    ferry::set_suppressed_exception_handler(before);
 }
 
 TEST_CASE("group.cancel ends body and children, and is no error where the body returns nothing", "[loop][task_group]") {

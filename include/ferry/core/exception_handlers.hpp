@@ -50,6 +50,24 @@ inline void report_unhandled(std::exception_ptr error, const char* task_name) no
 inline void report_suppressed(std::exception_ptr error, const char* task_name) noexcept {
     suppressed_handler().load(std::memory_order_acquire)(error, task_name == nullptr ? "?" : task_name);
 }
+
+inline bool is_disconnected(const std::exception_ptr& error) noexcept {
+    if (error == nullptr) return false;
+    try {
+        std::rethrow_exception(error);
+    } catch (const disconnected&) {
+        return true;
+    } catch (...) {
+        return false;
+    }
+}
+/// A failure beside the one that is thrown, if any. A peer that goes away fails everyone who talks to it: that is one
+/// event, and no second failure.
+inline void report_beside(const std::exception_ptr& thrown, const std::exception_ptr& error,
+                          const char* task_name) noexcept {
+    if (is_disconnected(thrown) && is_disconnected(error)) return;
+    report_suppressed(error, task_name);
+}
 }  // namespace detail
 
 /// Sets who receives an exception that ends a task whose future is gone or was never asked. The default prints it and
@@ -59,7 +77,8 @@ inline exception_handler set_unhandled_exception_handler(exception_handler handl
 }
 
 /// Sets who receives the second and later failures of tasks that were awaited together (when_all, when_any, a task
-/// group throw the first). The default prints them. Returns the handler before.
+/// group throw the first). The default prints them. Returns the handler before. A `disconnected` beside a `disconnected`
+/// that is thrown is the same event, and is not told.
 inline exception_handler set_suppressed_exception_handler(exception_handler handler) noexcept {
     return detail::suppressed_handler().exchange(handler, std::memory_order_acq_rel);
 }

@@ -229,7 +229,7 @@ inline void family::rethrow() {
             std::rethrow_exception(error);
         } catch (const cancelled&) {  // what it was told to end in
         } catch (...) {
-            report_suppressed(error, member->task_.name());
+            report_beside(failed_ != nullptr ? failed_->error() : nullptr, error, member->task_.name());
         }
     }
     if (failed_ != nullptr) std::rethrow_exception(failed_->error());

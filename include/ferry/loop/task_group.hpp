@@ -164,7 +164,7 @@ inline void task_group::fail(const std::exception_ptr& error, const char* name) 
         if (failure_ == nullptr) {
             failure_ = error;
         } else {
-            detail::report_suppressed(error, name);
+            detail::report_beside(failure_, error, name);
         }
     }
     scope_.cancel();
