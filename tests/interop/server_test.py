@@ -397,7 +397,7 @@ def test_chat_tells_who_speaks_that_the_disk_has_failed():
             bob.send(1, json.dumps({"type": "say", "text": "again", "id": 2}).encode())
             check(ann.heard("said", "notice")["text"] == "again", "another's line is not heard next")
             check([bob.heard("said", "notice")["text"] for _ in range(2)] == ["hello", "again"], "bob was told, too")
-        check("1 lines are lost" in server.log(), f"the log does not say so: {server.log()!r}")
+            check("1 lines are lost" in server.log(), f"the log does not say so: {server.log()!r}")
 
 
 def test_chat_refuses_a_name_that_would_fill_everybody_s_memory():
