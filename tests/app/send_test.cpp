@@ -1,10 +1,13 @@
 // tests/app/send_test.cpp
 // SPDX-License-Identifier: BSL-1.0
 #include <ferry/app/send.hpp>
+#include <ferry/core/combine.hpp>
 #include <ferry/core/error.hpp>
 #include <ferry/core/frame_allocator.hpp>
+#include <ferry/core/outcome.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/spawn.hpp>
+#include <ferry/loop/task_group.hpp>
 #include <ferry/loop/timeout.hpp>
 
 #include "app/ends.hpp"
@@ -40,6 +43,22 @@ ferry::task<> send_owned(app::send send) {
     auto later = send.owned(app::http_response_body(std::string(100, 'x')));
     co_await send(app::http_response_start(200));
     co_await std::move(later);
+}
+ferry::task<> send_in_all_ways(app::send send) {
+    app::http_response_start start(200);
+    co_await send(start);
+    app::http_response_body first("first", true);
+    const auto sent = co_await ferry::as_result(send(first));
+    CHECK(sent.has_value());
+    co_await ferry::timeout(1s, send(app::http_response_body("second", true)));
+    app::http_response_body third("third", true);
+    app::http_response_body fourth("fourth", true);
+    co_await ferry::when_all(send(third), send(fourth));
+    co_await ferry::with_task_group([send](ferry::task_group& group) -> ferry::task<> {
+        group.start(send_body, send, "fifth");
+        group.start(send.owned(app::http_response_body("sixth")));
+        co_return;
+    });
 }
 
 /// Watches one message and overrides nothing else.
@@ -122,6 +141,14 @@ TEST_CASE("layers of filters cost no coroutine for a message", "[app][send]") {
     sink.above(false);
     loop.run_until_idle();
     CHECK(sink.lines == lines{"body ox", "body x"});
+}
+
+TEST_CASE("a message is sent alone, in time, beside others, and by the children of a group", "[app][send][order]") {
+    ferry::event_loop loop;
+    recording_sink sink;
+    loop.run(send_in_all_ways(app::send(sink)));
+    CHECK(sink.lines == lines{"start 200", "body first...", "body second...", "body third...", "body fourth...",
+                              "body fifth", "body sixth"});
 }
 
 TEST_CASE("sending waits while the output is above its high-water mark", "[app][send][order]") {

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+namespace app = ferry::app;
 using ferry::task;
 using namespace std::chrono_literals;
 
@@ -25,6 +26,11 @@ struct foreign_coroutine {
 
 int plain() { return 1; }
 task<int> later() { co_return 1; }
+int print(app::send) { return 1; }
+int listen(app::receive) { return 1; }
+task<> forward(app::send) { co_return; }
+task<> hear(app::receive) { co_return; }
+task<> hear_all(app::receive&) { co_return; }
 
 // clang-format off
 task<> guards(ferry::async_mutex& m, ferry::async_shared_mutex& sm, ferry::semaphore& s) {
@@ -43,6 +49,23 @@ task<> wrong_colour(std::vector<int> values) {
     co_await values;  // refused: this cannot be awaited
     co_await ferry::to_thread(later);  // refused: this function is a coroutine
     ferry::async_to_sync(plain)();  // refused: this function is not asynchronous
+}
+
+task<> handles(ferry::event_loop& loop, ferry::thread_pool& pool, app::receive receive, app::send send) {
+    ferry::spawn(loop, forward, send);  // refused: group.start(...) in with_task_group starts a child that ends before
+    loop.spawn(hear, receive);  // refused: group.start(...) in with_task_group starts a child that ends before
+    ferry::spawn(hear_all, std::ref(receive));  // refused: group.start(...) in with_task_group starts a child that ends before
+    ferry::spawn(loop, receive());  // refused: group.start(...) in with_task_group starts a child that ends before
+    co_await ferry::on(loop, receive());  // refused: send here what the work over there returns
+    co_await ferry::to_thread(print, send);  // refused: return from this call what is to be sent
+    co_await ferry::to_thread(pool, listen, receive);  // refused: return from this call what is to be sent
+    co_await ferry::sync_to_async(print)(send);  // refused: return from this call what is to be sent
+}
+
+task<> dead_messages(ferry::task_group& group, app::send send) {
+    auto start = send(app::http_response_start(200));
+    co_await start;  // refused: co_await it in the expression that makes it
+    group.start(send(app::http_response_body("dead")));  // refused: send.owned(message)
 }
 
 foreign_coroutine elsewhere() {

@@ -32,9 +32,11 @@ private:
 
 /// A handle to the incoming side: `app::message m = co_await receive();`
 ///
-/// Two words, copied freely, valid while the application's call runs. One task waits at a time (asserted).
+/// Two words, copied freely, valid while the application's call runs, on its loop: as app::send. One task waits at a time
+/// (asserted).
 class receive {
 public:
+    using lives_as_long_as_its_call = void;
     class awaiter;
 
     explicit receive(message_source& source) noexcept : object_(&source), table_(&source_table) {}
@@ -83,6 +85,7 @@ private:
 // ---- implementation ----------------------------------------------------------------------------------------------
 class receive::awaiter : public detail::leaf_awaiter<awaiter> {
 public:
+    using lives_as_long_as_its_call = void;
     static constexpr const char* what = "receive";
     explicit awaiter(const receive& handle) noexcept : handle_(handle) {}
     bool try_complete() noexcept { return handle_.source().has_message(); }

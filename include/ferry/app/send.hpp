@@ -83,9 +83,12 @@ private:
 /// message has then been taken, not yet written. No coroutine and no allocation for each message, however many layers
 /// it passes.
 ///
-/// Two words, copied freely, valid while the application's call runs.
+/// Two words, copied freely, valid while the application's call runs, on its loop. Children of a group in it may hold
+/// one; spawn, on, to_thread and sync_to_async refuse it, unless it hides in a lambda or a task: then that is for you to
+/// see to.
 class send {
 public:
+    using lives_as_long_as_its_call = void;
     template <sendable T>
     class awaiter;
     template <sendable T>
@@ -94,7 +97,7 @@ public:
     explicit send(message_sink& sink) noexcept : object_(&sink), table_(&sink_table) {}
 
     /// Sends the message; what it holds is moved away. A checkpoint. The awaiter refers to the message and to this
-    /// handle and is awaited in the same expression.
+    /// handle and is awaited in the same expression: kept in a variable, it is refused.
     template <class T>
     requires sendable<std::remove_cvref_t<T>>
     [[nodiscard]] awaiter<std::remove_cvref_t<T>> operator()(T&& what) const noexcept {
@@ -188,6 +191,8 @@ private:
 template <sendable T>
 class [[nodiscard]] send::awaiter : public detail::leaf_awaiter<awaiter<T>> {
 public:
+    using borrows_its_argument = void;
+    using lives_as_long_as_its_call = void;
     static constexpr const char* what = "send";
     awaiter(const send& handle, T& sent) noexcept : handle_(handle), message_(sent) {}
     bool try_complete() noexcept { return !handle_.sink().above_high_water_mark(); }
@@ -208,6 +213,7 @@ static_assert(sizeof(send::awaiter<http_response_start>) <= 48);
 template <sendable T>
 class [[nodiscard]] send::owning_awaiter : public detail::leaf_awaiter<owning_awaiter<T>> {
 public:
+    using lives_as_long_as_its_call = void;
     static constexpr const char* what = "send";
     owning_awaiter(const send& handle, T sent) : handle_(handle), message_(std::move(sent)) {}
     bool try_complete() noexcept { return !handle_.sink().above_high_water_mark(); }

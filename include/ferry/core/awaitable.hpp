@@ -49,6 +49,29 @@ inline constexpr bool is_borrowed<std::optional<T>> = is_borrowed<T>;
 template <class T>
 concept borrowed_result = is_borrowed<std::remove_cvref_t<T>>;
 
+/// A handle that is valid only while the call that was given it runs, on its loop, such as app::send: a child of a group
+/// may keep it, but nothing that can outlive the call. A pointer or std::ref to one is none the better.
+template <class T>
+inline constexpr bool lives_as_long_as_a_call = requires {
+    typename T::lives_as_long_as_its_call;
+};
+template <class T>
+inline constexpr bool lives_as_long_as_a_call<T*> = lives_as_long_as_a_call<std::remove_cv_t<T>>;
+template <class T>
+requires requires(const T& reference) {
+    typename T::type;
+    { reference.get() } -> std::same_as<typename T::type&>;
+}
+inline constexpr bool lives_as_long_as_a_call<T> = lives_as_long_as_a_call<std::remove_cv_t<typename T::type>>;
+template <class T>
+concept handle_of_a_call = lives_as_long_as_a_call<std::decay_t<T>>;
+
+/// An awaiter that refers to what may have been made for the one expression in which it is awaited: send(message).
+template <class T>
+concept borrowing_awaitable = requires {
+    typename std::remove_cvref_t<T>::borrows_its_argument;
+};
+
 template <class T>
 using object_or_nothing = std::conditional_t<std::is_void_v<T>, nothing, T>;
 

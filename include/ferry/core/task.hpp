@@ -84,6 +84,9 @@ public:
     template <class Awaitable>
     [[nodiscard]] decltype(auto) await_transform(Awaitable&& value, int line = __builtin_LINE()) {
         static_assert(awaitable<Awaitable> || foreign_awaitable<Awaitable>, "this cannot be awaited");
+        static_assert(!borrowing_awaitable<Awaitable> || !std::is_lvalue_reference_v<Awaitable>,
+                      "this awaiter refers to its message, which may be gone by now: co_await it in the expression "
+                      "that makes it, or make it with send.owned(message)");
         set_awaiting_line(line);
         if constexpr (awaitable<Awaitable>) {
             return std::forward<Awaitable>(value);

@@ -181,6 +181,8 @@ private:
 /// Errors  What `what` throws; closed_error when that loop is closed, or closes first. A checkpoint.
 template <awaitable Awaitable>
 task<detail::await_result<Awaitable>> on(event_loop& loop, Awaitable what) {
+    static_assert(!detail::handle_of_a_call<Awaitable>,
+                  "app::send and app::receive belong to their own loop: send here what the work over there returns");
     detail::logical_task& self = co_await detail::current_task();
     if (&event_loop::of(self) == &loop) co_return co_await std::move(what);
     co_return co_await detail::travel_awaiter<detail::await_result<Awaitable>>(loop, detail::to_task(std::move(what)));

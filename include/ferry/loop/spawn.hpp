@@ -104,6 +104,9 @@ task<await_result<std::invoke_result_t<Fn&, Args&...>>> call_stored(Fn fn, Args.
 /// Thread-safety  Any thread, while the loop lives. Errors: closed_error once it is closed.
 template <awaitable Awaitable>
 future<detail::await_result<Awaitable>> spawn(event_loop& loop, Awaitable what) {
+    static_assert(!detail::handle_of_a_call<Awaitable>,
+                  "app::send and app::receive live as long as their application's call, which a spawned task may "
+                  "outlive: group.start(...) in with_task_group starts a child that ends before");
     using T = detail::await_result<Awaitable>;
     auto* const made = new detail::spawned<T>(loop, detail::to_task(std::move(what)));
     future<T> result = made->get_future();
@@ -121,10 +124,14 @@ future<detail::await_result<Awaitable>> spawn(event_loop& loop, Awaitable what) 
 }
 
 /// The same for a function and its arguments, which are kept until the coroutine has ended: a lambda that captures is
-/// safe here.
+/// safe here. A handle of an application's call is refused; one that a lambda captures, or that a task was given before,
+/// cannot be seen: the call must not end before what uses it, so use a task group's child there.
 template <class Fn, class... Args>
 requires(!awaitable<Fn>) auto spawn(event_loop& loop, Fn&& fn, Args&&... args) {
     detail::refuse_unsafe_temporaries<Fn&&, Args&&...>();
+    static_assert(!(detail::handle_of_a_call<detail::stored_type<Args>> || ...),
+                  "app::send and app::receive live as long as their application's call, which a spawned task may "
+                  "outlive: group.start(...) in with_task_group starts a child that ends before");
     return spawn(loop, detail::call_stored<detail::stored_type<Fn>, detail::stored_type<Args>...>(
                            std::forward<Fn>(fn), std::forward<Args>(args)...));
 }

@@ -131,6 +131,8 @@ private:
 
 template <awaitable Awaitable>
 void task_group::start(Awaitable what) {
+    static_assert(!detail::borrowing_awaitable<Awaitable>,
+                  "this awaiter refers to its message, which may be gone when the child starts: send.owned(message)");
     using T = detail::await_result<Awaitable>;
     auto* const made = new child<T>(*this, detail::to_task(std::move(what)));
     ++running_;

@@ -130,6 +130,8 @@ public:
         !is_reference_wrapper<Fn> && !(is_reference_wrapper<Args> || ...),
         "a call that may be left behind must not refer to the frame that made it: pass a copy, a shared_ptr, or "
         "leave out `abandonable`");
+    static_assert(!(handle_of_a_call<Fn> || ... || handle_of_a_call<Args>),
+                  "app::send and app::receive belong to their loop's thread: return from this call what is to be sent");
     static constexpr const char* what = "to_thread(abandonable)";
 
     template <class F, class... A>

@@ -37,6 +37,8 @@ class [[nodiscard]] thread_call : public leaf_awaiter<thread_call<Fn, Args...>>,
 public:
     using result_type = std::remove_cv_t<std::invoke_result_t<Fn, Args...>>;
     static_assert(!awaitable<result_type>, "this function is a coroutine: co_await it, it needs no thread");
+    static_assert(!(handle_of_a_call<Fn> || ... || handle_of_a_call<Args>),
+                  "app::send and app::receive belong to their loop's thread: return from this call what is to be sent");
     static constexpr const char* what = "to_thread";
 
     template <class F, class... A>
