@@ -56,6 +56,7 @@ private:
 class recording_sink final : public app::message_sink {
 public:
     void deliver(app::http_response_start& what) override {
+        if (is_gone) throw ferry::disconnected("send: the client is gone");
         std::string line = "start " + std::to_string(what.status());
         for (const ferry::http::header field : what.headers()) {
             line.append(" ").append(field.name).append("=").append(field.value);
@@ -74,6 +75,7 @@ public:
     void above(bool is_above) noexcept { set_above_high_water_mark(is_above); }
 
     std::vector<std::string> lines;
+    bool is_gone = false;  // nobody reads the responses
 };
 
 /// What an application sends in answer to this scope, when it receives nothing.

@@ -26,13 +26,15 @@ const ferry::access_log to_memory([](const std::string& line) { logged().push_ba
 
 /// The line that an application's call leaves, in virtual time; "none" if there is not exactly one.
 template <class App>
-std::string line_of(const App& application, const app::scope& what, std::vector<app::message> incoming = {}) {
+std::string line_of(const App& application, const app::scope& what, std::vector<app::message> incoming = {},
+                    bool client_is_gone = false) {
     logged().clear();
     ferry::virtual_clock clock;
     ferry::event_loop loop(clock);
     manual_source source;
     for (app::message& one : incoming) source.push(std::move(one));
     recording_sink sink;
+    sink.is_gone = client_is_gone;
     const auto site = to_memory | application;
     try {
         loop.run(site(what, app::receive(source), app::send(sink)));
@@ -53,9 +55,13 @@ ferry::task<> broken(app::scope, app::receive, app::send) {
     co_return;
 }
 ferry::task<> listen_once(app::scope, app::receive receive, app::send) { static_cast<void>(co_await receive()); }
-ferry::task<> told_that_nobody_listens(app::scope, app::receive, app::send) {
-    throw ferry::disconnected("send: the client is gone");
+ferry::task<> without_its_database(app::scope, app::receive, app::send) {
+    throw ferry::disconnected("the database is gone");
     co_return;
+}
+ferry::task<> accept_without_its_database(app::scope, app::receive, app::send send) {
+    co_await send(app::websocket_accept());
+    throw ferry::disconnected("the database is gone");
 }
 ferry::task<> greet_and_return(app::scope, app::receive, app::send send) {
     co_await send(app::websocket_accept());
@@ -95,7 +101,14 @@ TEST_CASE("a request whose application fails to respond is logged as the 500 tha
 TEST_CASE("a request whose client has gone before the response is logged with status 0", "[middleware][access_log]") {
     CHECK(line_of(&listen_once, scope_for("/"), {app::http_disconnect()}) ==
           "192.0.2.7:50000 \"GET /\" 0 0 bytes 0.0 ms");
-    CHECK(line_of(&told_that_nobody_listens, scope_for("/")) == "192.0.2.7:50000 \"GET /\" 0 0 bytes 0.0 ms");
+    CHECK(line_of(&page, scope_for("/"), {}, true) == "192.0.2.7:50000 \"GET /\" 0 0 bytes 1.5 ms");
+}
+
+TEST_CASE("an application that somebody else than its client has left is logged with what its client gets",
+          "[middleware][access_log]") {
+    CHECK(line_of(&without_its_database, scope_for("/")) == "192.0.2.7:50000 \"GET /\" 500 0 bytes 0.0 ms");
+    CHECK(line_of(&accept_without_its_database, scope_for("/ws", app::protocol::websocket)) ==
+          "192.0.2.7:50000 \"websocket /ws\" 1011 0 messages 0.0 ms");
 }
 
 TEST_CASE("a WebSocket whose application just ends is logged with the code that its client gets",

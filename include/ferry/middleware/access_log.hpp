@@ -71,24 +71,27 @@ public:
     access_record& operator=(const access_record&) = delete;
 
     void deliver(app::http_response_start& start) {
-        status_ = start.status();
-        next().deliver(start);
+        const int status = start.status();
+        pass(start);
+        status_ = status;
     }
     void deliver(app::http_response_body& piece) {
-        count_ += piece.body().size();
-        next().deliver(piece);
+        const std::size_t bytes = piece.body().size();
+        pass(piece);
+        count_ += bytes;
     }
     void deliver(app::websocket_accept& accept) {
+        pass(accept);
         accepted_ = true;
-        next().deliver(accept);
     }
     void deliver(app::websocket_send& data) {
+        pass(data);
         ++count_;
-        next().deliver(data);
     }
     void deliver(app::websocket_close& close) {
-        status_ = accepted_ ? close.code() : 403;
-        next().deliver(close);
+        const int status = accepted_ ? close.code() : 403;
+        pass(close);
+        status_ = status;
     }
     void closed_by_peer(int code) noexcept {
         client_left_ = true;
@@ -102,6 +105,17 @@ public:
     }
 
 private:
+    /// What is thrown here says that the client has gone; the application's own `disconnected` may mean anybody.
+    template <class T>
+    void pass(T& what) {
+        try {
+            next().deliver(what);
+        } catch (const disconnected&) {
+            client_left_ = true;
+            throw;
+        }
+    }
+
     app::scope scope_;
     access_log::line_function write_;
     event_loop& loop_;
@@ -147,8 +161,6 @@ public:
             co_await app_(std::move(what), watch.handle(), record.handle());
             record.ended(false);
         } catch (const cancelled&) {
-            throw;
-        } catch (const disconnected&) {
             throw;
         } catch (...) {
             record.ended(true);
