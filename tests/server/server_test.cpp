@@ -194,6 +194,29 @@ TEST_CASE("stopping lets a running request finish", "[server][server]") {
     server.until([&] { return server.ended(); });
 }
 
+TEST_CASE("a response whose head is still to come when the server stops says that it is the last", "[server][server]") {
+    site server([](app::scope scope, app::receive, app::send send) -> ferry::task<> {
+        if (scope.path() == "/begun") {
+            co_await send(app::http_response_start(200));
+            co_await send(app::http_response_body("begun, ", true));
+        }
+        co_await ferry::sleep_for(1s);
+        if (scope.path() == "/later") co_await send(app::http_response_start(200));
+        co_await send(app::http_response_body("ended"));
+    });
+    raw_client later(server);
+    later.request("GET", "/later");
+    raw_client begun(server);
+    begun.request("GET", "/begun");
+    server.until([&] { return !begun.unread().empty(); });
+    server.server().stop();
+    server.advance(1s);
+    CHECK(later.read_response().has("Connection: close"));
+    CHECK(later.at_end());
+    CHECK(begun.read_response().body == "begun, ended");  // it had said otherwise
+    CHECK(begun.at_end());
+}
+
 TEST_CASE("stopping closes WebSockets with 1001 and tells their applications", "[server][server]") {
     std::string seen;
     site server(note_disconnect(seen));

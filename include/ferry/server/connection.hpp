@@ -18,6 +18,7 @@
 #include <ferry/server/outbox.hpp>
 #include <ferry/server/serve_options.hpp>
 #include <ferry/server/server_context.hpp>
+#include <ferry/server/shown.hpp>
 #include <ferry/server/websocket_exchange.hpp>
 #include <ferry/websocket/handshake.hpp>
 
@@ -51,14 +52,14 @@ public:
     /// The whole life of the connection. Throws nothing but `cancelled`.
     task<> run();
 
-    /// Ends it if it is between two requests; tells a WebSocket that the server goes away; lets a request finish.
+    /// Ends it if it is between two requests; tells a WebSocket that the server goes away; lets a request finish, whose
+    /// response says, if its head is still to come, that it is the last.
     void begin_shutdown();
     /// Called about once a second: pings a silent WebSocket, and drops one that does not answer.
     void check_liveness(event_loop::time_point now);
 
 private:
     enum class next_step { exchange, close };
-    class idle_scope;
 
     /// Of what the client sends before it has been answered: a next request, or messages before the handshake.
     static constexpr std::size_t max_early_bytes = 64 * 1024;
@@ -88,7 +89,9 @@ private:
     std::optional<outbox> out_;  // from the start of run()
     http::request_parser parser_;
     std::string pending_;  // received, not read by the parser yet
+    // What runs at the moment, if anything: the wait for a request, or an application.
     cancel_scope* idle_ = nullptr;
+    http_exchange* http_ = nullptr;
     websocket_exchange* websocket_ = nullptr;
     event_loop::time_point last_received_;
     bool pinged_ = false;
@@ -98,19 +101,6 @@ private:
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-/// The wait for the next request, which a shutdown ends.
-class connection::idle_scope : public entered_scope {
-public:
-    idle_scope(connection& owner, logical_task& task) : entered_scope(task), owner_(owner) {
-        owner_.idle_ = this;
-        if (owner_.server_.stopping()) cancel();
-    }
-    ~idle_scope() { owner_.idle_ = nullptr; }
-
-private:
-    connection& owner_;
-};
-
 inline task<> connection::run() {
     co_await with_task_group([this](task_group& tasks) -> task<> {
         out_.emplace(server_.loop(), socket_, tasks, options_.high_water_mark());
@@ -147,7 +137,9 @@ inline task<> connection::serve() {
 
 inline task<connection::next_step> connection::read_head() {
     logical_task& self = co_await current_task();
-    idle_scope idle(*this, self);
+    entered_scope idle(self);
+    const shown<cancel_scope> for_shutdown(idle_, idle);
+    if (server_.stopping()) idle.cancel();
     try {
         co_return co_await try_read_head();
     } catch (const cancelled&) {
@@ -198,6 +190,8 @@ inline task<bool> connection::receive_more() {
 
 inline task<bool> connection::serve_request() {
     http_exchange exchange(*out_, parser_.head(), server_.date());
+    const shown<http_exchange> for_shutdown(http_, exchange);
+    if (server_.stopping()) exchange.writer().close_connection();
     app::scope what(app::protocol::http, parser_.take_head(), socket_.peer(), socket_.local());
     path_ = what.path();
     bool failed = false;
@@ -310,7 +304,7 @@ inline task<> connection::serve_websocket() {
     path_ = what.path();
     exchange.keep_early(pending_);
     std::string().swap(pending_);
-    websocket_ = &exchange;
+    const shown<websocket_exchange> for_shutdown(websocket_, exchange);
     if (server_.stopping()) exchange.go_away();
     try {
         co_await with_task_group([&](task_group& tasks) -> task<> {
@@ -323,11 +317,7 @@ inline task<> connection::serve_websocket() {
         });
     } catch (const timeout_error&) {
         gave_up_ = true;
-    } catch (...) {
-        websocket_ = nullptr;
-        throw;
     }
-    websocket_ = nullptr;
 }
 
 inline task<> connection::read_messages(websocket_exchange& exchange, task_group& tasks) {
@@ -379,6 +369,7 @@ inline task<> connection::discard_input() {
 
 inline void connection::begin_shutdown() {
     if (idle_ != nullptr) idle_->cancel();
+    if (http_ != nullptr) http_->writer().close_connection();
     if (websocket_ != nullptr) websocket_->go_away();
 }
 
