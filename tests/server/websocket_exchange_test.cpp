@@ -39,6 +39,23 @@ TEST_CASE("accepting completes the handshake with the chosen subprotocol and hea
     CHECK(client.unread().empty());
 }
 
+TEST_CASE("an application chooses among the subprotocols that its client offers", "[server][websocket_exchange]") {
+    std::vector<std::string> offered;
+    site server([&](app::scope scope, app::receive receive, app::send send) -> ferry::task<> {
+        offered = scope.subprotocols();
+        app::websocket_accept accept(offered.empty() ? std::string() : offered.back());
+        co_await send(accept);
+        co_await until_disconnect(receive);
+    });
+    raw_client client(server);
+    client.ask_for_websocket("/", "Sec-WebSocket-Protocol: chat.v2, chat.v1\r\nSec-WebSocket-Protocol: mqtt\r\n");
+    CHECK(client.read_response().has("Sec-WebSocket-Protocol: mqtt"));
+    CHECK(offered == std::vector<std::string>{"chat.v2", "chat.v1", "mqtt"});
+    raw_client plain(server);
+    plain.open_websocket();
+    CHECK(offered.empty());
+}
+
 TEST_CASE("whole messages are received and sent, however the client cuts them", "[server][websocket_exchange]") {
     site server(echo);
     raw_client client(server);

@@ -27,7 +27,8 @@ enum class protocol { http, websocket };
 /// Thread-safety  A copy may go to another thread; the facts are never changed.
 class scope {
 public:
-    scope(protocol type, http::request_head head, net::address client, net::address server);
+    scope(protocol type, http::request_head head, net::address client, net::address server,
+          std::vector<std::string> subprotocols = {});
 
     [[nodiscard]] protocol type() const noexcept { return facts_->type; }
     [[nodiscard]] bool is_http() const noexcept { return type() == protocol::http; }
@@ -50,6 +51,8 @@ public:
     [[nodiscard]] const net::address& client() const noexcept { return facts_->client; }
     [[nodiscard]] const net::address& server() const noexcept { return facts_->server; }
     [[nodiscard]] const http::request_head& head() const noexcept { return facts_->head; }
+    /// Of a WebSocket: what the client offers to speak, in its order of preference. websocket_accept may choose one.
+    [[nodiscard]] const std::vector<std::string>& subprotocols() const noexcept { return facts_->subprotocols; }
 
     /// A copy that holds this object in the slot of its type, in place of what was there.
     template <class T>
@@ -65,6 +68,7 @@ private:
         std::string path;
         net::address client;
         net::address server;
+        std::vector<std::string> subprotocols;
     };
     /// Slots form a list that copies share; the newest of a type hides the others.
     struct slot {
@@ -84,9 +88,11 @@ private:
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-inline scope::scope(protocol type, http::request_head head, net::address client, net::address server) {
+inline scope::scope(protocol type, http::request_head head, net::address client, net::address server,
+                    std::vector<std::string> subprotocols) {
     std::string path = http::decode_path(head.uri().path()).value_or("/");
-    facts_ = std::make_shared<const facts>(facts{type, std::move(head), std::move(path), client, server});
+    facts_ = std::make_shared<const facts>(
+        facts{type, std::move(head), std::move(path), client, server, std::move(subprotocols)});
 }
 
 template <class T>

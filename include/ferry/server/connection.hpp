@@ -31,6 +31,7 @@
 #include <string_view>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include <sys/socket.h>
 
@@ -297,10 +298,11 @@ inline task<> connection::serve_websocket() {
         refuse(refusal->status(), refusal->reason(), refusal->headers());
         co_return;
     }
-    websocket_exchange exchange(server_.loop(), *out_, parser_.head(),
-                                std::get<websocket::handshake>(std::move(checked)), options_.websocket_limits(),
+    websocket::handshake& opening = std::get<websocket::handshake>(checked);
+    std::vector<std::string> offered = opening.subprotocols();
+    websocket_exchange exchange(server_.loop(), *out_, parser_.head(), std::move(opening), options_.websocket_limits(),
                                 server_.date());
-    app::scope what(app::protocol::websocket, parser_.take_head(), socket_.peer(), socket_.local());
+    app::scope what(app::protocol::websocket, parser_.take_head(), socket_.peer(), socket_.local(), std::move(offered));
     path_ = what.path();
     exchange.keep_early(pending_);
     std::string().swap(pending_);
