@@ -1372,6 +1372,29 @@ inline constexpr bool is_borrowed<std::optional<T>> = is_borrowed<T>;
 template <class T>
 concept borrowed_result = is_borrowed<std::remove_cvref_t<T>>;
 
+/// A handle that is valid only while the call that was given it runs, on its loop, such as app::send: a child of a group
+/// may keep it, but nothing that can outlive the call. A pointer or std::ref to one is none the better.
+template <class T>
+inline constexpr bool lives_as_long_as_a_call = requires {
+    typename T::lives_as_long_as_its_call;
+};
+template <class T>
+inline constexpr bool lives_as_long_as_a_call<T*> = lives_as_long_as_a_call<std::remove_cv_t<T>>;
+template <class T>
+requires requires(const T& reference) {
+    typename T::type;
+    { reference.get() } -> std::same_as<typename T::type&>;
+}
+inline constexpr bool lives_as_long_as_a_call<T> = lives_as_long_as_a_call<std::remove_cv_t<typename T::type>>;
+template <class T>
+concept handle_of_a_call = lives_as_long_as_a_call<std::decay_t<T>>;
+
+/// An awaiter that refers to what may have been made for the one expression in which it is awaited: send(message).
+template <class T>
+concept borrowing_awaitable = requires {
+    typename std::remove_cvref_t<T>::borrows_its_argument;
+};
+
 template <class T>
 using object_or_nothing = std::conditional_t<std::is_void_v<T>, nothing, T>;
 
@@ -2038,6 +2061,9 @@ public:
     template <class Awaitable>
     [[nodiscard]] decltype(auto) await_transform(Awaitable&& value, int line = __builtin_LINE()) {
         static_assert(awaitable<Awaitable> || foreign_awaitable<Awaitable>, "this cannot be awaited");
+        static_assert(!borrowing_awaitable<Awaitable> || !std::is_lvalue_reference_v<Awaitable>,
+                      "this awaiter refers to its message, which may be gone by now: co_await it in the expression "
+                      "that makes it, or make it with send.owned(message)");
         set_awaiting_line(line);
         if constexpr (awaitable<Awaitable>) {
             return std::forward<Awaitable>(value);
@@ -2414,6 +2440,24 @@ inline void report_unhandled(std::exception_ptr error, const char* task_name) no
 inline void report_suppressed(std::exception_ptr error, const char* task_name) noexcept {
     suppressed_handler().load(std::memory_order_acquire)(error, task_name == nullptr ? "?" : task_name);
 }
+
+inline bool is_disconnected(const std::exception_ptr& error) noexcept {
+    if (error == nullptr) return false;
+    try {
+        std::rethrow_exception(error);
+    } catch (const disconnected&) {
+        return true;
+    } catch (...) {
+        return false;
+    }
+}
+/// A failure beside the one that is thrown, if any. A peer that goes away fails everyone who talks to it: that is one
+/// event, and no second failure.
+inline void report_beside(const std::exception_ptr& thrown, const std::exception_ptr& error,
+                          const char* task_name) noexcept {
+    if (is_disconnected(thrown) && is_disconnected(error)) return;
+    report_suppressed(error, task_name);
+}
 }  // namespace detail
 
 /// Sets who receives an exception that ends a task whose future is gone or was never asked. The default prints it and
@@ -2423,7 +2467,8 @@ inline exception_handler set_unhandled_exception_handler(exception_handler handl
 }
 
 /// Sets who receives the second and later failures of tasks that were awaited together (when_all, when_any, a task
-/// group throw the first). The default prints them. Returns the handler before.
+/// group throw the first). The default prints them. Returns the handler before. A `disconnected` beside a `disconnected`
+/// that is thrown is the same event, and is not told.
 inline exception_handler set_suppressed_exception_handler(exception_handler handler) noexcept {
     return detail::suppressed_handler().exchange(handler, std::memory_order_acq_rel);
 }
@@ -2690,7 +2735,7 @@ inline void family::rethrow() {
             std::rethrow_exception(error);
         } catch (const cancelled&) {  // what it was told to end in
         } catch (...) {
-            report_suppressed(error, member->task_.name());
+            report_beside(failed_ != nullptr ? failed_->error() : nullptr, error, member->task_.name());
         }
     }
     if (failed_ != nullptr) std::rethrow_exception(failed_->error());
@@ -6464,6 +6509,8 @@ struct member_class<Member Class::*> {
     using type = Class;
 };
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Warray-bounds"  // GCC 12 thinks that a member function it sees might be a virtual one
 template <class Fn, class... Args>
 constexpr std::invoke_result_t<Fn, Args...> invoke(Fn&& fn, Args&&... args) {
     using callable = std::remove_cvref_t<Fn>;
@@ -6480,6 +6527,7 @@ constexpr std::invoke_result_t<Fn, Args...> invoke(Fn&& fn, Args&&... args) {
         return std::forward<Fn>(fn)(std::forward<Args>(args)...);
     }
 }
+#pragma GCC diagnostic pop
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
@@ -7244,6 +7292,9 @@ task<await_result<std::invoke_result_t<Fn&, Args&...>>> call_stored(Fn fn, Args.
 /// Thread-safety  Any thread, while the loop lives. Errors: closed_error once it is closed.
 template <awaitable Awaitable>
 future<detail::await_result<Awaitable>> spawn(event_loop& loop, Awaitable what) {
+    static_assert(!detail::handle_of_a_call<Awaitable>,
+                  "app::send and app::receive live as long as their application's call, which a spawned task may "
+                  "outlive: group.start(...) in with_task_group starts a child that ends before");
     using T = detail::await_result<Awaitable>;
     auto* const made = new detail::spawned<T>(loop, detail::to_task(std::move(what)));
     future<T> result = made->get_future();
@@ -7261,10 +7312,14 @@ future<detail::await_result<Awaitable>> spawn(event_loop& loop, Awaitable what) 
 }
 
 /// The same for a function and its arguments, which are kept until the coroutine has ended: a lambda that captures is
-/// safe here.
+/// safe here. A handle of an application's call is refused; one that a lambda captures, or that a task was given before,
+/// cannot be seen: the call must not end before what uses it, so use a task group's child there.
 template <class Fn, class... Args>
 requires(!awaitable<Fn>) auto spawn(event_loop& loop, Fn&& fn, Args&&... args) {
     detail::refuse_unsafe_temporaries<Fn&&, Args&&...>();
+    static_assert(!(detail::handle_of_a_call<detail::stored_type<Args>> || ...),
+                  "app::send and app::receive live as long as their application's call, which a spawned task may "
+                  "outlive: group.start(...) in with_task_group starts a child that ends before");
     return spawn(loop, detail::call_stored<detail::stored_type<Fn>, detail::stored_type<Args>...>(
                            std::forward<Fn>(fn), std::forward<Args>(args)...));
 }
@@ -7445,6 +7500,8 @@ private:
 /// Errors  What `what` throws; closed_error when that loop is closed, or closes first. A checkpoint.
 template <awaitable Awaitable>
 task<detail::await_result<Awaitable>> on(event_loop& loop, Awaitable what) {
+    static_assert(!detail::handle_of_a_call<Awaitable>,
+                  "app::send and app::receive belong to their own loop: send here what the work over there returns");
     detail::logical_task& self = co_await detail::current_task();
     if (&event_loop::of(self) == &loop) co_return co_await std::move(what);
     co_return co_await detail::travel_awaiter<detail::await_result<Awaitable>>(loop, detail::to_task(std::move(what)));
@@ -8343,6 +8400,8 @@ private:
 
 template <awaitable Awaitable>
 void task_group::start(Awaitable what) {
+    static_assert(!detail::borrowing_awaitable<Awaitable>,
+                  "this awaiter refers to its message, which may be gone when the child starts: send.owned(message)");
     using T = detail::await_result<Awaitable>;
     auto* const made = new child<T>(*this, detail::to_task(std::move(what)));
     ++running_;
@@ -8376,7 +8435,7 @@ inline void task_group::fail(const std::exception_ptr& error, const char* name) 
         if (failure_ == nullptr) {
             failure_ = error;
         } else {
-            detail::report_suppressed(error, name);
+            detail::report_beside(failure_, error, name);
         }
     }
     scope_.cancel();
@@ -8995,10 +9054,10 @@ inline void join_or_hand_over(pthread_t thread, std::atomic<bool>& reported, con
     }
     reaper::join_later(thread);
     if (reported.exchange(true, std::memory_order_relaxed)) return;
-    report(
-        std::string("ferry: a ") + what +
-        " is destroyed inside a turn of a loop; its threads end in the background. Destroy it outside of the loop, or "
-        "with to_thread, to know when they have ended");
+    std::string text = "ferry: a ";  // in steps: GCC 12 takes one expression for an overflow
+    text.append(what).append(" is destroyed inside a turn of a loop; its threads end in the background. Destroy it ");
+    text.append("outside of the loop, or with to_thread, to know when they have ended");
+    report(text);
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -10128,6 +10187,8 @@ public:
         !is_reference_wrapper<Fn> && !(is_reference_wrapper<Args> || ...),
         "a call that may be left behind must not refer to the frame that made it: pass a copy, a shared_ptr, or "
         "leave out `abandonable`");
+    static_assert(!(handle_of_a_call<Fn> || ... || handle_of_a_call<Args>),
+                  "app::send and app::receive belong to their loop's thread: return from this call what is to be sent");
     static constexpr const char* what = "to_thread(abandonable)";
 
     template <class F, class... A>
@@ -10189,6 +10250,8 @@ class [[nodiscard]] thread_call : public leaf_awaiter<thread_call<Fn, Args...>>,
 public:
     using result_type = std::remove_cv_t<std::invoke_result_t<Fn, Args...>>;
     static_assert(!awaitable<result_type>, "this function is a coroutine: co_await it, it needs no thread");
+    static_assert(!(handle_of_a_call<Fn> || ... || handle_of_a_call<Args>),
+                  "app::send and app::receive belong to their loop's thread: return from this call what is to be sent");
     static constexpr const char* what = "to_thread";
 
     template <class F, class... A>
@@ -14550,9 +14613,11 @@ private:
 
 /// A handle to the incoming side: `app::message m = co_await receive();`
 ///
-/// Two words, copied freely, valid while the application's call runs. One task waits at a time (asserted).
+/// Two words, copied freely, valid while the application's call runs, on its loop: as app::send. One task waits at a time
+/// (asserted).
 class receive {
 public:
+    using lives_as_long_as_its_call = void;
     class awaiter;
 
     explicit receive(message_source& source) noexcept : object_(&source), table_(&source_table) {}
@@ -14601,6 +14666,7 @@ private:
 // ---- implementation ----------------------------------------------------------------------------------------------
 class receive::awaiter : public detail::leaf_awaiter<awaiter> {
 public:
+    using lives_as_long_as_its_call = void;
     static constexpr const char* what = "receive";
     explicit awaiter(const receive& handle) noexcept : handle_(handle) {}
     bool try_complete() noexcept { return handle_.source().has_message(); }
@@ -14644,7 +14710,8 @@ enum class protocol { http, websocket };
 /// Thread-safety  A copy may go to another thread; the facts are never changed.
 class scope {
 public:
-    scope(protocol type, http::request_head head, net::address client, net::address server);
+    scope(protocol type, http::request_head head, net::address client, net::address server,
+          std::vector<std::string> subprotocols = {});
 
     [[nodiscard]] protocol type() const noexcept { return facts_->type; }
     [[nodiscard]] bool is_http() const noexcept { return type() == protocol::http; }
@@ -14667,6 +14734,8 @@ public:
     [[nodiscard]] const net::address& client() const noexcept { return facts_->client; }
     [[nodiscard]] const net::address& server() const noexcept { return facts_->server; }
     [[nodiscard]] const http::request_head& head() const noexcept { return facts_->head; }
+    /// Of a WebSocket: what the client offers to speak, in its order of preference. websocket_accept may choose one.
+    [[nodiscard]] const std::vector<std::string>& subprotocols() const noexcept { return facts_->subprotocols; }
 
     /// A copy that holds this object in the slot of its type, in place of what was there.
     template <class T>
@@ -14682,6 +14751,7 @@ private:
         std::string path;
         net::address client;
         net::address server;
+        std::vector<std::string> subprotocols;
     };
     /// Slots form a list that copies share; the newest of a type hides the others.
     struct slot {
@@ -14701,9 +14771,11 @@ private:
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-inline scope::scope(protocol type, http::request_head head, net::address client, net::address server) {
+inline scope::scope(protocol type, http::request_head head, net::address client, net::address server,
+                    std::vector<std::string> subprotocols) {
     std::string path = http::decode_path(head.uri().path()).value_or("/");
-    facts_ = std::make_shared<const facts>(facts{type, std::move(head), std::move(path), client, server});
+    facts_ = std::make_shared<const facts>(
+        facts{type, std::move(head), std::move(path), client, server, std::move(subprotocols)});
 }
 
 template <class T>
@@ -14797,9 +14869,12 @@ private:
 /// message has then been taken, not yet written. No coroutine and no allocation for each message, however many layers
 /// it passes.
 ///
-/// Two words, copied freely, valid while the application's call runs.
+/// Two words, copied freely, valid while the application's call runs, on its loop. Children of a group in it may hold
+/// one; spawn, on, to_thread and sync_to_async refuse it, unless it hides in a lambda or a task: then that is for you to
+/// see to.
 class send {
 public:
+    using lives_as_long_as_its_call = void;
     template <sendable T>
     class awaiter;
     template <sendable T>
@@ -14808,7 +14883,7 @@ public:
     explicit send(message_sink& sink) noexcept : object_(&sink), table_(&sink_table) {}
 
     /// Sends the message; what it holds is moved away. A checkpoint. The awaiter refers to the message and to this
-    /// handle and is awaited in the same expression.
+    /// handle and is awaited in the same expression: kept in a variable, it is refused.
     template <class T>
     requires sendable<std::remove_cvref_t<T>>
     [[nodiscard]] awaiter<std::remove_cvref_t<T>> operator()(T&& what) const noexcept {
@@ -14902,6 +14977,8 @@ private:
 template <sendable T>
 class [[nodiscard]] send::awaiter : public detail::leaf_awaiter<awaiter<T>> {
 public:
+    using borrows_its_argument = void;
+    using lives_as_long_as_its_call = void;
     static constexpr const char* what = "send";
     awaiter(const send& handle, T& sent) noexcept : handle_(handle), message_(sent) {}
     bool try_complete() noexcept { return !handle_.sink().above_high_water_mark(); }
@@ -14922,6 +14999,7 @@ static_assert(sizeof(send::awaiter<http_response_start>) <= 48);
 template <sendable T>
 class [[nodiscard]] send::owning_awaiter : public detail::leaf_awaiter<owning_awaiter<T>> {
 public:
+    using lives_as_long_as_its_call = void;
     static constexpr const char* what = "send";
     owning_awaiter(const send& handle, T sent) : handle_(handle), message_(std::move(sent)) {}
     bool try_complete() noexcept { return !handle_.sink().above_high_water_mark(); }
@@ -15203,24 +15281,27 @@ public:
     access_record& operator=(const access_record&) = delete;
 
     void deliver(app::http_response_start& start) {
-        status_ = start.status();
-        next().deliver(start);
+        const int status = start.status();
+        pass(start);
+        status_ = status;
     }
     void deliver(app::http_response_body& piece) {
-        count_ += piece.body().size();
-        next().deliver(piece);
+        const std::size_t bytes = piece.body().size();
+        pass(piece);
+        count_ += bytes;
     }
     void deliver(app::websocket_accept& accept) {
+        pass(accept);
         accepted_ = true;
-        next().deliver(accept);
     }
     void deliver(app::websocket_send& data) {
+        pass(data);
         ++count_;
-        next().deliver(data);
     }
     void deliver(app::websocket_close& close) {
-        status_ = accepted_ ? close.code() : 403;
-        next().deliver(close);
+        const int status = accepted_ ? close.code() : 403;
+        pass(close);
+        status_ = status;
     }
     void closed_by_peer(int code) noexcept {
         client_left_ = true;
@@ -15234,6 +15315,17 @@ public:
     }
 
 private:
+    /// What is thrown here says that the client has gone; the application's own `disconnected` may mean anybody.
+    template <class T>
+    void pass(T& what) {
+        try {
+            next().deliver(what);
+        } catch (const disconnected&) {
+            client_left_ = true;
+            throw;
+        }
+    }
+
     app::scope scope_;
     access_log::line_function write_;
     event_loop& loop_;
@@ -15279,8 +15371,6 @@ public:
             co_await app_(std::move(what), watch.handle(), record.handle());
             record.ended(false);
         } catch (const cancelled&) {
-            throw;
-        } catch (const disconnected&) {
             throw;
         } catch (...) {
             record.ended(true);
@@ -16554,6 +16644,25 @@ private:
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/server/shown.hpp - what runs at the moment, for who looks in from outside
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Lets `where` point to `what` for as long as it lives.
+template <class T>
+class shown {
+public:
+    shown(T*& where, T& what) noexcept : where_(where) { where_ = &what; }
+    ~shown() { where_ = nullptr; }
+    shown(const shown&) = delete;
+    shown& operator=(const shown&) = delete;
+
+private:
+    T*& where_;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/server/websocket_exchange.hpp - one WebSocket, between a connection and an application
 
 namespace ferry::inline FERRY_ABI {
@@ -16746,14 +16855,14 @@ public:
     /// The whole life of the connection. Throws nothing but `cancelled`.
     task<> run();
 
-    /// Ends it if it is between two requests; tells a WebSocket that the server goes away; lets a request finish.
+    /// Ends it if it is between two requests; tells a WebSocket that the server goes away; lets a request finish, whose
+    /// response says, if its head is still to come, that it is the last.
     void begin_shutdown();
     /// Called about once a second: pings a silent WebSocket, and drops one that does not answer.
     void check_liveness(event_loop::time_point now);
 
 private:
     enum class next_step { exchange, close };
-    class idle_scope;
 
     /// Of what the client sends before it has been answered: a next request, or messages before the handshake.
     static constexpr std::size_t max_early_bytes = 64 * 1024;
@@ -16783,7 +16892,9 @@ private:
     std::optional<outbox> out_;  // from the start of run()
     http::request_parser parser_;
     std::string pending_;  // received, not read by the parser yet
+    // What runs at the moment, if anything: the wait for a request, or an application.
     cancel_scope* idle_ = nullptr;
+    http_exchange* http_ = nullptr;
     websocket_exchange* websocket_ = nullptr;
     event_loop::time_point last_received_;
     bool pinged_ = false;
@@ -16793,19 +16904,6 @@ private:
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-/// The wait for the next request, which a shutdown ends.
-class connection::idle_scope : public entered_scope {
-public:
-    idle_scope(connection& owner, logical_task& task) : entered_scope(task), owner_(owner) {
-        owner_.idle_ = this;
-        if (owner_.server_.stopping()) cancel();
-    }
-    ~idle_scope() { owner_.idle_ = nullptr; }
-
-private:
-    connection& owner_;
-};
-
 inline task<> connection::run() {
     co_await with_task_group([this](task_group& tasks) -> task<> {
         out_.emplace(server_.loop(), socket_, tasks, options_.high_water_mark());
@@ -16842,7 +16940,9 @@ inline task<> connection::serve() {
 
 inline task<connection::next_step> connection::read_head() {
     logical_task& self = co_await current_task();
-    idle_scope idle(*this, self);
+    entered_scope idle(self);
+    const shown<cancel_scope> for_shutdown(idle_, idle);
+    if (server_.stopping()) idle.cancel();
     try {
         co_return co_await try_read_head();
     } catch (const cancelled&) {
@@ -16893,6 +16993,8 @@ inline task<bool> connection::receive_more() {
 
 inline task<bool> connection::serve_request() {
     http_exchange exchange(*out_, parser_.head(), server_.date());
+    const shown<http_exchange> for_shutdown(http_, exchange);
+    if (server_.stopping()) exchange.writer().close_connection();
     app::scope what(app::protocol::http, parser_.take_head(), socket_.peer(), socket_.local());
     path_ = what.path();
     bool failed = false;
@@ -16998,14 +17100,15 @@ inline task<> connection::serve_websocket() {
         refuse(refusal->status(), refusal->reason(), refusal->headers());
         co_return;
     }
-    websocket_exchange exchange(server_.loop(), *out_, parser_.head(),
-                                std::get<websocket::handshake>(std::move(checked)), options_.websocket_limits(),
+    websocket::handshake& opening = std::get<websocket::handshake>(checked);
+    std::vector<std::string> offered = opening.subprotocols();
+    websocket_exchange exchange(server_.loop(), *out_, parser_.head(), std::move(opening), options_.websocket_limits(),
                                 server_.date());
-    app::scope what(app::protocol::websocket, parser_.take_head(), socket_.peer(), socket_.local());
+    app::scope what(app::protocol::websocket, parser_.take_head(), socket_.peer(), socket_.local(), std::move(offered));
     path_ = what.path();
     exchange.keep_early(pending_);
     std::string().swap(pending_);
-    websocket_ = &exchange;
+    const shown<websocket_exchange> for_shutdown(websocket_, exchange);
     if (server_.stopping()) exchange.go_away();
     try {
         co_await with_task_group([&](task_group& tasks) -> task<> {
@@ -17018,11 +17121,7 @@ inline task<> connection::serve_websocket() {
         });
     } catch (const timeout_error&) {
         gave_up_ = true;
-    } catch (...) {
-        websocket_ = nullptr;
-        throw;
     }
-    websocket_ = nullptr;
 }
 
 inline task<> connection::read_messages(websocket_exchange& exchange, task_group& tasks) {
@@ -17074,6 +17173,7 @@ inline task<> connection::discard_input() {
 
 inline void connection::begin_shutdown() {
     if (idle_ != nullptr) idle_->cancel();
+    if (http_ != nullptr) http_->writer().close_connection();
     if (websocket_ != nullptr) websocket_->go_away();
 }
 

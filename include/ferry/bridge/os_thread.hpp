@@ -94,10 +94,10 @@ inline void join_or_hand_over(pthread_t thread, std::atomic<bool>& reported, con
     }
     reaper::join_later(thread);
     if (reported.exchange(true, std::memory_order_relaxed)) return;
-    report(
-        std::string("ferry: a ") + what +
-        " is destroyed inside a turn of a loop; its threads end in the background. Destroy it outside of the loop, or "
-        "with to_thread, to know when they have ended");
+    std::string text = "ferry: a ";  // in steps: GCC 12 takes one expression for an overflow
+    text.append(what).append(" is destroyed inside a turn of a loop; its threads end in the background. Destroy it ");
+    text.append("outside of the loop, or with to_thread, to know when they have ended");
+    report(text);
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

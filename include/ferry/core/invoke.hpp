@@ -28,6 +28,8 @@ struct member_class<Member Class::*> {
     using type = Class;
 };
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Warray-bounds"  // GCC 12 thinks that a member function it sees might be a virtual one
 template <class Fn, class... Args>
 constexpr std::invoke_result_t<Fn, Args...> invoke(Fn&& fn, Args&&... args) {
     using callable = std::remove_cvref_t<Fn>;
@@ -44,5 +46,6 @@ constexpr std::invoke_result_t<Fn, Args...> invoke(Fn&& fn, Args&&... args) {
         return std::forward<Fn>(fn)(std::forward<Args>(args)...);
     }
 }
+#pragma GCC diagnostic pop
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
