@@ -293,7 +293,7 @@ TEST_CASE("a client that vanishes behind a pipelined request is told to the appl
 
 TEST_CASE("a client that sends one request after another and reads nothing is not read for ever",
           "[server][http_exchange]") {
-    const reports reported;  // of the shutdown, as the client's end is behind what is not read
+    const reports reported;
     site server(
         [](app::scope, app::receive receive, app::send) -> ferry::task<> { co_await until_disconnect(receive); });
     raw_client client(server);
@@ -306,6 +306,56 @@ TEST_CASE("a client that sends one request after another and reads nothing is no
     }
     CHECK(sent < requests.size());  // the rest of it waits in the client
     client.reset();
+    server.advance(1s);  // its end is behind what is not read, and is noticed all the same
+    server.until_empty();
+    CHECK(reported.count() == 0);
+}
+
+TEST_CASE("a client that has pipelined much and sent its last octet is told to the application, and answered",
+          "[server][http_exchange]") {
+    bool ended = false;
+    site server([&](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        if (!ended) co_await until_disconnect(receive);
+        ended = true;
+        co_await respond(send, "goodbye");
+    });
+    raw_client client(server);
+    std::string requests;
+    while (requests.size() < 100'000) requests += "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    client.send(requests);
+    client.finish_sending();
+    server.turn();
+    CHECK_FALSE(ended);
+    server.advance(1s);
+    CHECK(ended);
+    for (std::size_t at = 0; at < requests.size(); at += 27) REQUIRE(client.read_response().body == "goodbye");
+    CHECK(client.at_end());
+}
+
+TEST_CASE("a client that vanishes behind an upload that nobody takes is noticed", "[server][http_exchange]") {
+    const reports reported;
+    bool refused = false;
+    site server([&](app::scope, app::receive, app::send send) -> ferry::task<> {
+        co_await ferry::sleep_for(3s);
+        try {
+            co_await respond(send, "too late");
+        } catch (const ferry::disconnected&) {
+            refused = true;
+        }
+        co_await ferry::sleep_for(24h);
+    });
+    raw_client client(server);
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 32000000\r\n\r\n");
+    for (int piece = 0; piece < 64; ++piece) {
+        static_cast<void>(client.send_some(std::string(64 * 1024, 'x')));
+        server.turn();
+    }
+    client.reset();
+    for (int second = 0; second < 4; ++second) server.advance(1s);
+    CHECK(refused);
+    server.advance(10s);
+    CHECK(reported.mention("still runs 10 s after its client has gone"));
+    server.until_empty();
 }
 
 TEST_CASE("an application that ignores the disconnect is cancelled after a while, with a report",

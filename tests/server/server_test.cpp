@@ -144,6 +144,23 @@ TEST_CASE("of several addresses the first that can be listened on is taken", "[s
     CHECK_THROWS_AS(ferry::server(loop, mixed, std::vector<ferry::net::address>()), std::invalid_argument);
 }
 
+TEST_CASE("a server without connections sleeps", "[server][server]") {
+    site server(mixed);
+    CHECK(server.loop().next_deadline() == ferry::event_loop::time_point::max());
+    {
+        raw_client client(server);
+        client.request("GET", "/");
+        CHECK(client.read_response().status == 200);
+        CHECK(server.loop().next_deadline() <= server.loop().now() + 1s);
+    }
+    server.until_empty();
+    server.advance(1s);
+    CHECK(server.loop().next_deadline() == ferry::event_loop::time_point::max());
+    raw_client again(server);
+    again.open_websocket();
+    CHECK(server.loop().next_deadline() <= server.loop().now() + 1s);
+}
+
 TEST_CASE("stopping refuses new connections and closes idle ones", "[server][server]") {
     site server(mixed);
     raw_client served(server);

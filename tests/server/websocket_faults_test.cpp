@@ -18,6 +18,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 
 using namespace ferry_test;
 using namespace std::chrono_literals;
@@ -194,6 +195,38 @@ TEST_CASE("a client that sends faster than the application takes has to wait", "
     client.send_close(1000);
     CHECK(client.read_frame().op == ws::opcode::close);
     CHECK(taken == 2000);
+}
+
+TEST_CASE("a client that vanishes behind messages that nobody takes is noticed", "[server][websocket_faults]") {
+    const reports reported;
+    std::size_t taken = 0;
+    bool refused = false;
+    site server([&](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        co_await send(app::websocket_accept());
+        co_await ferry::sleep_for(3s);
+        try {
+            co_await send(app::websocket_send::text("are you still there?"));
+        } catch (const ferry::disconnected&) {
+            refused = true;
+        }
+        for (;;) {
+            const app::message next = co_await receive();
+            if (std::holds_alternative<app::websocket_disconnect>(next)) co_return;
+            if (std::holds_alternative<app::websocket_receive>(next)) ++taken;
+        }
+    });
+    raw_client client(server);
+    client.open_websocket();
+    std::string octets;
+    for (int number = 0; number < 100; ++number) octets += masked(0x81, "unheard");
+    client.send(octets);
+    server.turn();
+    client.reset();
+    for (int second = 0; second < 3; ++second) server.advance(1s);
+    CHECK(refused);
+    CHECK(taken == 100);  // what had come is delivered all the same
+    server.until_empty();
+    CHECK(reported.count() == 0);
 }
 
 TEST_CASE("a silent peer is pinged, and dropped when it stays silent", "[server][websocket_faults]") {

@@ -16,6 +16,7 @@
 #include <ferry/net/socket.hpp>
 #include <ferry/server/http_exchange.hpp>
 #include <ferry/server/outbox.hpp>
+#include <ferry/server/peer_watch.hpp>
 #include <ferry/server/serve_options.hpp>
 #include <ferry/server/server_context.hpp>
 #include <ferry/server/shown.hpp>
@@ -56,7 +57,7 @@ public:
     /// Ends it if it is between two requests; tells a WebSocket that the server goes away; lets a request finish, whose
     /// response says, if its head is still to come, that it is the last.
     void begin_shutdown();
-    /// Called about once a second: pings a silent WebSocket, and drops one that does not answer.
+    /// Called about once a second: pings a silent WebSocket, and drops one that does not answer; see also peer_watch.
     void check_liveness(event_loop::time_point now);
 
 private:
@@ -87,7 +88,8 @@ private:
     server_context& server_;
     const serve_options& options_;
     net::socket socket_;
-    std::optional<outbox> out_;  // from the start of run()
+    std::optional<outbox> out_;  // both from the start of run()
+    std::optional<peer_watch> watch_;
     http::request_parser parser_;
     std::string pending_;  // received, not read by the parser yet
     // What runs at the moment, if anything: the wait for a request, or an application.
@@ -105,6 +107,7 @@ private:
 inline task<> connection::run() {
     co_await with_task_group([this](task_group& tasks) -> task<> {
         out_.emplace(server_.loop(), socket_, tasks, options_.high_water_mark());
+        watch_.emplace(server_.loop(), socket_, *out_);
         try {
             co_await serve();
             if (!cut_ && !gave_up_) co_await close_gently();
@@ -254,7 +257,8 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
                 case http::request_event::body: {
                     const std::size_t bytes = piece.size();
                     exchange.incoming().push(app::http_request(std::move(piece), true), bytes);
-                    if (exchange.incoming().full()) co_await exchange.incoming().room();
+                    if (exchange.incoming().full()) co_await watch_->room(exchange.incoming());
+                    complete = out_->broken();
                     break;
                 }
                 case http::request_event::end:
@@ -277,7 +281,10 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
         while (!exchange.incoming().ended() && pending_.size() < max_early_bytes) {
             if (!co_await receive_more()) exchange.disconnect();
         }
-        if (!exchange.incoming().ended()) co_return;
+        if (!exchange.incoming().ended()) {
+            co_await watch_->end();
+            exchange.disconnect();
+        }
     } catch (const std::runtime_error&) {  // reset by the client, or a network that fails
         out_->set_broken();
     }
@@ -335,7 +342,7 @@ inline task<> connection::read_messages(websocket_exchange& exchange, task_group
                 if (exchange.early_bytes() > max_early_bytes) exchange.lost();
             } else {
                 exchange.feed(octets.data(), octets.size());
-                while (!exchange.take_events()) co_await exchange.incoming().room();
+                while (!exchange.take_events()) co_await watch_->room(exchange.incoming());
             }
         }
     } catch (const std::runtime_error&) {  // reset by the client, or a network that fails
@@ -376,6 +383,7 @@ inline void connection::begin_shutdown() {
 }
 
 inline void connection::check_liveness(event_loop::time_point now) {
+    if (watch_) watch_->check();
     if (websocket_ == nullptr || !websocket_->accepted()) return;
     if (websocket_->incoming().full()) last_received_ = now;  // it is the application that does not listen
     if (!pinged_ && now - last_received_ >= options_.ping_interval()) {

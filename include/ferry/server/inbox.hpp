@@ -30,23 +30,28 @@ public:
         bytes_ += bytes;
         notify();
     }
-    /// Nothing comes after what is queued, but this. The first end counts.
+    /// Nothing comes after what is queued, but this. The first end counts. The reader does not wait for room any more.
     template <class Last>
     void end(Last last) {
         if (last_.has_value()) return;
         last_.emplace(std::move(last));
         notify();
+        release_reader();
     }
     /// Nobody receives any more: what is queued and what comes is dropped, so the reader never waits.
     void ignore() noexcept;
     [[nodiscard]] bool ended() const noexcept { return last_.has_value(); }
-    [[nodiscard]] bool full() const noexcept { return queue_.size() >= max_messages || bytes_ >= max_bytes; }
+    [[nodiscard]] bool full() const noexcept {
+        return !ended() && (queue_.size() >= max_messages || bytes_ >= max_bytes);
+    }
 
     class room_awaiter;
     /// Waits until it is not full. A checkpoint; one task, the reader.
     [[nodiscard]] room_awaiter room() noexcept;
 
 private:
+    void release_reader() noexcept;
+
     std::deque<std::pair<app::message, std::size_t>> queue_;
     std::size_t bytes_ = 0;
     std::optional<app::message> last_;
@@ -77,7 +82,7 @@ inline app::message inbox::take() {
     app::message next = std::move(queue_.front().first);
     bytes_ -= queue_.front().second;
     queue_.pop_front();
-    if (reader_ != nullptr && !full()) std::exchange(reader_, nullptr)->retry();
+    if (!full()) release_reader();
     return next;
 }
 
@@ -85,6 +90,10 @@ inline void inbox::ignore() noexcept {
     ignored_ = true;
     queue_.clear();
     bytes_ = 0;
+    release_reader();
+}
+
+inline void inbox::release_reader() noexcept {
     if (reader_ != nullptr) std::exchange(reader_, nullptr)->retry();
 }
 }  // namespace detail

@@ -18,6 +18,7 @@
 #include <ferry/net/resolver.hpp>
 #include <ferry/server/connection.hpp>
 #include <ferry/server/serve_options.hpp>
+#include <ferry/server/shown.hpp>
 
 #include <chrono>
 #include <csignal>
@@ -71,6 +72,7 @@ private:
     detail::cancel_scope* accepting_ = nullptr;
     event* below_limit_ = nullptr;  // accept waits for it
     event* all_ended_ = nullptr;    // the shutdown waits for it
+    event* first_ = nullptr;        // the sweep waits for it: a connection, while there is none
 };
 
 /// Serves on the loop that awaits it until SIGINT or SIGTERM; a second signal cancels whatever still runs, a third one does
@@ -171,6 +173,7 @@ inline task<> server::serve_one(net::socket socket) {
     public:
         registration(server& owner, detail::connection& one) : owner_(owner), one_(one) {
             owner_.connections_.push_back(one_);
+            if (owner_.first_ != nullptr) owner_.first_->set();
         }
         ~registration() {
             owner_.connections_.erase(one_);
@@ -190,9 +193,14 @@ inline task<> server::serve_one(net::socket socket) {
     co_await one.run();
 }
 
-/// One coarse sweep for all connections, instead of a timer for each.
+/// One coarse sweep for all connections, instead of a timer for each. Without any it sleeps.
 inline task<> server::watch_liveness() {
     for (;;) {
+        if (connections_.empty()) {
+            event first(context_.loop());
+            const detail::shown<event> where(first_, first);
+            co_await first.wait();
+        }
         co_await sleep_for(std::chrono::seconds(1));
         const event_loop::time_point now = context_.loop().now();
         for (auto* one = connections_.front(); one != nullptr; one = connections_.next(*one)) one->check_liveness(now);
