@@ -222,6 +222,123 @@ TEST_CASE("a reader who takes his time gets all of a large response", "[server][
     CHECK(client.at_end());
 }
 
+TEST_CASE("a body that trickles gets 408", "[server][connection]") {
+    bool told = false;
+    site server([&](app::scope, app::receive receive, app::send) -> ferry::task<> {
+        co_await until_disconnect(receive);
+        told = true;
+    });
+    raw_client client(server);
+    client.request("POST", "/", "Content-Length: 100000\r\n");
+    for (int second = 0; second < 7; ++second) {  // 5 s late is allowed
+        client.send(std::string(100, 'x'));
+        server.advance(1s);
+    }
+    CHECK_FALSE(told);
+    for (int second = 0; second < 3; ++second) server.advance(1s);
+    CHECK(told);
+    CHECK(client.read_response().status == 408);
+    CHECK(client.at_end());
+}
+
+TEST_CASE("a body that comes slowly but steadily is taken", "[server][connection]") {
+    site server(echo_body);
+    raw_client client(server);
+    client.request("POST", "/", "Content-Length: 100000\r\n");
+    for (int second = 0; second < 100; ++second) {
+        client.send(std::string(250, 'x'));
+        server.advance(1s);
+    }
+    client.send(std::string(74'000, 'x'));  // what comes at once may be followed by a pause
+    for (int second = 0; second < 58; ++second) server.advance(1s);
+    client.send(std::string(1000, 'x'));
+    CHECK(client.read_response().body.size() == 100'000);
+}
+
+TEST_CASE("after a pause of stall_timeout a body is given up, however much had come", "[server][connection]") {
+    site server(echo_body, ferry::serve_options().stall_timeout(20s).min_body_rate(0));
+    raw_client client(server);
+    client.request("POST", "/", "Content-Length: 100000\r\n");
+    client.send(std::string(99'999, 'x'));
+    for (int second = 0; second < 19; ++second) server.advance(1s);
+    CHECK(client.unread().empty());
+    for (int second = 0; second < 2; ++second) server.advance(1s);
+    CHECK(client.read_response().status == 408);
+}
+
+TEST_CASE("a client whose body the application does not take is not late", "[server][connection]") {
+    site server([](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        co_await ferry::sleep_for(200s);
+        const std::string body = co_await whole_body(receive);
+        co_await respond(send, std::to_string(body.size()));
+    });
+    raw_client client(server);
+    client.request("POST", "/", "Content-Length: 4000000\r\n");
+    std::string body(4'000'000, 'x');
+    for (int stalled = 0; stalled < 100; ++stalled) {
+        const std::size_t taken = client.send_some(body);
+        if (taken != 0) stalled = 0;
+        body.erase(0, taken);
+        server.turn();
+    }
+    for (int second = 0; second < 200; ++second) server.advance(1s);
+    client.send(body);
+    CHECK(client.read_response().body == "4000000");
+}
+
+TEST_CASE("a body that trickles while it is being answered ends for the application", "[server][connection]") {
+    site server([](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        co_await send(app::http_response_start(200));
+        co_await send(app::http_response_body("begun, ", true));
+        co_await until_disconnect(receive);
+        co_await send(app::http_response_body("ended"));
+    });
+    raw_client client(server);
+    client.request("POST", "/", "Content-Length: 100000\r\n");
+    for (int second = 0; second < 7; ++second) server.advance(1s);
+    CHECK(client.read_response().body == "begun, ended");
+    CHECK(client.at_end());
+}
+
+TEST_CASE("a client that takes nothing of its response is dropped after stall_timeout", "[server][connection]") {
+    bool refused = false;
+    site server([&](app::scope, app::receive, app::send send) -> ferry::task<> {
+        co_await send(app::http_response_start(200));
+        try {
+            for (;;) co_await send(app::http_response_body(std::string(64 * 1024, 'x'), true));
+        } catch (const ferry::disconnected&) {
+            refused = true;
+            throw;
+        }
+    });
+    raw_client client(server);
+    client.request("GET", "/");
+    for (int second = 0; second < 60; ++second) server.advance(1s);
+    CHECK_FALSE(refused);
+    for (int second = 0; second < 3; ++second) server.advance(1s);
+    CHECK(refused);
+    server.until_empty();
+    CHECK(client.was_reset());
+}
+
+TEST_CASE("a client that takes a little of its response now and then is not dropped", "[server][connection]") {
+    constexpr std::size_t body_bytes = 30'000'000;
+    site server([](app::scope, app::receive,
+                   app::send send) -> ferry::task<> { co_await respond(send, std::string(body_bytes, 'x')); },
+                ferry::serve_options().close_timeout(50s));
+    raw_client client(server, 64 * 1024);
+    client.request("GET", "/", "Connection: close\r\n");
+    static_cast<void>(client.read_through("\r\n\r\n"));
+    std::size_t left = body_bytes;
+    for (int pause = 0; pause < 20; ++pause) {  // the kernel's buffer has no room for more for as long as that
+        for (int second = 0; second < 40; ++second) server.advance(1s);
+        static_cast<void>(client.read(100'000));
+        left -= 100'000;
+    }
+    CHECK(client.read(left).size() == left);
+    CHECK(client.at_end());
+}
+
 TEST_CASE("a failure that is not the client's leaving is reported", "[server][connection]") {
     const reports reported;
     site server([](app::scope, app::receive, app::send) -> ferry::task<> {

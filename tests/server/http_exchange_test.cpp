@@ -123,7 +123,7 @@ TEST_CASE("sending waits for a slow reader, and loses nothing", "[server][http_e
     server.advance(1s);
     const std::size_t before_reading = accepted;
     CHECK(before_reading < pieces / 2);  // the rest of the memory is the kernel's
-    server.advance(60s);
+    server.advance(50s);
     CHECK(accepted == before_reading);
     const response answer = client.read_response();
     REQUIRE(answer.body.size() == piece_bytes * pieces);

@@ -91,9 +91,8 @@ private:
     std::optional<outbox> out_;  // both from the start of run()
     std::optional<peer_watch> watch_;
     http::request_parser parser_;
-    std::string pending_;  // received, not read by the parser yet
-    // What runs at the moment, if anything: the wait for a request, or an application.
-    cancel_scope* idle_ = nullptr;
+    std::string pending_;           // received, not read by the parser yet
+    cancel_scope* idle_ = nullptr;  // what runs at the moment, if anything: the wait for a request, or an application
     http_exchange* http_ = nullptr;
     websocket_exchange* websocket_ = nullptr;
     event_loop::time_point last_received_;
@@ -107,7 +106,7 @@ private:
 inline task<> connection::run() {
     co_await with_task_group([this](task_group& tasks) -> task<> {
         out_.emplace(server_.loop(), socket_, tasks, options_.high_water_mark());
-        watch_.emplace(server_.loop(), socket_, *out_);
+        watch_.emplace(server_.loop(), socket_, *out_, options_);
         try {
             co_await serve();
             if (!cut_ && !gave_up_) co_await close_gently();
@@ -119,7 +118,7 @@ inline task<> connection::run() {
         out_->set_broken();
         tasks.cancel();  // the task that still drains, if any: nobody reads at the other end
     });
-    if (cut_) socket_.abort();  // only now does no task wait for it
+    if (cut_ || watch_->gave_up()) socket_.abort();  // only now does no task wait for it
 }
 
 inline task<> connection::serve() {
@@ -248,6 +247,7 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
             exchange.writer().interim(100);
             out_->touch();
         }
+        watch_->begin_body();
         for (bool complete = false; !complete;) {
             std::string_view unread = pending_;
             const http::request_event found = parser_.read(unread);
@@ -270,7 +270,8 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
                     complete = true;
                     break;
                 default:
-                    if (!co_await receive_more()) {
+                    if (!co_await watch_->more_body(receive_more(), pending_)) {
+                        if (watch_->trickles()) exchange.refuse(408, "the request body comes too slowly");
                         exchange.disconnect();
                         complete = true;
                     }
@@ -383,7 +384,7 @@ inline void connection::begin_shutdown() {
 }
 
 inline void connection::check_liveness(event_loop::time_point now) {
-    if (watch_) watch_->check();
+    if (watch_) watch_->check(now);
     if (websocket_ == nullptr || !websocket_->accepted()) return;
     if (websocket_->incoming().full()) last_received_ = now;  // it is the application that does not listen
     if (!pinged_ && now - last_received_ >= options_.ping_interval()) {

@@ -13,10 +13,13 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <string>
 #include <string_view>
 #include <utility>
+
+#include <sys/ioctl.h>
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
@@ -42,6 +45,13 @@ public:
     /// To append to. Empty once all of it has been written.
     [[nodiscard]] std::string& buffer() noexcept { return buffer_; }
     [[nodiscard]] std::size_t unwritten_bytes() const noexcept { return buffer_.size() - written_bytes_; }
+    /// What the client's side has taken in all, as far as the kernel knows: it grows while a slow client reads, although
+    /// the kernel's own buffer has no room for more yet.
+    [[nodiscard]] std::uint64_t taken_bytes() const noexcept {
+        int in_kernel = 0;
+        if (::ioctl(socket_.descriptor(), TIOCOUTQ, &in_kernel) != 0) in_kernel = 0;
+        return sent_bytes_ - static_cast<std::uint64_t>(in_kernel);
+    }
     /// Something was appended.
     void touch() {
         if (broken_) buffer_.clear();
@@ -93,7 +103,9 @@ private:
     }
     void write_some() noexcept {
         try {
-            if (!broken_) written_bytes_ += socket_.send_some(std::string_view(buffer_).substr(written_bytes_));
+            const std::size_t sent = broken_ ? 0 : socket_.send_some(std::string_view(buffer_).substr(written_bytes_));
+            written_bytes_ += sent;
+            sent_bytes_ += sent;
         } catch (const std::exception&) {  // reset by the peer, or a network that fails: there is nobody to write to
             broken_ = true;
         }
@@ -113,6 +125,7 @@ private:
     task_group& tasks_;
     std::size_t high_water_mark_;
     std::string buffer_;
+    std::uint64_t sent_bytes_ = 0;   // in all
     std::size_t written_bytes_ = 0;  // of the buffer: dropped when they are most of it
     observer* observer_ = nullptr;
     drained_awaiter* waiting_ = nullptr;
@@ -139,12 +152,12 @@ private:
 
 inline task<bool> outbox::drained(std::chrono::seconds patience) {
     for (;;) {
-        const std::size_t before = unwritten_bytes();
+        const std::uint64_t before = taken_bytes();
         try {
             co_await timeout(patience, drained_awaiter(*this));
             co_return !broken_;
         } catch (const timeout_error&) {
-            if (unwritten_bytes() >= before) co_return false;
+            if (taken_bytes() <= before) co_return false;
         }
     }
 }

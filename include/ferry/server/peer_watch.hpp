@@ -2,28 +2,48 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <ferry/core/cancellation.hpp>
 #include <ferry/core/config.hpp>
+#include <ferry/core/error.hpp>
 #include <ferry/core/task.hpp>
 #include <ferry/loop/event.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/net/socket.hpp>
 #include <ferry/server/inbox.hpp>
 #include <ferry/server/outbox.hpp>
+#include <ferry/server/serve_options.hpp>
 #include <ferry/server/shown.hpp>
 
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+
 #include <poll.h>
+#include <sys/socket.h>
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
 /// Asks after the client while nobody reads what it sends: its end is behind unread octets then, and would be noticed only
-/// by the next read or write.
+/// by the next read or write. Measures how fast a body comes, and whether output is taken.
 ///
 /// Thread-safety  None: its loop's thread.
-/// Cost           One syscall for each check() while octets stay unread, none otherwise.
+/// Cost           One syscall for each check() while octets stay unread, or output unwritten; none otherwise.
 class peer_watch {
 public:
-    peer_watch(event_loop& loop, const net::socket& socket, outbox& out) noexcept
-        : loop_(loop), socket_(socket), out_(out) {}
+    peer_watch(event_loop& loop, net::socket& socket, outbox& out, const serve_options& options) noexcept
+        : loop_(loop), socket_(socket), out_(out), options_(options) {}
+
+    /// A body begins. Its octets are awaited by more_body(), and have their times there.
+    void begin_body() noexcept;
+    /// Awaits `receive`, which appends to `octets` and yields false at the end of the stream. False also if it came too
+    /// slowly: see trickles().
+    task<bool> more_body(task<bool> receive, const std::string& octets);
+    [[nodiscard]] bool trickles() const noexcept { return trickles_; }
+    /// Is this a client that takes nothing of what is sent to it? Then the outbox is broken, and no more octets come.
+    [[nodiscard]] bool gave_up() const noexcept { return gave_up_; }
 
     /// The reader waits until the application has taken something. The wait ends early if the client is gone: then the
     /// outbox is broken.
@@ -32,12 +52,23 @@ public:
     task<> end();
 
     /// To be called about once a second.
-    void check();
+    void check(event_loop::time_point now);
 
 private:
+    void check_end();
+    void check_output(event_loop::time_point now);
+
     event_loop& loop_;
-    const net::socket& socket_;
+    net::socket& socket_;
     outbox& out_;
+    const serve_options& options_;
+    cancel_scope* body_ = nullptr;  // the wait in more_body()
+    event_loop::time_point body_since_;
+    std::chrono::nanoseconds body_left_{};  // how long it may wait
+    bool trickles_ = false;
+    std::uint64_t taken_bytes_ = 0;       // of the output, and since when no more are
+    event_loop::time_point taken_since_;  // now, while nothing waits to be written
+    bool gave_up_ = false;
     const bool* unread_ = nullptr;  // the reader is in room() or in end()
     event* end_ = nullptr;          // in end()
 };
@@ -57,8 +88,52 @@ inline task<> peer_watch::end() {
     co_await came.wait();
 }
 
-inline void peer_watch::check() {
-    if (unread_ == nullptr) return;
+inline void peer_watch::begin_body() noexcept {
+    trickles_ = false;
+    body_left_ = options_.min_body_rate() == 0 ? options_.stall_timeout() : options_.body_grace_time();
+}
+
+inline task<bool> peer_watch::more_body(task<bool> receive, const std::string& octets) {
+    logical_task& self = co_await current_task();
+    entered_scope waiting(self);
+    const shown<cancel_scope> for_check(body_, waiting);
+    body_since_ = loop_.now();
+    const std::size_t before = octets.size();
+    try {
+        const bool alive = co_await std::move(receive);
+        const std::chrono::seconds most = options_.stall_timeout();
+        body_left_ = options_.min_body_rate() == 0
+                         ? most
+                         : std::min<std::chrono::nanoseconds>(
+                               most, body_left_ - (loop_.now() - body_since_) +
+                                         std::chrono::nanoseconds(std::chrono::seconds(octets.size() - before)) /
+                                             static_cast<std::int64_t>(options_.min_body_rate()));
+        co_return alive;
+    } catch (const cancelled&) {
+        if (!waiting.cancelled_here()) throw;
+    }
+    trickles_ = true;
+    co_return false;
+}
+
+inline void peer_watch::check(event_loop::time_point now) {
+    if (unread_ != nullptr) check_end();
+    if (body_ != nullptr && now - body_since_ >= body_left_) body_->cancel();
+    check_output(now);
+}
+
+inline void peer_watch::check_output(event_loop::time_point now) {
+    const std::uint64_t taken = out_.unwritten_bytes() == 0 ? 0 : out_.taken_bytes();
+    if (taken == 0 || taken != std::exchange(taken_bytes_, taken)) {
+        taken_since_ = now;
+    } else if (now - taken_since_ >= options_.stall_timeout()) {
+        gave_up_ = true;
+        out_.set_broken();
+        ::shutdown(socket_.descriptor(), SHUT_RDWR);  // the tasks that read and write see the end
+    }
+}
+
+inline void peer_watch::check_end() {
     ::pollfd question{};
     question.fd = socket_.descriptor();
     question.events = POLLRDHUP;

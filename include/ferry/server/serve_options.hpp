@@ -49,6 +49,14 @@ public:
     serve_options& header_timeout(seconds limit) { return set(header_timeout_, limit); }
     /// For the first octet of the next request of a connection, the first one included. Default 5 s.
     serve_options& keep_alive_timeout(seconds limit) { return set(keep_alive_timeout_, limit); }
+    /// A body that is waited for must come at this rate, in octets a second, or is answered with 408. Time in which the
+    /// application takes nothing does not count. Default 240; 0 is none.
+    serve_options& min_body_rate(std::size_t bytes_per_second) { return set(min_body_rate_, bytes_per_second); }
+    /// By how much a body may be late. Default 5 s.
+    serve_options& body_grace_time(seconds limit) { return set(body_grace_time_, limit); }
+    /// For the next octet of a body, however fast it came before, and for a client to take an octet of what is sent to it;
+    /// then the connection is cut. Default 60 s.
+    serve_options& stall_timeout(seconds limit) { return set(stall_timeout_, limit); }
     /// Silence after which a WebSocket is pinged. Default 20 s.
     serve_options& ping_interval(seconds limit) { return set(ping_interval_, limit); }
     /// Silence after a ping after which the peer counts as gone. Default 20 s.
@@ -72,6 +80,9 @@ public:
     [[nodiscard]] std::size_t high_water_mark() const noexcept { return high_water_mark_; }
     [[nodiscard]] seconds header_timeout() const noexcept { return header_timeout_; }
     [[nodiscard]] seconds keep_alive_timeout() const noexcept { return keep_alive_timeout_; }
+    [[nodiscard]] std::size_t min_body_rate() const noexcept { return min_body_rate_; }
+    [[nodiscard]] seconds body_grace_time() const noexcept { return body_grace_time_; }
+    [[nodiscard]] seconds stall_timeout() const noexcept { return stall_timeout_; }
     [[nodiscard]] seconds ping_interval() const noexcept { return ping_interval_; }
     [[nodiscard]] seconds pong_timeout() const noexcept { return pong_timeout_; }
     [[nodiscard]] seconds close_timeout() const noexcept { return close_timeout_; }
@@ -99,6 +110,9 @@ private:
     std::size_t high_water_mark_ = 64 * 1024;
     seconds header_timeout_{10};
     seconds keep_alive_timeout_{5};
+    std::size_t min_body_rate_ = 240;
+    seconds body_grace_time_{5};
+    seconds stall_timeout_{60};
     seconds ping_interval_{20};
     seconds pong_timeout_{20};
     seconds close_timeout_{5};
