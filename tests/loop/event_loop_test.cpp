@@ -212,7 +212,7 @@ TEST_CASE("what runs at the end of a turn may make the loop forget another such 
     CHECK(!two.linked);
 }
 
-TEST_CASE("a turn runs a bounded batch of what is ready before it polls", "[loop][event_loop]") {
+TEST_CASE("a turn runs a bounded batch of what is ready before it polls", "[loop][event_loop][epoll]") {
     class counting_poller final : public ferry::poller {
     public:
         [[nodiscard]] time_point now() const noexcept override { return inner_.now(); }

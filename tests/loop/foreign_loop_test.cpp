@@ -94,7 +94,7 @@ task<int> hop_often(event_loop& there, int times) {
 }
 }  // namespace
 
-TEST_CASE("a foreign loop polls once or twice for each event, never without one", "[loop][embedding][mt]") {
+TEST_CASE("a foreign loop polls once or twice for each event, never without one", "[loop][embedding][mt][epoll]") {
     const ferry_test::frame_count frames;
     event_loop loop;
     foreign_loop foreign{&loop};
@@ -117,7 +117,7 @@ TEST_CASE("a foreign loop polls once or twice for each event, never without one"
 }
 
 TEST_CASE("a foreign loop misses none of a storm of posts, and takes no more turns than there are posts",
-          "[loop][embedding][mt]") {
+          "[loop][embedding][mt][epoll]") {
     const ferry_test::frame_count frames;
     event_loop loop;
     foreign_loop foreign{&loop};
@@ -136,7 +136,8 @@ TEST_CASE("a foreign loop misses none of a storm of posts, and takes no more tur
     CHECK(foreign.polls() <= 2 * each + 2);
 }
 
-TEST_CASE("a single post between any two turns of a foreign loop is never slept through", "[loop][embedding][mt]") {
+TEST_CASE("a single post between any two turns of a foreign loop is never slept through",
+          "[loop][embedding][mt][epoll]") {
     event_loop loop;
     foreign_loop foreign{&loop};
     constexpr int rounds = 5'000;
@@ -199,7 +200,7 @@ TEST_CASE("next_deadline is now as long as a turn has left something to do", "[l
     CHECK(turns <= 6);
 }
 
-TEST_CASE("a descriptor that a task watches makes the loop's handle readable", "[loop][embedding]") {
+TEST_CASE("a descriptor that a task watches makes the loop's handle readable", "[loop][embedding][epoll]") {
     event_loop loop;
     int ends[2];
     REQUIRE(::pipe(ends) == 0);
@@ -226,7 +227,7 @@ TEST_CASE("a descriptor that a task watches makes the loop's handle readable", "
 }
 
 TEST_CASE("once its handle was taken, a post makes it readable, however the loop was run in between",
-          "[loop][embedding]") {
+          "[loop][embedding][epoll]") {
     const ferry_test::frame_count frames;
     event_loop loop;
     int run = 0;
@@ -279,7 +280,7 @@ TEST_CASE("one thread turns two loops alternately, and each task stays on its ow
 }
 
 TEST_CASE("two loops in one foreign poll() loop wake each other, and both sleep when there is nothing to do",
-          "[loop][embedding]") {
+          "[loop][embedding][epoll]") {
     const ferry_test::frame_count frames;
     event_loop one;
     event_loop two;

@@ -103,7 +103,8 @@ TEST_CASE("yield_now lets every other ready task run first", "[loop][sleep][orde
     CHECK(trace == "abcabcabc");
 }
 
-TEST_CASE("a task that is cancelled while it gives way meets that as it goes on, and runs once", "[loop][sleep]") {
+TEST_CASE("a task that is cancelled while it gives way meets that as it goes on, and runs once",
+          "[loop][sleep][order]") {
     ferry::event_loop loop;
     int resumed = 0;
     int ended_cancelled = 0;
