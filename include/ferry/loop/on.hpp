@@ -49,6 +49,7 @@ public:
         home_ = std::move(home);
         home_node_ = &from;
         context_ = from.context();
+        place_ = from.home();
         const loop_reference there = there_;
         retain();
         if (there->push_new(start_)) return true;
@@ -91,6 +92,7 @@ private:
         }
         self.root_.emplace(*self.loop_, std::move(*self.body_), self);
         self.root_->context() = std::move(self.context_);
+        self.root_->home() = std::move(self.place_);
         logical_task::resume(*self.root_);
     }
     static void on_cancellation(ready_node& arrived) noexcept {
@@ -134,6 +136,7 @@ private:
     std::optional<task<T>> body_;
     const char* name_ = body_->name();
     ferry::context context_;
+    home_reference place_;  // where the thread-sensitive calls of the awaiting task run, and those over there
     event_loop* loop_ = nullptr;
     std::optional<root> root_;
     result<T> outcome_;
