@@ -26,7 +26,10 @@ class call_stop {
 public:
     call_stop() noexcept = default;
     ~call_stop() {
-        if (stop_state* const state = state_of(word_.load(std::memory_order_acquire))) state->release();
+        stop_state* const state = state_of(word_.load(std::memory_order_acquire));
+        if (state == nullptr) return;
+        state->drop_source();
+        state->release();
     }
     call_stop(const call_stop&) = delete;
     call_stop& operator=(const call_stop&) = delete;
