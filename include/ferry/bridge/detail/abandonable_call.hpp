@@ -35,9 +35,9 @@ inline constexpr bool is_reference_wrapper = requires(T value) {
 
 /// The call itself, in a block that the awaiter and the thread that runs it share.
 ///
-/// One word says who has it: nobody yet, the result is there, or the task has gone. The thread exchanges it for `ended`
-/// when it has stored the outcome, the loop for `abandoned` when the task is cancelled; whoever comes first decides: either
-/// the thread wakes the task, or it drops the outcome. A call that is left behind has no loop any more, so that block_on in
+/// One word says who has it: nobody yet, the result is there, or the task has gone. The thread changes it to `ended` when
+/// it has stored the outcome, the loop to `abandoned` when the task is cancelled; whoever comes first decides, for good:
+/// either the thread wakes the task, or it drops the outcome. A call that is left behind has no loop any more, so that block_on in
 /// it goes elsewhere.
 template <class Fn, class... Args>
 class abandonable_block final : public call {
@@ -71,7 +71,8 @@ public:
     /// False when the result is on its way.
     [[nodiscard]] bool abandon() noexcept {
         stop_.request();
-        return state_.exchange(state::abandoned, std::memory_order_acq_rel) == state::awaited;
+        state before = state::awaited;
+        return state_.compare_exchange_strong(before, state::abandoned, std::memory_order_acq_rel);
     }
     [[nodiscard]] ferry::context& context() noexcept { return context_; }
     result_type take() { return outcome_.take(); }
@@ -95,7 +96,9 @@ private:
         end();
     }
     void end() noexcept {
-        if (state_.exchange(state::ended, std::memory_order_acq_rel) == state::awaited) {
+        state before = state::awaited;
+        if (state_.compare_exchange_strong(before, state::ended,
+                                           std::memory_order_acq_rel)) {  // else it stays abandoned
             [[maybe_unused]] const bool taken =
                 loop_->push(*node_);  // a loop is not sealed before its tasks have ended
         }
@@ -108,16 +111,17 @@ private:
     [[nodiscard]] call_stop& stop() noexcept override { return stop_; }
 
     destination where_;
-    Fn fn_;
-    std::tuple<Args...> args_;
     loop_reference loop_;
     home_reference made_at_;
     ready_node* node_ = nullptr;
     ferry::context context_;
     call_stop stop_;
-    result<result_type> outcome_;
     std::atomic<state> state_{state::awaited};
     std::atomic<std::uint32_t> references_{1};
+    // The user's, and destroyed first: their destructors may block, too, and are still in this call then.
+    result<result_type> outcome_;
+    Fn fn_;
+    std::tuple<Args...> args_;
 };
 
 template <class Fn, class... Args>
