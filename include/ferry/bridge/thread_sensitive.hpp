@@ -30,7 +30,8 @@ namespace ferry::inline FERRY_ABI {
 /// Cost           One recycled block; no thread is started while one is idle.
 class thread_sensitive_scope {
 public:
-    thread_sensitive_scope() : made_(detail::current_home() == nullptr ? new detail::scope_home : nullptr) {
+    thread_sensitive_scope()
+        : made_(detail::homes::still_there(detail::current_home()) == nullptr ? new detail::scope_home : nullptr) {
         if (made_ != nullptr) place(made_);
     }
     ~thread_sensitive_scope() {

@@ -84,7 +84,7 @@ public:
     home_frame()
         : thread_(home_thread::of_this_thread()),
           serving_(thread_),
-          home_(new queue_home(thread_.queue(), this_thread().home)),
+          home_(new queue_home(thread_.queue(), homes::still_there(this_thread().home))),
           outer_(std::exchange(this_thread().home, home_)) {}
     ~home_frame() {
         this_thread().home = outer_;

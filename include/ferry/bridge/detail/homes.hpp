@@ -39,6 +39,12 @@ public:
     static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
 
     [[nodiscard]] sensitive_queue& queue() const noexcept { return queue_; }
+    /// Was it made before a fork, by the parent of this process? Then nobody here serves it.
+    [[nodiscard]] bool made_before_fork() const noexcept { return generation_ != process::generation(); }
+    /// Is it no place for calls any more? Once true, always; false may be out of date without the mutex of homes.
+    [[nodiscard]] bool has_gone() const noexcept {
+        return retired_.load(std::memory_order_acquire) || made_before_fork();
+    }
 
 protected:
     /// A call has come and no thread serves the queue yet. With the mutex of homes held; returns whom to wake, or null.
@@ -47,7 +53,7 @@ protected:
 private:
     friend class homes;
     sensitive_queue& queue_;
-    bool retired_ = false;  // guarded by the mutex of homes
+    std::atomic<bool> retired_{false};  // written with the mutex of homes held
     const std::uint32_t generation_ = process::generation();
 };
 
@@ -74,21 +80,31 @@ public:
     static void attach(sensitive_queue& queue, thread_parker& owner) noexcept;
     /// The thread leaves the queue of a home that is retired. False when there are still calls in it.
     [[nodiscard]] static bool detach(sensitive_queue& queue) noexcept;
-    /// The home is not there any more: the calls that came to it and have not begun go to the next one out, in order.
+    /// The home is not there any more: the calls that came to it and have not begun go to the next one out, in order;
+    /// where that has the same thread, they keep their places in its queue.
     static void retire(queue_home& place) noexcept;
-    [[nodiscard]] static bool is_retired(queue_home& place) noexcept {
-        const std::lock_guard lock(mutex());
-        return place.retired_;
+    /// The innermost home from that one outwards that is still there; null for none. What has gone never comes back, so
+    /// whoever makes a home begins here: a stack of homes is then no deeper than that of the frames that are there.
+    [[nodiscard]] static queue_home* still_there(home* innermost) noexcept {
+        queue_home* place = static_cast<queue_home*>(innermost);
+        while (place != nullptr && place->has_gone()) place = static_cast<queue_home*>(place->outer());
+        return place;
     }
 
-    /// The thread that serves it, or null. With the mutex held.
-    [[nodiscard]] static thread_parker* owner_of(sensitive_queue& queue) noexcept { return queue.owner_; }
+    // With the mutex held.
+    /// The thread that serves it, or null.
+    [[nodiscard]] static thread_parker* owner_of(const sensitive_queue& queue) noexcept { return queue.owner_; }
+    static void set_owner(sensitive_queue& queue, thread_parker& owner) noexcept { queue.owner_ = &owner; }
 
     [[nodiscard]] static std::mutex& mutex() noexcept { return process_wide<homes>::get().mutex_; }
 
 private:
     // With the mutex held.
-    static thread_parker* queue_at_innermost(call& made, home* innermost) noexcept;
+    [[nodiscard]] static queue_home& destination_from(home* innermost) noexcept {
+        queue_home* const place = still_there(innermost);
+        return place != nullptr ? *place : last_resort();
+    }
+    static thread_parker* queue_at(queue_home& place, call& made) noexcept;
     static void take_out(call& made) noexcept {
         made.queue->calls_.erase(made);
         made.queue->count_.fetch_sub(1, std::memory_order_relaxed);
@@ -99,24 +115,22 @@ private:
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-inline thread_parker* homes::queue_at_innermost(call& made, home* innermost) noexcept {
-    queue_home* place = static_cast<queue_home*>(innermost);
-    while (place != nullptr && place->retired_) place = static_cast<queue_home*>(place->outer());
-    if (place == nullptr) place = &last_resort();
-    sensitive_queue& queue = place->queue_;
+/// Returns whom to wake, or null.
+inline thread_parker* homes::queue_at(queue_home& place, call& made) noexcept {
+    sensitive_queue& queue = place.queue_;
     made.queue = &queue;
-    made.queued_at = place;
+    made.queued_at = &place;
     made.queued = true;
     queue.calls_.push_back(made);
     queue.count_.fetch_add(1, std::memory_order_release);
-    return queue.owner_ != nullptr ? queue.owner_ : place->find_thread();
+    return queue.owner_ != nullptr ? queue.owner_ : place.find_thread();
 }
 
 inline void homes::submit(call& made) noexcept {
     thread_parker* sleeper = nullptr;
     {
         const std::lock_guard lock(mutex());
-        sleeper = queue_at_innermost(made, made.made_at());
+        sleeper = queue_at(destination_from(made.made_at()), made);
     }
     if (sleeper != nullptr) sleeper->unpark();  // a parker is never freed
 }
@@ -150,17 +164,20 @@ inline bool homes::detach(sensitive_queue& queue) noexcept {
 
 inline void homes::retire(queue_home& place) noexcept {
     // What only its maker knows no call can come to. What a forked child has left behind may be locked for ever.
-    if (place.is_unshared() || place.generation_ != process::generation()) return;
-    {
-        const std::lock_guard lock(mutex());
-        place.retired_ = true;
-        for (call* each = place.queue_.calls_.front(); each != nullptr;) {
-            call& made = *each;
-            each = intrusive_list<call>::next(made);
-            if (made.queued_at != &place) continue;
-            take_out(made);
-            if (thread_parker* const sleeper = queue_at_innermost(made, place.outer())) sleeper->unpark();
+    if (place.is_unshared() || place.made_before_fork()) return;
+    const std::lock_guard lock(mutex());
+    place.retired_.store(true, std::memory_order_release);
+    for (call* each = place.queue_.calls_.front(); each != nullptr;) {
+        call& made = *each;
+        each = intrusive_list<call>::next(made);
+        if (made.queued_at != &place) continue;
+        queue_home& next = destination_from(place.outer());
+        if (&next.queue_ == &place.queue_) {
+            made.queued_at = &next;
+            continue;
         }
+        take_out(made);
+        if (thread_parker* const sleeper = queue_at(next, made)) sleeper->unpark();
     }
 }
 }  // namespace detail

@@ -46,10 +46,7 @@ public:
 
     [[nodiscard]] static leased_threads& instance() noexcept { return process_wide<leased_threads>::get(); }
 
-    void set_most(std::size_t threads) noexcept {
-        const std::lock_guard lock(homes::mutex());
-        most_ = std::max<std::size_t>(threads, 1);
-    }
+    void set_most(std::size_t threads) noexcept;
     [[nodiscard]] std::size_t running() noexcept {
         const std::lock_guard lock(homes::mutex());
         return running_;
@@ -63,7 +60,7 @@ private:
     public:
         thread_parker* parker = nullptr;
         scope_home* scope = nullptr;
-        bool idle = false;
+        bool idle = false;  // on the list; neither idle nor with a scope it was told to end
     };
     static constexpr std::chrono::seconds linger{10};
 
@@ -135,6 +132,22 @@ inline thread_parker* leased_threads::lease_to(scope_home& scope) noexcept {
     return nullptr;
 }
 
+inline void leased_threads::set_most(std::size_t threads) noexcept {
+    const std::lock_guard lock(homes::mutex());
+    most_ = std::max<std::size_t>(threads, 1);
+    for (scope_home* each = waiting_.front(); each != nullptr && running_ < most_;
+         each = intrusive_list<scope_home>::next(*each)) {
+        if (!start_worker()) break;
+    }
+    for (; running_ > most_; --running_) {
+        worker* const surplus = idle_.pop_front();
+        if (surplus == nullptr) break;
+        surplus->idle = false;
+        surplus->parker->unpark();
+    }
+}
+
+/// From here on that thread is the scope's, so that nobody looks for a second one before it has begun to serve.
 inline void leased_threads::give(worker& self, scope_home& scope) noexcept {
     if (scope.waiting_) {
         waiting_.erase(scope);
@@ -143,6 +156,7 @@ inline void leased_threads::give(worker& self, scope_home& scope) noexcept {
         scope.retain();
     }
     self.scope = &scope;
+    homes::set_owner(scope.queue(), *self.parker);
 }
 
 /// A thread that cannot be started is no error while another one will come to the scope.
@@ -189,6 +203,7 @@ inline bool leased_threads::wait_for_scope(worker& self) noexcept {
         const bool in_time = self.parker->park_until(until);
         const std::lock_guard lock(homes::mutex());
         if (self.scope != nullptr) return true;
+        if (!self.idle) return false;
         if (in_time) continue;
         idle_.erase(self);
         --running_;
@@ -202,15 +217,15 @@ inline void leased_threads::serve(worker& self) noexcept {
     {
         const home_thread::lent_queue queue(thread, scope.queue());
         const home_thread::serving serving(thread);
-        homes::attach(scope.queue(), *self.parker);
         do {
-            wait_until([&scope] { return homes::is_retired(scope); });
+            wait_until([&scope] { return scope.has_gone(); });
         } while (!homes::detach(scope.queue()));
     }
     scope.release();
 }
 
 inline void leased_threads::end(scope_home& scope) noexcept {
+    if (scope.made_before_fork()) return;  // its threads and lists are the parent's
     homes::retire(scope);
     thread_parker* serving = nullptr;
     bool listed = false;
