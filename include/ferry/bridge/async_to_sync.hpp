@@ -124,12 +124,11 @@ sync_function<detail::stored_type<Fn>> async_to_sync(Fn&& fn) {
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 namespace detail {
-/// The loop that a frame of this thread turns, if that is the one: it is driven from here, or nobody would turn it.
+/// The loop, if frames of this thread drive it and it takes new work: it is driven from here, or nobody would turn it.
 inline event_loop* driven_here(const loop_control& target) noexcept {
     const wait_service* const service = service_of_this_wait();
-    if (service == nullptr || service->driven() == nullptr) return nullptr;
-    event_loop& loop = target.loop();
-    return service->driven() == &loop.as_drivable() ? &loop : nullptr;
+    if (service == nullptr || service->find_driven(target) == nullptr) return nullptr;
+    return target.loop().closing() ? nullptr : &target.loop();
 }
 
 template <class T>

@@ -86,6 +86,8 @@ public:
     virtual bool turn() noexcept = 0;
     /// Sleeps until there is something to do, the parker has a token, or the deadline has passed (false).
     virtual bool sleep_until(thread_parker& parker, thread_parker::clock::time_point deadline) noexcept = 0;
+    /// Where other threads wake it; no other loop has the same.
+    [[nodiscard]] virtual const wakeable& inbox() const noexcept = 0;
 
 protected:
     ~drivable() = default;
@@ -97,33 +99,47 @@ class wait_service {
 public:
     /// Runs one call; false when there is none.
     virtual bool serve_call() noexcept = 0;
-    bool serve() noexcept { return serve_call() || (driven_ != nullptr && driven_->turn()); }
+    /// A call or a turn. Each goes first every other time, so that neither keeps the other from its share.
+    bool serve() noexcept {
+        calls_first_ = !calls_first_;
+        return calls_first_ ? serve_call() || turn() : turn() || serve_call();
+    }
     bool sleep_until(thread_parker& parker, thread_parker::clock::time_point deadline) noexcept {
-        return driven_ == nullptr ? parker.park_until(deadline) : driven_->sleep_until(parker, deadline);
+        return driven_ == nullptr ? parker.park_until(deadline) : driven_->loop_.sleep_until(parker, deadline);
     }
 
-    /// The loop that the thread's waits drive; null for none.
-    [[nodiscard]] drivable* driven() const noexcept { return driven_; }
-    /// While it lives they drive this one, whatever they drove before.
+    /// While it lives, the thread's waits drive this loop, whatever they drove before.
     class driving {
     public:
         driving(wait_service& service, drivable& loop) noexcept
-            : service_(service), outer_(std::exchange(service.driven_, &loop)) {}
+            : service_(service), loop_(loop), outer_(std::exchange(service.driven_, this)) {}
         ~driving() { service_.driven_ = outer_; }
         driving(const driving&) = delete;
         driving& operator=(const driving&) = delete;
-        [[nodiscard]] bool is_outermost() const noexcept { return outer_ == nullptr; }
 
     private:
+        friend class wait_service;
         wait_service& service_;
-        drivable* outer_;
+        drivable& loop_;
+        driving* const outer_;
     };
+    /// The loop with that inbox, if a frame of this thread drives it, or has driven it up to the frames above; else null.
+    [[nodiscard]] drivable* find_driven(const wakeable& inbox) const noexcept {
+        const driving* each = driven_;
+        while (each != nullptr && &each->loop_.inbox() != &inbox) each = each->outer_;
+        return each == nullptr ? nullptr : &each->loop_;
+    }
+    /// Do frames of this thread drive more than one?
+    [[nodiscard]] bool drives_several() const noexcept { return driven_ != nullptr && driven_->outer_ != nullptr; }
 
 protected:
     ~wait_service() = default;
 
 private:
-    drivable* driven_ = nullptr;
+    bool turn() noexcept { return driven_ != nullptr && driven_->loop_.turn(); }
+
+    driving* driven_ = nullptr;  // the innermost
+    bool calls_first_ = false;
 };
 /// What this thread does during a wait that begins here: nothing inside a turn, which must not be entered again.
 [[nodiscard]] inline wait_service* service_of_this_wait() noexcept {

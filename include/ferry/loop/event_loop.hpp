@@ -154,6 +154,7 @@ private:
     bool work_in_turn() noexcept;
     bool turn() noexcept override;
     bool sleep_until(detail::thread_parker& parker, time_point deadline) noexcept override;
+    [[nodiscard]] const detail::wakeable& inbox() const noexcept override { return *control_.get(); }
     void rest(time_point until, bool heeds_stop = false) noexcept;
     [[nodiscard]] bool has_work() const noexcept {
         return !owned_.empty() || has_ready() || control_->has_mail() || !turn_end_.empty();
@@ -367,7 +368,7 @@ inline bool event_loop::sleep_until(detail::thread_parker& parker, time_point de
         poll(deadline, false, &parker);
     }
     parker.end_sleep_in();
-    return deadline == time_point::max() || now() < deadline || has_work();
+    return deadline == time_point::max() || now() < deadline || has_ready() || control_->has_mail();
 }
 
 /// May sleep until `until` when nothing is ready. A kernel that refuses even an epoll or event descriptor leaves no way

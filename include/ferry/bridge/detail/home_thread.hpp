@@ -39,11 +39,21 @@ public:
     bool serve_call() noexcept override {
         call* const oldest = homes::take(*queue_);
         if (oldest == nullptr) return false;
-        oldest->run_here();
+        run(*oldest);
         return true;
     }
 
 private:
+    /// What a call waits for is often on the loop that made it: where a frame of this thread drives that loop beneath the
+    /// frame of another one (a call has run a loop of its own, say), the call's waits drive it.
+    void run(call& taken) noexcept {
+        const loop_reference made_by = drives_several() ? taken.loop() : loop_reference();
+        drivable* const loop = made_by ? find_driven(*made_by.get()) : nullptr;
+        if (loop == nullptr) return taken.run_here();
+        const driving it(*this, *loop);
+        taken.run_here();
+    }
+
     sensitive_queue own_;
     sensitive_queue* queue_ = &own_;
     std::size_t depth_ = 0;  // of serving

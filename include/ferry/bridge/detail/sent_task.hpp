@@ -249,7 +249,8 @@ template <class T>
 T run_on_private_loop(home_frame& frame, task<T> body) {
     class leftovers {
     public:
-        explicit leftovers(home_thread& thread) noexcept : is_outermost_(thread.driven() == nullptr) {}
+        explicit leftovers(home_thread& thread)
+            : is_outermost_(thread.find_driven(private_loop().control()) == nullptr) {}
         ~leftovers() {
             event_loop& loop = private_loop();
             if (is_outermost_ && !loop.control().left_behind()) loop.cancel_tasks();
