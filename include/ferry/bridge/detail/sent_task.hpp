@@ -55,13 +55,16 @@ public:
     cancellation_link(const cancellation_link&) = delete;
     cancellation_link& operator=(const cancellation_link&) = delete;
 
-    /// Before the task is published. Without a call around there is nothing to pass on, here and below.
+    /// Before the task is published: what may throw. Without a call around there is nothing to pass on, here and below.
     void aim(loop_control& loop, target& at) {
-        if (this_thread().running_call != nullptr) node_ = new node(loop, at);
+        call* const around = this_thread().running_call;
+        if (around == nullptr) return;
+        token_ = around->stop().token();
+        node_ = new node(loop, at);
     }
     /// After that. A request that was made already is sent at once.
-    void listen() {
-        if (node_ != nullptr) callback_.emplace(this_thread().running_call->stop().token(), send_on(*node_));
+    void listen() noexcept {
+        if (node_ != nullptr) callback_.emplace(token_, send_on(*node_));
     }
     /// No request is sent from now on.
     void stop_listening() noexcept { callback_.reset(); }
@@ -106,6 +109,7 @@ private:
         node* node_;
     };
 
+    stop_token token_;
     node* node_ = nullptr;
     std::optional<stop_callback<send_on>> callback_;
 };
@@ -114,13 +118,15 @@ private:
 ///
 /// The node is published by push_new(); from then on only the loop's thread touches this object, until it stores done_
 /// (release), which is its last touch: the parker it then wakes was read before and is never freed. The blocked thread
-/// sees done_ (acquire), and with it the outcome; the frame has been destroyed on the loop's thread by then.
+/// sees done_ (acquire), and with it the outcome; the frame has been destroyed on the loop's thread by then. In a forked
+/// child, where that thread is not, the wait ends in closed_error, and the frame stays as it is.
 template <class T>
 class sent_task final : public ready_node, public owned_task, private cancellation_link::target {
 public:
     sent_task(loop_control& loop, task<T> body) : control_(loop), body_(std::move(body)), name_(body_->name()) {
         run = &begin;
     }
+    ~sent_task() {}  // root_ is empty, or a forked child's, which must not touch it
 
     /// Blocks until the task has ended on that loop. False if the loop is closed; then nothing has happened. `place` is the
     /// innermost home of the task.
@@ -128,16 +134,17 @@ public:
         const loop_reference inbox(control_);  // the task may end, and the loop with it, before push_new() returns
         place_ = place;
         parker_ = &thread_parker::of_this_thread();
-        context_ = exchange_current_context({});
         link_.aim(control_, *this);
-        const bool taken = control_.push_new(*this);
-        if (taken) {
-            link_.listen();
-            wait_until([this] { return done_.load(std::memory_order_acquire); });
-            link_.stop_listening();
-        }
-        exchange_current_context(std::move(context_));
-        return taken;
+        const context_away lent(context_);
+        if (!control_.push_new(*this)) return false;
+        link_.listen();
+        wait_until([this] {
+            const bool done = done_.load(std::memory_order_acquire);
+            if (!done && control_.left_behind()) throw_closed();  // a call that came home has forked
+            return done;
+        });
+        link_.stop_listening();
+        return true;
     }
     T take() { return outcome_.take(); }
     // When block() returned false: the awaitable, or the error.
@@ -147,6 +154,17 @@ public:
     }
 
 private:
+    /// The caller's context is the task's meanwhile.
+    class context_away {
+    public:
+        explicit context_away(ferry::context& place) : place_(place) { place_ = exchange_current_context({}); }
+        ~context_away() { exchange_current_context(std::move(place_)); }
+        context_away(const context_away&) = delete;
+        context_away& operator=(const context_away&) = delete;
+
+    private:
+        ferry::context& place_;
+    };
     class root final : public rooted_task<T> {
     public:
         root(event_loop& loop, task<T> body, sent_task& owner)
@@ -207,7 +225,9 @@ private:
     event_loop* loop_ = nullptr;
     home* place_ = nullptr;
     ferry::context context_;  // the caller's, on its way there and back
-    std::optional<root> root_;
+    union {
+        std::optional<root> root_{};
+    };
     result<T> outcome_;
     thread_parker* parker_ = nullptr;
     bool cancelled_early_ = false;  // the request has overtaken the start
