@@ -35,6 +35,14 @@ struct frame_cache {
     bool in_use = false;
 };
 
+/// Where a thread cuts the memory of what it posts, and what it has used up of such memory; post_memory's.
+struct post_cache {
+    char* next = nullptr;        // the rest of its chunk
+    void* returning = nullptr;   // the chunk that `returned` belongs to
+    std::uint32_t room = 0;      // bytes from next to the chunk's end
+    std::uint32_t returned = 0;  // bytes that came back on this thread, and are not subtracted yet
+};
+
 /// One thread's share of ferry. Trivially destructible on purpose: frames are still freed while, and after, the
 /// thread's other thread-locals are destroyed.
 struct thread_state {
@@ -44,6 +52,8 @@ struct thread_state {
     executor* bound_executors = nullptr;  // those that no other thread runs
     frame_cache frames[frame_classes];    // one for each 64 bytes
     thread_exit_hook frames_hook;
+    post_cache posts;
+    thread_exit_hook posts_hook;
     wait_node* wait_nodes = nullptr;  // recycled slab nodes
     std::uint32_t wait_node_count = 0;
     thread_exit_hook wait_nodes_hook;

@@ -5,7 +5,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/exception_handlers.hpp>
 #include <ferry/core/executor.hpp>
-#include <ferry/core/frame_allocator.hpp>
+#include <ferry/loop/detail/post_memory.hpp>
 
 #include <cstddef>
 #include <exception>
@@ -18,8 +18,8 @@ template <class Fn>
 class posted final : public posted_callback {
 public:
     explicit posted(Fn&& call) : posted_callback(&invoke), call_(std::move(call)) {}
-    static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
-    static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
+    static void* operator new(std::size_t size) { return post_memory::allocate(size); }
+    static void operator delete(void* block, std::size_t size) noexcept { post_memory::deallocate(block, size); }
 
 private:
     static void invoke(posted_callback& callback) noexcept {
