@@ -1,6 +1,8 @@
 // tests/server/http_exchange_test.cpp
 // SPDX-License-Identifier: BSL-1.0
+#include <ferry/bridge/sync_to_async.hpp>
 #include <ferry/core/error.hpp>
+#include <ferry/loop/latch.hpp>
 #include <ferry/loop/sleep.hpp>
 #include <ferry/server/server.hpp>
 
@@ -12,8 +14,10 @@
 
 #include <chrono>
 #include <cstddef>
+#include <memory>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -382,4 +386,33 @@ TEST_CASE("an application that ignores the disconnect is cancelled after a while
     server.until([&] { return cancelled; });
     CHECK(reported.mention("/night still runs 3 s after its client has gone"));
     server.until_empty();
+}
+
+TEST_CASE("the thread-sensitive calls of one request run on one thread, those of another on another",
+          "[server][http_exchange][mt]") {
+    std::vector<std::thread::id> seen;
+    std::unique_ptr<ferry::latch> both;
+    const auto note = [&](app::scope, app::receive, app::send send) -> ferry::task<> {
+        const std::thread::id first = co_await ferry::to_thread(ferry::thread_sensitive, &std::this_thread::get_id);
+        co_await both->arrive_and_wait();  // now each of the two requests has its thread
+        const std::thread::id second = co_await ferry::to_thread(ferry::thread_sensitive, &std::this_thread::get_id);
+        seen.push_back(first == second ? first : std::thread::id());
+        co_await respond(send, "noted");
+    };
+    site server(note);
+    raw_client one(server);
+    raw_client two(server);
+    for (int round = 0; round < 3; ++round) {
+        both = std::make_unique<ferry::latch>(server.loop(), 2);
+        one.request("GET", "/");
+        two.request("GET", "/");
+        CHECK(one.read_response().body == "noted");
+        CHECK(two.read_response().body == "noted");
+    }
+    REQUIRE(seen.size() == 6);
+    for (std::size_t i = 0; i < seen.size(); i += 2) {
+        CHECK(seen[i] != seen[i + 1]);
+        CHECK(seen[i] != std::thread::id());
+        CHECK(seen[i] != std::this_thread::get_id());
+    }
 }

@@ -4,6 +4,7 @@
 
 #include <ferry/app/message.hpp>
 #include <ferry/app/send.hpp>
+#include <ferry/bridge/thread_sensitive.hpp>
 #include <ferry/core/config.hpp>
 #include <ferry/core/error.hpp>
 #include <ferry/http/request_head.hpp>
@@ -19,7 +20,8 @@
 namespace ferry::inline FERRY_ABI {
 namespace detail {
 /// The server's side of an application's receive and send, for an HTTP scope: the state machine of the response is
-/// http::response_writer's.
+/// http::response_writer's. It is made by the task that runs the application, whose thread-sensitive calls have one thread
+/// for as long as it lives.
 class http_exchange final : public app::message_sink, private outbox::observer {
 public:
     http_exchange(outbox& out, const http::request_head& head, std::string_view date)
@@ -83,6 +85,7 @@ private:
         if (out_.broken()) disconnect();
     }
 
+    const thread_sensitive_scope one_thread_;
     outbox& out_;
     inbox incoming_;
     http::response_writer writer_;

@@ -225,7 +225,8 @@ inline void leased_threads::serve(worker& self) noexcept {
 }
 
 inline void leased_threads::end(scope_home& scope) noexcept {
-    if (scope.made_before_fork()) return;  // its threads and lists are the parent's
+    if (scope.made_before_fork()) return;             // its threads and lists are the parent's
+    if (scope.is_unshared()) return scope.release();  // no thread has it, and no task that may still call
     homes::retire(scope);
     thread_parker* serving = nullptr;
     bool listed = false;
