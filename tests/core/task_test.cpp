@@ -1,5 +1,8 @@
 // tests/core/task_test.cpp
 // SPDX-License-Identifier: BSL-1.0
+#include <ferry/core/awaitable.hpp>
+#include <ferry/core/executor.hpp>
+#include <ferry/core/logical_task.hpp>
 #include <ferry/core/task.hpp>
 #include <ferry/loop/event.hpp>
 #include <ferry/loop/event_loop.hpp>
@@ -52,6 +55,13 @@ task<int> chain(int depth, ferry::event* leaf_waits_for) {
         co_return 0;
     }
     co_return 1 + co_await chain(depth - 1, leaf_waits_for);
+}
+
+/// The first level of a chain whose child would not be resumed on top of it.
+task<unsigned> deepest_level(unsigned level) {
+    const ferry::detail::logical_task& self = co_await ferry::detail::current_task();
+    if (self.owner().too_deep()) co_return level;
+    co_return co_await deepest_level(level + 1);
 }
 
 task<> failing_chain(int depth) {
@@ -115,6 +125,12 @@ TEST_CASE("a chain of 100,000 tasks runs on a stack of 256 KiB", "[core][task]")
         });
     }
     CHECK(sum == depth);
+}
+
+TEST_CASE("at most 64 resumptions of a chain are stacked, each time", "[core][task]") {
+    ferry::event_loop loop;
+    for (int again = 0; again < 3; ++again) CHECK(loop.run(deepest_level(1)) == ferry::detail::executor::max_depth);
+    CHECK(ferry::detail::executor::max_depth == 64);
 }
 
 TEST_CASE("a task runs nothing before it is awaited", "[core][task]") {

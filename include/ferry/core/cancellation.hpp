@@ -43,14 +43,14 @@ public:
     [[nodiscard]] cancel_scope* next_in_tree(const cancel_scope& root, bool descend = true) const noexcept;
 
 private:
+    bool shielded_;
+    bool requested_ = false;
+    bool cancelled_;
     logical_task& task_;
     cancel_scope* parent_;
     cancel_scope* first_child_ = nullptr;
     cancel_scope* previous_ = nullptr;  // siblings
     cancel_scope* next_ = nullptr;
-    bool shielded_;
-    bool requested_ = false;
-    bool cancelled_;
 };
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

@@ -110,9 +110,9 @@ public:
     /// The logical task that runs now, null inside a plain callback.
     [[nodiscard]] logical_task* current() const noexcept { return current_; }
 
-    /// How many resumptions are stacked on the native stack; beyond max_depth they go to run_next().
+    /// How many resumptions may be stacked on the native stack, the outermost one included; more go to run_next().
     static constexpr unsigned max_depth = 64;
-    [[nodiscard]] bool too_deep() const noexcept { return depth_ >= max_depth; }
+    [[nodiscard]] bool too_deep() const noexcept { return depth_ >= max_depth - 1; }
 
     /// Marks one resumption on the native stack: of a frame of the task that runs already.
     class nesting {
@@ -145,14 +145,8 @@ public:
     /// Marks the resumption of a task by the executor, beneath which nothing of it is on the stack.
     class outermost_resumption {
     public:
-        outermost_resumption(executor& owner, logical_task& task) noexcept : owner_(owner) {
-            owner_.current_ = &task;
-            owner_.depth_ = 1;
-        }
-        ~outermost_resumption() {
-            owner_.current_ = nullptr;
-            owner_.depth_ = 0;
-        }
+        outermost_resumption(executor& owner, logical_task& task) noexcept : owner_(owner) { owner_.current_ = &task; }
+        ~outermost_resumption() { owner_.current_ = nullptr; }
         outermost_resumption(const outermost_resumption&) = delete;
         outermost_resumption& operator=(const outermost_resumption&) = delete;
 
@@ -179,20 +173,31 @@ protected:
 
     /// Runs at most `limit` ready nodes, each with all that it puts on the run-next list. Returns how many it ran.
     std::size_t run_ready(std::size_t limit) noexcept {
-        const bool in_order = random_ == 0;
+        if (random_ != 0) return run_in_any_order(limit);
         std::size_t count = 0;
-        for (; count < limit && first_ != nullptr; ++count) {
-            ready_node& node = in_order ? take_first() : take_any();
-            node.run(node);
-            while (ready_node* next = run_next_) {
-                run_next_ = next->next;
-                next->run(*next);
-            }
+        for (ready_node* node = first_; count < limit && node != nullptr; ++count) {
+            // Nobody else takes from the queue, so who is next now is next afterwards, unless there was nobody.
+            ready_node* const next = first_ = node->next;
+            if (next == nullptr) last_ = nullptr;
+            run_with_what_follows(*node);
+            node = next != nullptr ? next : first_;
         }
         return count;
     }
 
 private:
+    void run_with_what_follows(ready_node& node) noexcept {
+        node.run(node);
+        while (ready_node* const next = run_next_) {
+            run_next_ = next->next;
+            next->run(*next);
+        }
+    }
+    [[gnu::noinline]] std::size_t run_in_any_order(std::size_t limit) noexcept {
+        std::size_t count = 0;
+        for (; count < limit && first_ != nullptr; ++count) run_with_what_follows(take_any());
+        return count;
+    }
     ready_node& take_first() noexcept {
         ready_node& node = *first_;
         first_ = node.next;
@@ -228,7 +233,7 @@ private:
     ready_node* last_ = nullptr;
     ready_node* run_next_ = nullptr;
     logical_task* current_ = nullptr;
-    unsigned depth_ = 0;  // up to here: what every switch touches
+    unsigned depth_ = 0;  // resumptions inside of others
     const executor* beneath_ = nullptr;
     remote_inbox* remote_ = nullptr;
     executor* next_bound_ = nullptr;                        // of those that this thread alone runs

@@ -160,18 +160,19 @@ private:
         if (finished_) finished_function_(*this);
     }
 
+    // With the node, the first 64 bytes hold all that a switch touches: up to the root scope's flags.
     executor* owner_;
     std::coroutine_handle<> resume_point_;
     waiter* wait_ = nullptr;
     cancel_scope* scope_;
-    wait_node* record_;
-    finished_function finished_function_;
-    ferry::context context_;
-    cancel_scope root_scope_;
     std::uint8_t inline_budget_ = inline_completions;
     bool retrying_ = false;
     bool interrupted_ = false;
     bool finished_ = false;
+    cancel_scope root_scope_;
+    wait_node* record_;
+    finished_function finished_function_;
+    ferry::context context_;
 };
 static_assert(sizeof(logical_task) <= 128);
 
@@ -247,10 +248,10 @@ private:
 inline logical_task::logical_task(executor& owner, cancel_scope* parent, finished_function finished)
     : owner_(&owner),
       scope_(&root_scope_),
+      root_scope_(*this, parent),
       record_(&wait_node::acquire()),
       finished_function_(finished),
-      context_(current_context()),
-      root_scope_(*this, parent) {
+      context_(current_context()) {
     run = &resume;
     if (detail::home* const here = current_home()) record_->home = home_reference(here);
 }
@@ -269,7 +270,10 @@ inline thread_contexts& thread_contexts::of_this_thread() {
 
 // ---- implementation of cancel_scope, which needs the task --------------------------------------------------------
 inline cancel_scope::cancel_scope(logical_task& task, cancel_scope* parent, bool shielded) noexcept
-    : task_(task), parent_(parent), shielded_(shielded), cancelled_(cancelled_from_outside()) {
+    : shielded_(shielded),
+      cancelled_(parent != nullptr && !shielded && parent->cancelled_),
+      task_(task),
+      parent_(parent) {
     if (parent_ == nullptr) return;
     next_ = std::exchange(parent_->first_child_, this);
     if (next_ != nullptr) next_->previous_ = this;
