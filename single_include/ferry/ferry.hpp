@@ -71,6 +71,7 @@
 #include <string_view>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -199,14 +200,14 @@ public:
     [[nodiscard]] cancel_scope* next_in_tree(const cancel_scope& root, bool descend = true) const noexcept;
 
 private:
+    bool shielded_;
+    bool requested_ = false;
+    bool cancelled_;
     logical_task& task_;
     cancel_scope* parent_;
     cancel_scope* first_child_ = nullptr;
     cancel_scope* previous_ = nullptr;  // siblings
     cancel_scope* next_ = nullptr;
-    bool shielded_;
-    bool requested_ = false;
-    bool cancelled_;
 };
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -365,6 +366,14 @@ struct frame_cache {
     bool in_use = false;
 };
 
+/// Where a thread cuts the memory of what it posts, and what it has used up of such memory; post_memory's.
+struct post_cache {
+    char* next = nullptr;        // the rest of its chunk
+    void* returning = nullptr;   // the chunk that `returned` belongs to
+    std::uint32_t room = 0;      // bytes from next to the chunk's end
+    std::uint32_t returned = 0;  // bytes that came back on this thread, and are not subtracted yet
+};
+
 /// One thread's share of ferry. Trivially destructible on purpose: frames are still freed while, and after, the
 /// thread's other thread-locals are destroyed.
 struct thread_state {
@@ -374,6 +383,8 @@ struct thread_state {
     executor* bound_executors = nullptr;  // those that no other thread runs
     frame_cache frames[frame_classes];    // one for each 64 bytes
     thread_exit_hook frames_hook;
+    post_cache posts;
+    thread_exit_hook posts_hook;
     wait_node* wait_nodes = nullptr;  // recycled slab nodes
     std::uint32_t wait_node_count = 0;
     thread_exit_hook wait_nodes_hook;
@@ -529,9 +540,9 @@ public:
     /// The logical task that runs now, null inside a plain callback.
     [[nodiscard]] logical_task* current() const noexcept { return current_; }
 
-    /// How many resumptions are stacked on the native stack; beyond max_depth they go to run_next().
+    /// How many resumptions may be stacked on the native stack, the outermost one included; more go to run_next().
     static constexpr unsigned max_depth = 64;
-    [[nodiscard]] bool too_deep() const noexcept { return depth_ >= max_depth; }
+    [[nodiscard]] bool too_deep() const noexcept { return depth_ >= max_depth - 1; }
 
     /// Marks one resumption on the native stack: of a frame of the task that runs already.
     class nesting {
@@ -564,14 +575,8 @@ public:
     /// Marks the resumption of a task by the executor, beneath which nothing of it is on the stack.
     class outermost_resumption {
     public:
-        outermost_resumption(executor& owner, logical_task& task) noexcept : owner_(owner) {
-            owner_.current_ = &task;
-            owner_.depth_ = 1;
-        }
-        ~outermost_resumption() {
-            owner_.current_ = nullptr;
-            owner_.depth_ = 0;
-        }
+        outermost_resumption(executor& owner, logical_task& task) noexcept : owner_(owner) { owner_.current_ = &task; }
+        ~outermost_resumption() { owner_.current_ = nullptr; }
         outermost_resumption(const outermost_resumption&) = delete;
         outermost_resumption& operator=(const outermost_resumption&) = delete;
 
@@ -598,20 +603,31 @@ protected:
 
     /// Runs at most `limit` ready nodes, each with all that it puts on the run-next list. Returns how many it ran.
     std::size_t run_ready(std::size_t limit) noexcept {
-        const bool in_order = random_ == 0;
+        if (random_ != 0) return run_in_any_order(limit);
         std::size_t count = 0;
-        for (; count < limit && first_ != nullptr; ++count) {
-            ready_node& node = in_order ? take_first() : take_any();
-            node.run(node);
-            while (ready_node* next = run_next_) {
-                run_next_ = next->next;
-                next->run(*next);
-            }
+        for (ready_node* node = first_; count < limit && node != nullptr; ++count) {
+            // Nobody else takes from the queue, so who is next now is next afterwards, unless there was nobody.
+            ready_node* const next = first_ = node->next;
+            if (next == nullptr) last_ = nullptr;
+            run_with_what_follows(*node);
+            node = next != nullptr ? next : first_;
         }
         return count;
     }
 
 private:
+    void run_with_what_follows(ready_node& node) noexcept {
+        node.run(node);
+        while (ready_node* const next = run_next_) {
+            run_next_ = next->next;
+            next->run(*next);
+        }
+    }
+    [[gnu::noinline]] std::size_t run_in_any_order(std::size_t limit) noexcept {
+        std::size_t count = 0;
+        for (; count < limit && first_ != nullptr; ++count) run_with_what_follows(take_any());
+        return count;
+    }
     ready_node& take_first() noexcept {
         ready_node& node = *first_;
         first_ = node.next;
@@ -647,7 +663,7 @@ private:
     ready_node* last_ = nullptr;
     ready_node* run_next_ = nullptr;
     logical_task* current_ = nullptr;
-    unsigned depth_ = 0;  // up to here: what every switch touches
+    unsigned depth_ = 0;  // resumptions inside of others
     const executor* beneath_ = nullptr;
     remote_inbox* remote_ = nullptr;
     executor* next_bound_ = nullptr;                        // of those that this thread alone runs
@@ -1185,18 +1201,19 @@ private:
         if (finished_) finished_function_(*this);
     }
 
+    // With the node, the first 64 bytes hold all that a switch touches: up to the root scope's flags.
     executor* owner_;
     std::coroutine_handle<> resume_point_;
     waiter* wait_ = nullptr;
     cancel_scope* scope_;
-    wait_node* record_;
-    finished_function finished_function_;
-    ferry::context context_;
-    cancel_scope root_scope_;
     std::uint8_t inline_budget_ = inline_completions;
     bool retrying_ = false;
     bool interrupted_ = false;
     bool finished_ = false;
+    cancel_scope root_scope_;
+    wait_node* record_;
+    finished_function finished_function_;
+    ferry::context context_;
 };
 static_assert(sizeof(logical_task) <= 128);
 
@@ -1272,10 +1289,10 @@ private:
 inline logical_task::logical_task(executor& owner, cancel_scope* parent, finished_function finished)
     : owner_(&owner),
       scope_(&root_scope_),
+      root_scope_(*this, parent),
       record_(&wait_node::acquire()),
       finished_function_(finished),
-      context_(current_context()),
-      root_scope_(*this, parent) {
+      context_(current_context()) {
     run = &resume;
     if (detail::home* const here = current_home()) record_->home = home_reference(here);
 }
@@ -1294,7 +1311,10 @@ inline thread_contexts& thread_contexts::of_this_thread() {
 
 // ---- implementation of cancel_scope, which needs the task --------------------------------------------------------
 inline cancel_scope::cancel_scope(logical_task& task, cancel_scope* parent, bool shielded) noexcept
-    : task_(task), parent_(parent), shielded_(shielded), cancelled_(cancelled_from_outside()) {
+    : shielded_(shielded),
+      cancelled_(parent != nullptr && !shielded && parent->cancelled_),
+      task_(task),
+      parent_(parent) {
     if (parent_ == nullptr) return;
     next_ = std::exchange(parent_->first_child_, this);
     if (next_ != nullptr) next_->previous_ = this;
@@ -4783,6 +4803,8 @@ public:
     virtual bool turn() noexcept = 0;
     /// Sleeps until there is something to do, the parker has a token, or the deadline has passed (false).
     virtual bool sleep_until(thread_parker& parker, thread_parker::clock::time_point deadline) noexcept = 0;
+    /// Where other threads wake it; no other loop has the same.
+    [[nodiscard]] virtual const wakeable& inbox() const noexcept = 0;
 
 protected:
     ~drivable() = default;
@@ -4794,33 +4816,47 @@ class wait_service {
 public:
     /// Runs one call; false when there is none.
     virtual bool serve_call() noexcept = 0;
-    bool serve() noexcept { return serve_call() || (driven_ != nullptr && driven_->turn()); }
+    /// A call or a turn. Each goes first every other time, so that neither keeps the other from its share.
+    bool serve() noexcept {
+        calls_first_ = !calls_first_;
+        return calls_first_ ? serve_call() || turn() : turn() || serve_call();
+    }
     bool sleep_until(thread_parker& parker, thread_parker::clock::time_point deadline) noexcept {
-        return driven_ == nullptr ? parker.park_until(deadline) : driven_->sleep_until(parker, deadline);
+        return driven_ == nullptr ? parker.park_until(deadline) : driven_->loop_.sleep_until(parker, deadline);
     }
 
-    /// The loop that the thread's waits drive; null for none.
-    [[nodiscard]] drivable* driven() const noexcept { return driven_; }
-    /// While it lives they drive this one, whatever they drove before.
+    /// While it lives, the thread's waits drive this loop, whatever they drove before.
     class driving {
     public:
         driving(wait_service& service, drivable& loop) noexcept
-            : service_(service), outer_(std::exchange(service.driven_, &loop)) {}
+            : service_(service), loop_(loop), outer_(std::exchange(service.driven_, this)) {}
         ~driving() { service_.driven_ = outer_; }
         driving(const driving&) = delete;
         driving& operator=(const driving&) = delete;
-        [[nodiscard]] bool is_outermost() const noexcept { return outer_ == nullptr; }
 
     private:
+        friend class wait_service;
         wait_service& service_;
-        drivable* outer_;
+        drivable& loop_;
+        driving* const outer_;
     };
+    /// The loop with that inbox, if a frame of this thread drives it, or has driven it up to the frames above; else null.
+    [[nodiscard]] drivable* find_driven(const wakeable& inbox) const noexcept {
+        const driving* each = driven_;
+        while (each != nullptr && &each->loop_.inbox() != &inbox) each = each->outer_;
+        return each == nullptr ? nullptr : &each->loop_;
+    }
+    /// Do frames of this thread drive more than one?
+    [[nodiscard]] bool drives_several() const noexcept { return driven_ != nullptr && driven_->outer_ != nullptr; }
 
 protected:
     ~wait_service() = default;
 
 private:
-    drivable* driven_ = nullptr;
+    bool turn() noexcept { return driven_ != nullptr && driven_->loop_.turn(); }
+
+    driving* driven_ = nullptr;  // the innermost
+    bool calls_first_ = false;
 };
 /// What this thread does during a wait that begins here: nothing inside a turn, which must not be entered again.
 [[nodiscard]] inline wait_service* service_of_this_wait() noexcept {
@@ -5183,6 +5219,177 @@ inline std::string who_is_left(const intrusive_list<owned_task>& owned) {
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/loop/detail/post_memory.hpp - where posted callables lie on their way
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Memory for what one thread makes and another one uses up, in about the same order: blocks cut from a chunk, one behind
+/// the other, that come back by being counted. So a producer that runs ahead neither reads an address that the other core
+/// has written nor asks operator new for each block, and whoever walks the blocks finds them side by side.
+///
+/// Ownership      A block belongs to whoever allocated it until it is given back, on any thread.
+/// Thread-safety  Every function may be called on every thread. A thread counts what comes back of one chunk for itself,
+///                then subtracts it (release); who subtracts the last bytes (acquire) owns the chunk, since everybody
+///                is done with it. A chunk that a thread still counts for cannot be whole, so its address says enough.
+/// Errors         allocate() throws std::bad_alloc.
+/// Cost           An addition; 0 calls of operator new in steady state. A thread holds at most two chunks (4 KiB each), the
+///                depot 64 for all threads. A block that is not used up keeps its chunk from being used again.
+class post_memory {
+public:
+    [[nodiscard]] static void* allocate(std::size_t size) {
+        return size <= largest ? cut(rounded(size)) : frame_allocator::allocate(size);
+    }
+    static void deallocate(void* block, std::size_t size) noexcept {
+        size <= largest ? take_back(block, rounded(size)) : frame_allocator::deallocate(block, size);
+    }
+    /// Whole chunks that wait in the depot for the next thread that runs out.
+    [[nodiscard]] static std::size_t spare_chunks() noexcept;
+
+    static constexpr std::size_t chunk_size = 4096;
+    static constexpr std::size_t most_spare_chunks = 64;
+
+private:
+    struct chunk {
+        explicit chunk(std::uint32_t bytes) noexcept : missing(bytes) {}
+        std::atomic<std::uint32_t> missing;  // bytes that are in use, to be cut, or not counted yet
+    };
+    static constexpr std::size_t granule = alignof(std::max_align_t);
+    static constexpr std::size_t head_size = 64;  // a cache line: the count is written by those who use blocks up
+    static constexpr std::uint32_t capacity = chunk_size - head_size;
+    static constexpr std::size_t largest = 512;
+
+    [[nodiscard]] static constexpr std::uint32_t rounded(std::size_t size) noexcept {
+        return static_cast<std::uint32_t>((size + granule - 1) / granule * granule);
+    }
+    /// The chunk around a block: chunks lie at multiples of their size.
+    [[nodiscard]] static chunk* chunk_of(char* inside) noexcept {
+        return reinterpret_cast<chunk*>(inside - reinterpret_cast<std::uintptr_t>(inside) % chunk_size);
+    }
+    [[nodiscard]] static std::atomic<chunk*> (&depot() noexcept)[most_spare_chunks] {
+        static constinit std::atomic<chunk*> places[most_spare_chunks] = {};
+        return places;
+    }
+    static void* cut(std::uint32_t size);
+    static void* cut_rarely(std::uint32_t size);
+    static void take_back(void* block, std::uint32_t size) noexcept;
+    static void take_back_rarely(void* block, std::uint32_t size) noexcept;
+    static chunk* open_chunk(std::uint32_t bytes);
+    static void subtract(chunk& from, std::uint32_t bytes) noexcept;
+    static bool may_hold_chunks(thread_state& self) noexcept;
+    static void release_chunks() noexcept;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline std::size_t post_memory::spare_chunks() noexcept {
+    std::size_t count = 0;
+    for (const std::atomic<chunk*>& place : depot()) count += place.load(std::memory_order_relaxed) != nullptr;
+    return count;
+}
+
+// Not inlined, nor are the rare cases in here, as in the frame allocator.
+[[gnu::noinline]] inline void* post_memory::cut(std::uint32_t size) {
+    post_cache& cache = this_thread_inlined().posts;
+    if (cache.room < size) [[unlikely]]
+        return cut_rarely(size);
+    if (__asan_unpoison_memory_region != nullptr) [[unlikely]]
+        return cut_rarely(size);
+    char* const block = cache.next;
+    cache.next = block + size;
+    cache.room -= size;
+    return block;
+}
+
+[[gnu::noinline]] inline void post_memory::take_back(void* block, std::uint32_t size) noexcept {
+    post_cache& cache = this_thread_inlined().posts;
+    if (cache.returning != chunk_of(static_cast<char*>(block))) [[unlikely]]
+        return take_back_rarely(block, size);
+    if (__asan_poison_memory_region != nullptr) [[unlikely]]
+        return take_back_rarely(block, size);
+    cache.returned += size;
+}
+
+[[gnu::noinline]] inline void* post_memory::cut_rarely(std::uint32_t size) {
+    thread_state& self = this_thread();
+    post_cache& cache = self.posts;
+    char* block = nullptr;
+    if (!may_hold_chunks(self)) {
+        block = reinterpret_cast<char*>(open_chunk(size)) + head_size;  // a chunk of its own
+    } else {
+        if (cache.room < size) {
+            chunk* const fresh = open_chunk(capacity);
+            if (cache.room > 0) subtract(*chunk_of(cache.next), cache.room);
+            cache.next = reinterpret_cast<char*>(fresh) + head_size;
+            cache.room = capacity;
+        }
+        block = cache.next;
+        cache.next = block + size;
+        cache.room -= size;
+    }
+    if (__asan_unpoison_memory_region != nullptr) __asan_unpoison_memory_region(block, size);
+    return block;
+}
+
+[[gnu::noinline]] inline void post_memory::take_back_rarely(void* block, std::uint32_t size) noexcept {
+    thread_state& self = this_thread();
+    post_cache& cache = self.posts;
+    chunk* const from = chunk_of(static_cast<char*>(block));
+    if (__asan_poison_memory_region != nullptr) __asan_poison_memory_region(block, size);
+    if (!may_hold_chunks(self)) return subtract(*from, size);
+    if (cache.returning != from) {
+        if (cache.returning != nullptr) subtract(*static_cast<chunk*>(cache.returning), cache.returned);
+        cache.returning = from;
+        cache.returned = 0;
+    }
+    cache.returned += size;
+}
+
+/// One of the depot, or a new one; `bytes` of it are going to come back.
+inline post_memory::chunk* post_memory::open_chunk(std::uint32_t bytes) {
+    void* memory = nullptr;
+    for (std::atomic<chunk*>& place : depot()) {
+        if (place.load(std::memory_order_relaxed) == nullptr) continue;
+        memory = place.exchange(nullptr, std::memory_order_acquire);
+        if (memory != nullptr) break;
+    }
+    if (memory == nullptr) memory = ::operator new(chunk_size, std::align_val_t(chunk_size));
+    chunk* const fresh = ::new (memory) chunk(bytes);
+    if (__asan_poison_memory_region != nullptr) __asan_poison_memory_region(fresh + 1, chunk_size - sizeof(chunk));
+    return fresh;
+}
+
+inline void post_memory::subtract(chunk& from, std::uint32_t bytes) noexcept {
+    if (from.missing.fetch_sub(bytes, std::memory_order_acq_rel) != bytes) return;
+    for (std::atomic<chunk*>& place : depot()) {
+        chunk* none = nullptr;
+        if (place.load(std::memory_order_relaxed) == nullptr &&
+            place.compare_exchange_strong(none, &from, std::memory_order_release, std::memory_order_relaxed)) {
+            return;
+        }
+    }
+    if (__asan_unpoison_memory_region != nullptr) __asan_unpoison_memory_region(&from, chunk_size);
+    ::operator delete(static_cast<void*>(&from), std::align_val_t(chunk_size));
+}
+
+/// False once the thread's exit hooks have run.
+inline bool post_memory::may_hold_chunks(thread_state& self) noexcept {
+    if (self.posts_hook.run != nullptr) return true;
+    if (self.ended) return false;
+    self.posts_hook.run = &release_chunks;
+    at_thread_exit(self.posts_hook);
+    return true;
+}
+
+inline void post_memory::release_chunks() noexcept {
+    thread_state& self = this_thread();
+    self.posts_hook.run = nullptr;  // a hook that runs later may post, and registers this one again
+    const post_cache cache = self.posts;
+    self.posts = {};
+    if (cache.room > 0) subtract(*chunk_of(cache.next), cache.room);
+    if (cache.returned > 0) subtract(*static_cast<chunk*>(cache.returning), cache.returned);
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/loop/detail/posted.hpp - a callable on its way to a loop
 
 namespace ferry::inline FERRY_ABI {
@@ -5192,8 +5399,8 @@ template <class Fn>
 class posted final : public posted_callback {
 public:
     explicit posted(Fn&& call) : posted_callback(&invoke), call_(std::move(call)) {}
-    static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
-    static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
+    static void* operator new(std::size_t size) { return post_memory::allocate(size); }
+    static void operator delete(void* block, std::size_t size) noexcept { post_memory::deallocate(block, size); }
 
 private:
     static void invoke(posted_callback& callback) noexcept {
@@ -5776,6 +5983,7 @@ private:
     bool work_in_turn() noexcept;
     bool turn() noexcept override;
     bool sleep_until(detail::thread_parker& parker, time_point deadline) noexcept override;
+    [[nodiscard]] const detail::wakeable& inbox() const noexcept override { return *control_.get(); }
     void rest(time_point until, bool heeds_stop = false) noexcept;
     [[nodiscard]] bool has_work() const noexcept {
         return !owned_.empty() || has_ready() || control_->has_mail() || !turn_end_.empty();
@@ -5989,7 +6197,7 @@ inline bool event_loop::sleep_until(detail::thread_parker& parker, time_point de
         poll(deadline, false, &parker);
     }
     parker.end_sleep_in();
-    return deadline == time_point::max() || now() < deadline || has_work();
+    return deadline == time_point::max() || now() < deadline || has_ready() || control_->has_mail();
 }
 
 /// May sleep until `until` when nothing is ready. A kernel that refuses even an epoll or event descriptor leaves no way
@@ -7368,6 +7576,7 @@ public:
         home_ = std::move(home);
         home_node_ = &from;
         context_ = from.context();
+        place_ = from.home();
         const loop_reference there = there_;
         retain();
         if (there->push_new(start_)) return true;
@@ -7410,6 +7619,7 @@ private:
         }
         self.root_.emplace(*self.loop_, std::move(*self.body_), self);
         self.root_->context() = std::move(self.context_);
+        self.root_->home() = std::move(self.place_);
         logical_task::resume(*self.root_);
     }
     static void on_cancellation(ready_node& arrived) noexcept {
@@ -7453,6 +7663,7 @@ private:
     std::optional<task<T>> body_;
     const char* name_ = body_->name();
     ferry::context context_;
+    home_reference place_;  // where the thread-sensitive calls of the awaiting task run, and those over there
     event_loop* loop_ = nullptr;
     std::optional<root> root_;
     result<T> outcome_;
@@ -8596,7 +8807,10 @@ class call_stop {
 public:
     call_stop() noexcept = default;
     ~call_stop() {
-        if (stop_state* const state = state_of(word_.load(std::memory_order_acquire))) state->release();
+        stop_state* const state = state_of(word_.load(std::memory_order_acquire));
+        if (state == nullptr) return;
+        state->drop_source();
+        state->release();
     }
     call_stop(const call_stop&) = delete;
     call_stop& operator=(const call_stop&) = delete;
@@ -8737,6 +8951,12 @@ public:
     static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
 
     [[nodiscard]] sensitive_queue& queue() const noexcept { return queue_; }
+    /// Was it made before a fork, by the parent of this process? Then nobody here serves it.
+    [[nodiscard]] bool made_before_fork() const noexcept { return generation_ != process::generation(); }
+    /// Is it no place for calls any more? Once true, always; false may be out of date without the mutex of homes.
+    [[nodiscard]] bool has_gone() const noexcept {
+        return retired_.load(std::memory_order_acquire) || made_before_fork();
+    }
 
 protected:
     /// A call has come and no thread serves the queue yet. With the mutex of homes held; returns whom to wake, or null.
@@ -8745,7 +8965,7 @@ protected:
 private:
     friend class homes;
     sensitive_queue& queue_;
-    bool retired_ = false;  // guarded by the mutex of homes
+    std::atomic<bool> retired_{false};  // written with the mutex of homes held
     const std::uint32_t generation_ = process::generation();
 };
 
@@ -8772,21 +8992,31 @@ public:
     static void attach(sensitive_queue& queue, thread_parker& owner) noexcept;
     /// The thread leaves the queue of a home that is retired. False when there are still calls in it.
     [[nodiscard]] static bool detach(sensitive_queue& queue) noexcept;
-    /// The home is not there any more: the calls that came to it and have not begun go to the next one out, in order.
+    /// The home is not there any more: the calls that came to it and have not begun go to the next one out, in order;
+    /// where that has the same thread, they keep their places in its queue.
     static void retire(queue_home& place) noexcept;
-    [[nodiscard]] static bool is_retired(queue_home& place) noexcept {
-        const std::lock_guard lock(mutex());
-        return place.retired_;
+    /// The innermost home from that one outwards that is still there; null for none. What has gone never comes back, so
+    /// whoever makes a home begins here: a stack of homes is then no deeper than that of the frames that are there.
+    [[nodiscard]] static queue_home* still_there(home* innermost) noexcept {
+        queue_home* place = static_cast<queue_home*>(innermost);
+        while (place != nullptr && place->has_gone()) place = static_cast<queue_home*>(place->outer());
+        return place;
     }
 
-    /// The thread that serves it, or null. With the mutex held.
-    [[nodiscard]] static thread_parker* owner_of(sensitive_queue& queue) noexcept { return queue.owner_; }
+    // With the mutex held.
+    /// The thread that serves it, or null.
+    [[nodiscard]] static thread_parker* owner_of(const sensitive_queue& queue) noexcept { return queue.owner_; }
+    static void set_owner(sensitive_queue& queue, thread_parker& owner) noexcept { queue.owner_ = &owner; }
 
     [[nodiscard]] static std::mutex& mutex() noexcept { return process_wide<homes>::get().mutex_; }
 
 private:
     // With the mutex held.
-    static thread_parker* queue_at_innermost(call& made, home* innermost) noexcept;
+    [[nodiscard]] static queue_home& destination_from(home* innermost) noexcept {
+        queue_home* const place = still_there(innermost);
+        return place != nullptr ? *place : last_resort();
+    }
+    static thread_parker* queue_at(queue_home& place, call& made) noexcept;
     static void take_out(call& made) noexcept {
         made.queue->calls_.erase(made);
         made.queue->count_.fetch_sub(1, std::memory_order_relaxed);
@@ -8797,24 +9027,22 @@ private:
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-inline thread_parker* homes::queue_at_innermost(call& made, home* innermost) noexcept {
-    queue_home* place = static_cast<queue_home*>(innermost);
-    while (place != nullptr && place->retired_) place = static_cast<queue_home*>(place->outer());
-    if (place == nullptr) place = &last_resort();
-    sensitive_queue& queue = place->queue_;
+/// Returns whom to wake, or null.
+inline thread_parker* homes::queue_at(queue_home& place, call& made) noexcept {
+    sensitive_queue& queue = place.queue_;
     made.queue = &queue;
-    made.queued_at = place;
+    made.queued_at = &place;
     made.queued = true;
     queue.calls_.push_back(made);
     queue.count_.fetch_add(1, std::memory_order_release);
-    return queue.owner_ != nullptr ? queue.owner_ : place->find_thread();
+    return queue.owner_ != nullptr ? queue.owner_ : place.find_thread();
 }
 
 inline void homes::submit(call& made) noexcept {
     thread_parker* sleeper = nullptr;
     {
         const std::lock_guard lock(mutex());
-        sleeper = queue_at_innermost(made, made.made_at());
+        sleeper = queue_at(destination_from(made.made_at()), made);
     }
     if (sleeper != nullptr) sleeper->unpark();  // a parker is never freed
 }
@@ -8848,17 +9076,20 @@ inline bool homes::detach(sensitive_queue& queue) noexcept {
 
 inline void homes::retire(queue_home& place) noexcept {
     // What only its maker knows no call can come to. What a forked child has left behind may be locked for ever.
-    if (place.is_unshared() || place.generation_ != process::generation()) return;
-    {
-        const std::lock_guard lock(mutex());
-        place.retired_ = true;
-        for (call* each = place.queue_.calls_.front(); each != nullptr;) {
-            call& made = *each;
-            each = intrusive_list<call>::next(made);
-            if (made.queued_at != &place) continue;
-            take_out(made);
-            if (thread_parker* const sleeper = queue_at_innermost(made, place.outer())) sleeper->unpark();
+    if (place.is_unshared() || place.made_before_fork()) return;
+    const std::lock_guard lock(mutex());
+    place.retired_.store(true, std::memory_order_release);
+    for (call* each = place.queue_.calls_.front(); each != nullptr;) {
+        call& made = *each;
+        each = intrusive_list<call>::next(made);
+        if (made.queued_at != &place) continue;
+        queue_home& next = destination_from(place.outer());
+        if (&next.queue_ == &place.queue_) {
+            made.queued_at = &next;
+            continue;
         }
+        take_out(made);
+        if (thread_parker* const sleeper = queue_at(next, made)) sleeper->unpark();
     }
 }
 }  // namespace detail
@@ -8892,11 +9123,21 @@ public:
     bool serve_call() noexcept override {
         call* const oldest = homes::take(*queue_);
         if (oldest == nullptr) return false;
-        oldest->run_here();
+        run(*oldest);
         return true;
     }
 
 private:
+    /// What a call waits for is often on the loop that made it: where a frame of this thread drives that loop beneath the
+    /// frame of another one (a call has run a loop of its own, say), the call's waits drive it.
+    void run(call& taken) noexcept {
+        const loop_reference made_by = drives_several() ? taken.loop() : loop_reference();
+        drivable* const loop = made_by ? find_driven(*made_by.get()) : nullptr;
+        if (loop == nullptr) return taken.run_here();
+        const driving it(*this, *loop);
+        taken.run_here();
+    }
+
     sensitive_queue own_;
     sensitive_queue* queue_ = &own_;
     std::size_t depth_ = 0;  // of serving
@@ -8937,7 +9178,7 @@ public:
     home_frame()
         : thread_(home_thread::of_this_thread()),
           serving_(thread_),
-          home_(new queue_home(thread_.queue(), this_thread().home)),
+          home_(new queue_home(thread_.queue(), homes::still_there(this_thread().home))),
           outer_(std::exchange(this_thread().home, home_)) {}
     ~home_frame() {
         this_thread().home = outer_;
@@ -9091,10 +9332,7 @@ public:
 
     [[nodiscard]] static leased_threads& instance() noexcept { return process_wide<leased_threads>::get(); }
 
-    void set_most(std::size_t threads) noexcept {
-        const std::lock_guard lock(homes::mutex());
-        most_ = std::max<std::size_t>(threads, 1);
-    }
+    void set_most(std::size_t threads) noexcept;
     [[nodiscard]] std::size_t running() noexcept {
         const std::lock_guard lock(homes::mutex());
         return running_;
@@ -9108,7 +9346,7 @@ private:
     public:
         thread_parker* parker = nullptr;
         scope_home* scope = nullptr;
-        bool idle = false;
+        bool idle = false;  // on the list; neither idle nor with a scope it was told to end
     };
     static constexpr std::chrono::seconds linger{10};
 
@@ -9180,6 +9418,22 @@ inline thread_parker* leased_threads::lease_to(scope_home& scope) noexcept {
     return nullptr;
 }
 
+inline void leased_threads::set_most(std::size_t threads) noexcept {
+    const std::lock_guard lock(homes::mutex());
+    most_ = std::max<std::size_t>(threads, 1);
+    for (scope_home* each = waiting_.front(); each != nullptr && running_ < most_;
+         each = intrusive_list<scope_home>::next(*each)) {
+        if (!start_worker()) break;
+    }
+    for (; running_ > most_; --running_) {
+        worker* const surplus = idle_.pop_front();
+        if (surplus == nullptr) break;
+        surplus->idle = false;
+        surplus->parker->unpark();
+    }
+}
+
+/// From here on that thread is the scope's, so that nobody looks for a second one before it has begun to serve.
 inline void leased_threads::give(worker& self, scope_home& scope) noexcept {
     if (scope.waiting_) {
         waiting_.erase(scope);
@@ -9188,6 +9442,7 @@ inline void leased_threads::give(worker& self, scope_home& scope) noexcept {
         scope.retain();
     }
     self.scope = &scope;
+    homes::set_owner(scope.queue(), *self.parker);
 }
 
 /// A thread that cannot be started is no error while another one will come to the scope.
@@ -9234,6 +9489,7 @@ inline bool leased_threads::wait_for_scope(worker& self) noexcept {
         const bool in_time = self.parker->park_until(until);
         const std::lock_guard lock(homes::mutex());
         if (self.scope != nullptr) return true;
+        if (!self.idle) return false;
         if (in_time) continue;
         idle_.erase(self);
         --running_;
@@ -9247,15 +9503,16 @@ inline void leased_threads::serve(worker& self) noexcept {
     {
         const home_thread::lent_queue queue(thread, scope.queue());
         const home_thread::serving serving(thread);
-        homes::attach(scope.queue(), *self.parker);
         do {
-            wait_until([&scope] { return homes::is_retired(scope); });
+            wait_until([&scope] { return scope.has_gone(); });
         } while (!homes::detach(scope.queue()));
     }
     scope.release();
 }
 
 inline void leased_threads::end(scope_home& scope) noexcept {
+    if (scope.made_before_fork()) return;             // its threads and lists are the parent's
+    if (scope.is_unshared()) return scope.release();  // no thread has it, and no task that may still call
     homes::retire(scope);
     thread_parker* serving = nullptr;
     bool listed = false;
@@ -9300,13 +9557,16 @@ public:
     cancellation_link(const cancellation_link&) = delete;
     cancellation_link& operator=(const cancellation_link&) = delete;
 
-    /// Before the task is published. Without a call around there is nothing to pass on, here and below.
+    /// Before the task is published: what may throw. Without a call around there is nothing to pass on, here and below.
     void aim(loop_control& loop, target& at) {
-        if (this_thread().running_call != nullptr) node_ = new node(loop, at);
+        call* const around = this_thread().running_call;
+        if (around == nullptr) return;
+        token_ = around->stop().token();
+        node_ = new node(loop, at);
     }
     /// After that. A request that was made already is sent at once.
-    void listen() {
-        if (node_ != nullptr) callback_.emplace(this_thread().running_call->stop().token(), send_on(*node_));
+    void listen() noexcept {
+        if (node_ != nullptr) callback_.emplace(token_, send_on(*node_));
     }
     /// No request is sent from now on.
     void stop_listening() noexcept { callback_.reset(); }
@@ -9351,6 +9611,7 @@ private:
         node* node_;
     };
 
+    stop_token token_;
     node* node_ = nullptr;
     std::optional<stop_callback<send_on>> callback_;
 };
@@ -9359,13 +9620,15 @@ private:
 ///
 /// The node is published by push_new(); from then on only the loop's thread touches this object, until it stores done_
 /// (release), which is its last touch: the parker it then wakes was read before and is never freed. The blocked thread
-/// sees done_ (acquire), and with it the outcome; the frame has been destroyed on the loop's thread by then.
+/// sees done_ (acquire), and with it the outcome; the frame has been destroyed on the loop's thread by then. In a forked
+/// child, where that thread is not, the wait ends in closed_error, and the frame stays as it is.
 template <class T>
 class sent_task final : public ready_node, public owned_task, private cancellation_link::target {
 public:
     sent_task(loop_control& loop, task<T> body) : control_(loop), body_(std::move(body)), name_(body_->name()) {
         run = &begin;
     }
+    ~sent_task() {}  // root_ is empty, or a forked child's, which must not touch it
 
     /// Blocks until the task has ended on that loop. False if the loop is closed; then nothing has happened. `place` is the
     /// innermost home of the task.
@@ -9373,16 +9636,17 @@ public:
         const loop_reference inbox(control_);  // the task may end, and the loop with it, before push_new() returns
         place_ = place;
         parker_ = &thread_parker::of_this_thread();
-        context_ = exchange_current_context({});
         link_.aim(control_, *this);
-        const bool taken = control_.push_new(*this);
-        if (taken) {
-            link_.listen();
-            wait_until([this] { return done_.load(std::memory_order_acquire); });
-            link_.stop_listening();
-        }
-        exchange_current_context(std::move(context_));
-        return taken;
+        const context_away lent(context_);
+        if (!control_.push_new(*this)) return false;
+        link_.listen();
+        wait_until([this] {
+            const bool done = done_.load(std::memory_order_acquire);
+            if (!done && control_.left_behind()) throw_closed();  // a call that came home has forked
+            return done;
+        });
+        link_.stop_listening();
+        return true;
     }
     T take() { return outcome_.take(); }
     // When block() returned false: the awaitable, or the error.
@@ -9392,6 +9656,17 @@ public:
     }
 
 private:
+    /// The caller's context is the task's meanwhile.
+    class context_away {
+    public:
+        explicit context_away(ferry::context& place) : place_(place) { place_ = exchange_current_context({}); }
+        ~context_away() { exchange_current_context(std::move(place_)); }
+        context_away(const context_away&) = delete;
+        context_away& operator=(const context_away&) = delete;
+
+    private:
+        ferry::context& place_;
+    };
     class root final : public rooted_task<T> {
     public:
         root(event_loop& loop, task<T> body, sent_task& owner)
@@ -9452,7 +9727,9 @@ private:
     event_loop* loop_ = nullptr;
     home* place_ = nullptr;
     ferry::context context_;  // the caller's, on its way there and back
-    std::optional<root> root_;
+    union {
+        std::optional<root> root_{};
+    };
     result<T> outcome_;
     thread_parker* parker_ = nullptr;
     bool cancelled_early_ = false;  // the request has overtaken the start
@@ -9494,7 +9771,8 @@ template <class T>
 T run_on_private_loop(home_frame& frame, task<T> body) {
     class leftovers {
     public:
-        explicit leftovers(home_thread& thread) noexcept : is_outermost_(thread.driven() == nullptr) {}
+        explicit leftovers(home_thread& thread)
+            : is_outermost_(thread.find_driven(private_loop().control()) == nullptr) {}
         ~leftovers() {
             event_loop& loop = private_loop();
             if (is_outermost_ && !loop.control().left_behind()) loop.cancel_tasks();
@@ -9615,12 +9893,11 @@ sync_function<detail::stored_type<Fn>> async_to_sync(Fn&& fn) {
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 namespace detail {
-/// The loop that a frame of this thread turns, if that is the one: it is driven from here, or nobody would turn it.
+/// The loop, if frames of this thread drive it and it takes new work: it is driven from here, or nobody would turn it.
 inline event_loop* driven_here(const loop_control& target) noexcept {
     const wait_service* const service = service_of_this_wait();
-    if (service == nullptr || service->driven() == nullptr) return nullptr;
-    event_loop& loop = target.loop();
-    return service->driven() == &loop.as_drivable() ? &loop : nullptr;
+    if (service == nullptr || service->find_driven(target) == nullptr) return nullptr;
+    return target.loop().closing() ? nullptr : &target.loop();
 }
 
 template <class T>
@@ -10092,9 +10369,9 @@ inline constexpr bool is_reference_wrapper = requires(T value) {
 
 /// The call itself, in a block that the awaiter and the thread that runs it share.
 ///
-/// One word says who has it: nobody yet, the result is there, or the task has gone. The thread exchanges it for `ended`
-/// when it has stored the outcome, the loop for `abandoned` when the task is cancelled; whoever comes first decides: either
-/// the thread wakes the task, or it drops the outcome. A call that is left behind has no loop any more, so that block_on in
+/// One word says who has it: nobody yet, the result is there, or the task has gone. The thread changes it to `ended` when
+/// it has stored the outcome, the loop to `abandoned` when the task is cancelled; whoever comes first decides, for good:
+/// either the thread wakes the task, or it drops the outcome. A call that is left behind has no loop any more, so that block_on in
 /// it goes elsewhere.
 template <class Fn, class... Args>
 class abandonable_block final : public call {
@@ -10128,7 +10405,8 @@ public:
     /// False when the result is on its way.
     [[nodiscard]] bool abandon() noexcept {
         stop_.request();
-        return state_.exchange(state::abandoned, std::memory_order_acq_rel) == state::awaited;
+        state before = state::awaited;
+        return state_.compare_exchange_strong(before, state::abandoned, std::memory_order_acq_rel);
     }
     [[nodiscard]] ferry::context& context() noexcept { return context_; }
     result_type take() { return outcome_.take(); }
@@ -10152,7 +10430,9 @@ private:
         end();
     }
     void end() noexcept {
-        if (state_.exchange(state::ended, std::memory_order_acq_rel) == state::awaited) {
+        state before = state::awaited;
+        if (state_.compare_exchange_strong(before, state::ended,
+                                           std::memory_order_acq_rel)) {  // else it stays abandoned
             [[maybe_unused]] const bool taken =
                 loop_->push(*node_);  // a loop is not sealed before its tasks have ended
         }
@@ -10165,16 +10445,17 @@ private:
     [[nodiscard]] call_stop& stop() noexcept override { return stop_; }
 
     destination where_;
-    Fn fn_;
-    std::tuple<Args...> args_;
     loop_reference loop_;
     home_reference made_at_;
     ready_node* node_ = nullptr;
     ferry::context context_;
     call_stop stop_;
-    result<result_type> outcome_;
     std::atomic<state> state_{state::awaited};
     std::atomic<std::uint32_t> references_{1};
+    // The user's, and destroyed first: their destructors may block, too, and are still in this call then.
+    result<result_type> outcome_;
+    Fn fn_;
+    std::tuple<Args...> args_;
 };
 
 template <class Fn, class... Args>
@@ -10908,7 +11189,8 @@ namespace ferry::inline FERRY_ABI {
 /// Cost           One recycled block; no thread is started while one is idle.
 class thread_sensitive_scope {
 public:
-    thread_sensitive_scope() : made_(detail::current_home() == nullptr ? new detail::scope_home : nullptr) {
+    thread_sensitive_scope()
+        : made_(detail::homes::still_there(detail::current_home()) == nullptr ? new detail::scope_home : nullptr) {
         if (made_ != nullptr) place(made_);
     }
     ~thread_sensitive_scope() {
@@ -16187,6 +16469,14 @@ public:
     serve_options& header_timeout(seconds limit) { return set(header_timeout_, limit); }
     /// For the first octet of the next request of a connection, the first one included. Default 5 s.
     serve_options& keep_alive_timeout(seconds limit) { return set(keep_alive_timeout_, limit); }
+    /// A body that is waited for must come at this rate, in octets a second, or is answered with 408. Time in which the
+    /// application takes nothing does not count. Default 240; 0 is none.
+    serve_options& min_body_rate(std::size_t bytes_per_second) { return set(min_body_rate_, bytes_per_second); }
+    /// By how much a body may be late. Default 5 s.
+    serve_options& body_grace_time(seconds limit) { return set(body_grace_time_, limit); }
+    /// For the next octet of a body, however fast it came before, and for a client to take an octet of what is sent to it;
+    /// then the connection is cut. Default 60 s.
+    serve_options& stall_timeout(seconds limit) { return set(stall_timeout_, limit); }
     /// Silence after which a WebSocket is pinged. Default 20 s.
     serve_options& ping_interval(seconds limit) { return set(ping_interval_, limit); }
     /// Silence after a ping after which the peer counts as gone. Default 20 s.
@@ -16210,6 +16500,9 @@ public:
     [[nodiscard]] std::size_t high_water_mark() const noexcept { return high_water_mark_; }
     [[nodiscard]] seconds header_timeout() const noexcept { return header_timeout_; }
     [[nodiscard]] seconds keep_alive_timeout() const noexcept { return keep_alive_timeout_; }
+    [[nodiscard]] std::size_t min_body_rate() const noexcept { return min_body_rate_; }
+    [[nodiscard]] seconds body_grace_time() const noexcept { return body_grace_time_; }
+    [[nodiscard]] seconds stall_timeout() const noexcept { return stall_timeout_; }
     [[nodiscard]] seconds ping_interval() const noexcept { return ping_interval_; }
     [[nodiscard]] seconds pong_timeout() const noexcept { return pong_timeout_; }
     [[nodiscard]] seconds close_timeout() const noexcept { return close_timeout_; }
@@ -16237,6 +16530,9 @@ private:
     std::size_t high_water_mark_ = 64 * 1024;
     seconds header_timeout_{10};
     seconds keep_alive_timeout_{5};
+    std::size_t min_body_rate_ = 240;
+    seconds body_grace_time_{5};
+    seconds stall_timeout_{60};
     seconds ping_interval_{20};
     seconds pong_timeout_{20};
     seconds close_timeout_{5};
@@ -16303,23 +16599,28 @@ public:
         bytes_ += bytes;
         notify();
     }
-    /// Nothing comes after what is queued, but this. The first end counts.
+    /// Nothing comes after what is queued, but this. The first end counts. The reader does not wait for room any more.
     template <class Last>
     void end(Last last) {
         if (last_.has_value()) return;
         last_.emplace(std::move(last));
         notify();
+        release_reader();
     }
     /// Nobody receives any more: what is queued and what comes is dropped, so the reader never waits.
     void ignore() noexcept;
     [[nodiscard]] bool ended() const noexcept { return last_.has_value(); }
-    [[nodiscard]] bool full() const noexcept { return queue_.size() >= max_messages || bytes_ >= max_bytes; }
+    [[nodiscard]] bool full() const noexcept {
+        return !ended() && (queue_.size() >= max_messages || bytes_ >= max_bytes);
+    }
 
     class room_awaiter;
     /// Waits until it is not full. A checkpoint; one task, the reader.
     [[nodiscard]] room_awaiter room() noexcept;
 
 private:
+    void release_reader() noexcept;
+
     std::deque<std::pair<app::message, std::size_t>> queue_;
     std::size_t bytes_ = 0;
     std::optional<app::message> last_;
@@ -16350,7 +16651,7 @@ inline app::message inbox::take() {
     app::message next = std::move(queue_.front().first);
     bytes_ -= queue_.front().second;
     queue_.pop_front();
-    if (reader_ != nullptr && !full()) std::exchange(reader_, nullptr)->retry();
+    if (!full()) release_reader();
     return next;
 }
 
@@ -16358,6 +16659,10 @@ inline void inbox::ignore() noexcept {
     ignored_ = true;
     queue_.clear();
     bytes_ = 0;
+    release_reader();
+}
+
+inline void inbox::release_reader() noexcept {
     if (reader_ != nullptr) std::exchange(reader_, nullptr)->retry();
 }
 }  // namespace detail
@@ -16389,6 +16694,13 @@ public:
     /// To append to. Empty once all of it has been written.
     [[nodiscard]] std::string& buffer() noexcept { return buffer_; }
     [[nodiscard]] std::size_t unwritten_bytes() const noexcept { return buffer_.size() - written_bytes_; }
+    /// What the client's side has taken in all, as far as the kernel knows: it grows while a slow client reads, although
+    /// the kernel's own buffer has no room for more yet.
+    [[nodiscard]] std::uint64_t taken_bytes() const noexcept {
+        int in_kernel = 0;
+        if (::ioctl(socket_.descriptor(), TIOCOUTQ, &in_kernel) != 0) in_kernel = 0;
+        return sent_bytes_ - static_cast<std::uint64_t>(in_kernel);
+    }
     /// Something was appended.
     void touch() {
         if (broken_) buffer_.clear();
@@ -16440,7 +16752,9 @@ private:
     }
     void write_some() noexcept {
         try {
-            if (!broken_) written_bytes_ += socket_.send_some(std::string_view(buffer_).substr(written_bytes_));
+            const std::size_t sent = broken_ ? 0 : socket_.send_some(std::string_view(buffer_).substr(written_bytes_));
+            written_bytes_ += sent;
+            sent_bytes_ += sent;
         } catch (const std::exception&) {  // reset by the peer, or a network that fails: there is nobody to write to
             broken_ = true;
         }
@@ -16460,6 +16774,7 @@ private:
     task_group& tasks_;
     std::size_t high_water_mark_;
     std::string buffer_;
+    std::uint64_t sent_bytes_ = 0;   // in all
     std::size_t written_bytes_ = 0;  // of the buffer: dropped when they are most of it
     observer* observer_ = nullptr;
     drained_awaiter* waiting_ = nullptr;
@@ -16486,12 +16801,12 @@ private:
 
 inline task<bool> outbox::drained(std::chrono::seconds patience) {
     for (;;) {
-        const std::size_t before = unwritten_bytes();
+        const std::uint64_t before = taken_bytes();
         try {
             co_await timeout(patience, drained_awaiter(*this));
             co_return !broken_;
         } catch (const timeout_error&) {
-            if (unwritten_bytes() >= before) co_return false;
+            if (taken_bytes() <= before) co_return false;
         }
     }
 }
@@ -16512,7 +16827,8 @@ inline void outbox::written() noexcept {
 namespace ferry::inline FERRY_ABI {
 namespace detail {
 /// The server's side of an application's receive and send, for an HTTP scope: the state machine of the response is
-/// http::response_writer's.
+/// http::response_writer's. It is made by the task that runs the application, whose thread-sensitive calls have one thread
+/// for as long as it lives.
 class http_exchange final : public app::message_sink, private outbox::observer {
 public:
     http_exchange(outbox& out, const http::request_head& head, std::string_view date)
@@ -16576,6 +16892,7 @@ private:
         if (out_.broken()) disconnect();
     }
 
+    const thread_sensitive_scope one_thread_;
     outbox& out_;
     inbox incoming_;
     http::response_writer writer_;
@@ -16583,6 +16900,148 @@ private:
     bool wants_continue_;
     bool refused_ = false;
 };
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/server/shown.hpp - what runs at the moment, for who looks in from outside
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Lets `where` point to `what` for as long as it lives.
+template <class T>
+class shown {
+public:
+    shown(T*& where, T& what) noexcept : where_(where) { where_ = &what; }
+    ~shown() { where_ = nullptr; }
+    shown(const shown&) = delete;
+    shown& operator=(const shown&) = delete;
+
+private:
+    T*& where_;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/server/peer_watch.hpp - what a connection's own reads and writes do not tell of its client
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Asks after the client while nobody reads what it sends: its end is behind unread octets then, and would be noticed only
+/// by the next read or write. Measures how fast a body comes, and whether output is taken.
+///
+/// Thread-safety  None: its loop's thread.
+/// Cost           One syscall for each check() while octets stay unread, or output unwritten; none otherwise.
+class peer_watch {
+public:
+    peer_watch(event_loop& loop, net::socket& socket, outbox& out, const serve_options& options) noexcept
+        : loop_(loop), socket_(socket), out_(out), options_(options) {}
+
+    /// A body begins. Its octets are awaited by more_body(), and have their times there.
+    void begin_body() noexcept;
+    /// Awaits `receive`, which appends to `octets` and yields false at the end of the stream. False also if it came too
+    /// slowly: see trickles().
+    task<bool> more_body(task<bool> receive, const std::string& octets);
+    [[nodiscard]] bool trickles() const noexcept { return trickles_; }
+    /// Is this a client that takes nothing of what is sent to it? Then the outbox is broken, and no more octets come.
+    [[nodiscard]] bool gave_up() const noexcept { return gave_up_; }
+
+    /// The reader waits until the application has taken something. The wait ends early if the client is gone: then the
+    /// outbox is broken.
+    task<> room(inbox& messages);
+    /// The reader has read enough: waits until the client has sent its last octet, or is gone.
+    task<> end();
+
+    /// To be called about once a second.
+    void check(event_loop::time_point now);
+
+private:
+    void check_end();
+    void check_output(event_loop::time_point now);
+
+    event_loop& loop_;
+    net::socket& socket_;
+    outbox& out_;
+    const serve_options& options_;
+    cancel_scope* body_ = nullptr;  // the wait in more_body()
+    event_loop::time_point body_since_;
+    std::chrono::nanoseconds body_left_{};  // how long it may wait
+    bool trickles_ = false;
+    std::uint64_t taken_bytes_ = 0;       // of the output, and since when no more are
+    event_loop::time_point taken_since_;  // now, while nothing waits to be written
+    bool gave_up_ = false;
+    const bool* unread_ = nullptr;  // the reader is in room() or in end()
+    event* end_ = nullptr;          // in end()
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline task<> peer_watch::room(inbox& messages) {
+    const bool unread = true;
+    const shown<const bool> for_check(unread_, unread);
+    co_await messages.room();
+}
+
+inline task<> peer_watch::end() {
+    const bool unread = true;
+    const shown<const bool> for_check(unread_, unread);
+    event came(loop_);
+    const shown<event> where(end_, came);
+    co_await came.wait();
+}
+
+inline void peer_watch::begin_body() noexcept {
+    trickles_ = false;
+    body_left_ = options_.min_body_rate() == 0 ? options_.stall_timeout() : options_.body_grace_time();
+}
+
+inline task<bool> peer_watch::more_body(task<bool> receive, const std::string& octets) {
+    logical_task& self = co_await current_task();
+    entered_scope waiting(self);
+    const shown<cancel_scope> for_check(body_, waiting);
+    body_since_ = loop_.now();
+    const std::size_t before = octets.size();
+    try {
+        const bool alive = co_await std::move(receive);
+        const std::chrono::seconds most = options_.stall_timeout();
+        body_left_ = options_.min_body_rate() == 0
+                         ? most
+                         : std::min<std::chrono::nanoseconds>(
+                               most, body_left_ - (loop_.now() - body_since_) +
+                                         std::chrono::nanoseconds(std::chrono::seconds(octets.size() - before)) /
+                                             static_cast<std::int64_t>(options_.min_body_rate()));
+        co_return alive;
+    } catch (const cancelled&) {
+        if (!waiting.cancelled_here()) throw;
+    }
+    trickles_ = true;
+    co_return false;
+}
+
+inline void peer_watch::check(event_loop::time_point now) {
+    if (unread_ != nullptr) check_end();
+    if (body_ != nullptr && now - body_since_ >= body_left_) body_->cancel();
+    check_output(now);
+}
+
+inline void peer_watch::check_output(event_loop::time_point now) {
+    const std::uint64_t taken = out_.unwritten_bytes() == 0 ? 0 : out_.taken_bytes();
+    if (taken == 0 || taken != std::exchange(taken_bytes_, taken)) {
+        taken_since_ = now;
+    } else if (now - taken_since_ >= options_.stall_timeout()) {
+        gave_up_ = true;
+        out_.set_broken();
+        ::shutdown(socket_.descriptor(), SHUT_RDWR);  // the tasks that read and write see the end
+    }
+}
+
+inline void peer_watch::check_end() {
+    ::pollfd question{};
+    question.fd = socket_.descriptor();
+    question.events = POLLRDHUP;
+    if (::poll(&question, 1, 0) <= 0) return;
+    // One that has only sent its last octet may still read, and what it has sent is still to be taken.
+    if ((question.revents & (POLLHUP | POLLERR)) != 0) out_.set_broken();
+    if (end_ != nullptr) end_->set();
+}
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
@@ -16640,25 +17099,6 @@ private:
     serve_options options_;
     http_date date_;
     bool stopping_ = false;
-};
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/server/shown.hpp - what runs at the moment, for who looks in from outside
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// Lets `where` point to `what` for as long as it lives.
-template <class T>
-class shown {
-public:
-    shown(T*& where, T& what) noexcept : where_(where) { where_ = &what; }
-    ~shown() { where_ = nullptr; }
-    shown(const shown&) = delete;
-    shown& operator=(const shown&) = delete;
-
-private:
-    T*& where_;
 };
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -16858,7 +17298,7 @@ public:
     /// Ends it if it is between two requests; tells a WebSocket that the server goes away; lets a request finish, whose
     /// response says, if its head is still to come, that it is the last.
     void begin_shutdown();
-    /// Called about once a second: pings a silent WebSocket, and drops one that does not answer.
+    /// Called about once a second: pings a silent WebSocket, and drops one that does not answer; see also peer_watch.
     void check_liveness(event_loop::time_point now);
 
 private:
@@ -16889,11 +17329,11 @@ private:
     server_context& server_;
     const serve_options& options_;
     net::socket socket_;
-    std::optional<outbox> out_;  // from the start of run()
+    std::optional<outbox> out_;  // both from the start of run()
+    std::optional<peer_watch> watch_;
     http::request_parser parser_;
-    std::string pending_;  // received, not read by the parser yet
-    // What runs at the moment, if anything: the wait for a request, or an application.
-    cancel_scope* idle_ = nullptr;
+    std::string pending_;           // received, not read by the parser yet
+    cancel_scope* idle_ = nullptr;  // what runs at the moment, if anything: the wait for a request, or an application
     http_exchange* http_ = nullptr;
     websocket_exchange* websocket_ = nullptr;
     event_loop::time_point last_received_;
@@ -16907,6 +17347,7 @@ private:
 inline task<> connection::run() {
     co_await with_task_group([this](task_group& tasks) -> task<> {
         out_.emplace(server_.loop(), socket_, tasks, options_.high_water_mark());
+        watch_.emplace(server_.loop(), socket_, *out_, options_);
         try {
             co_await serve();
             if (!cut_ && !gave_up_) co_await close_gently();
@@ -16918,7 +17359,7 @@ inline task<> connection::run() {
         out_->set_broken();
         tasks.cancel();  // the task that still drains, if any: nobody reads at the other end
     });
-    if (cut_) socket_.abort();  // only now does no task wait for it
+    if (cut_ || watch_->gave_up()) socket_.abort();  // only now does no task wait for it
 }
 
 inline task<> connection::serve() {
@@ -17047,6 +17488,7 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
             exchange.writer().interim(100);
             out_->touch();
         }
+        watch_->begin_body();
         for (bool complete = false; !complete;) {
             std::string_view unread = pending_;
             const http::request_event found = parser_.read(unread);
@@ -17056,7 +17498,8 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
                 case http::request_event::body: {
                     const std::size_t bytes = piece.size();
                     exchange.incoming().push(app::http_request(std::move(piece), true), bytes);
-                    if (exchange.incoming().full()) co_await exchange.incoming().room();
+                    if (exchange.incoming().full()) co_await watch_->room(exchange.incoming());
+                    complete = out_->broken();
                     break;
                 }
                 case http::request_event::end:
@@ -17068,7 +17511,8 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
                     complete = true;
                     break;
                 default:
-                    if (!co_await receive_more()) {
+                    if (!co_await watch_->more_body(receive_more(), pending_)) {
+                        if (watch_->trickles()) exchange.refuse(408, "the request body comes too slowly");
                         exchange.disconnect();
                         complete = true;
                     }
@@ -17079,7 +17523,10 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
         while (!exchange.incoming().ended() && pending_.size() < max_early_bytes) {
             if (!co_await receive_more()) exchange.disconnect();
         }
-        if (!exchange.incoming().ended()) co_return;
+        if (!exchange.incoming().ended()) {
+            co_await watch_->end();
+            exchange.disconnect();
+        }
     } catch (const std::runtime_error&) {  // reset by the client, or a network that fails
         out_->set_broken();
     }
@@ -17137,7 +17584,7 @@ inline task<> connection::read_messages(websocket_exchange& exchange, task_group
                 if (exchange.early_bytes() > max_early_bytes) exchange.lost();
             } else {
                 exchange.feed(octets.data(), octets.size());
-                while (!exchange.take_events()) co_await exchange.incoming().room();
+                while (!exchange.take_events()) co_await watch_->room(exchange.incoming());
             }
         }
     } catch (const std::runtime_error&) {  // reset by the client, or a network that fails
@@ -17178,6 +17625,7 @@ inline void connection::begin_shutdown() {
 }
 
 inline void connection::check_liveness(event_loop::time_point now) {
+    if (watch_) watch_->check(now);
     if (websocket_ == nullptr || !websocket_->accepted()) return;
     if (websocket_->incoming().full()) last_received_ = now;  // it is the application that does not listen
     if (!pinged_ && now - last_received_ >= options_.ping_interval()) {
@@ -17233,6 +17681,7 @@ private:
     detail::cancel_scope* accepting_ = nullptr;
     event* below_limit_ = nullptr;  // accept waits for it
     event* all_ended_ = nullptr;    // the shutdown waits for it
+    event* first_ = nullptr;        // the sweep waits for it: a connection, while there is none
 };
 
 /// Serves on the loop that awaits it until SIGINT or SIGTERM; a second signal cancels whatever still runs, a third one does
@@ -17333,6 +17782,7 @@ inline task<> server::serve_one(net::socket socket) {
     public:
         registration(server& owner, detail::connection& one) : owner_(owner), one_(one) {
             owner_.connections_.push_back(one_);
+            if (owner_.first_ != nullptr) owner_.first_->set();
         }
         ~registration() {
             owner_.connections_.erase(one_);
@@ -17352,9 +17802,14 @@ inline task<> server::serve_one(net::socket socket) {
     co_await one.run();
 }
 
-/// One coarse sweep for all connections, instead of a timer for each.
+/// One coarse sweep for all connections, instead of a timer for each. Without any it sleeps.
 inline task<> server::watch_liveness() {
     for (;;) {
+        if (connections_.empty()) {
+            event first(context_.loop());
+            const detail::shown<event> where(first_, first);
+            co_await first.wait();
+        }
         co_await sleep_for(std::chrono::seconds(1));
         const event_loop::time_point now = context_.loop().now();
         for (auto* one = connections_.front(); one != nullptr; one = connections_.next(*one)) one->check_liveness(now);
