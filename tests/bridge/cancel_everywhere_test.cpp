@@ -6,6 +6,7 @@
 #include <ferry/bridge/sync_to_async.hpp>
 #include <ferry/bridge/thread_channel.hpp>
 #include <ferry/bridge/thread_pool.hpp>
+#include <ferry/loop/run.hpp>
 
 #include <atomic>
 #include <cstddef>
@@ -73,10 +74,14 @@ ferry::thread_pool& one_thread() {
 class call_world final : public world {
 public:
     enum class state { runs, queued };
-    call_world(stepping_loop& loop, state how) : world(true), loop_(loop), queued_(how == state::queued) {
-        is_withdrawn = queued_;  // a call that runs is waited for, and its value is delivered
-        ends_at_once = queued_;
-        delivers_completed = !queued_;  // let go, it may begin or be withdrawn
+    enum class kind { plain, sensitive, abandonable };
+    call_world(stepping_loop& loop, state how, kind which)
+        : world(true), loop_(loop), kind_(which), queued_(how == state::queued) {
+        if (kind_ == kind::abandonable) own_pool_.emplace(std::size_t{1}, "own");
+        const bool waited_for = !queued_ && kind_ != kind::abandonable;
+        is_withdrawn = !waited_for;  // a call that runs is waited for, and its value is delivered
+        ends_at_once = !waited_for;
+        delivers_completed = waited_for;  // let go, it may begin or be withdrawn, or end or be left behind
         if (!queued_) return;
         blocker_.emplace(loop, block());
         while (!runs_.load()) {
@@ -84,14 +89,30 @@ public:
         }
     }
 
+    std::string wrong() override {
+        own_pool_.reset();  // joins: what was left behind has ended, and what its thread has freed counts
+        return begun_.load() == ended_.load() ? "" : "a call has not ended";
+    }
+
 private:
     int run() {
+        begun_.fetch_add(1);
         runs_.store(true);
         gate_.wait(false);
+        ended_.fetch_add(1);
         return 1;
     }
-    task<> block() { co_await ferry::to_thread(one_thread(), &call_world::run, this); }
-    task<int> use() override { co_return co_await ferry::to_thread(one_thread(), &call_world::run, this); }
+    task<int> call() {
+        if (kind_ == kind::sensitive) {
+            co_return co_await ferry::to_thread(ferry::thread_sensitive, &call_world::run, this);
+        }
+        if (kind_ == kind::abandonable) {
+            co_return co_await ferry::to_thread(ferry::abandonable, *own_pool_, &call_world::run, this);
+        }
+        co_return co_await ferry::to_thread(one_thread(), &call_world::run, this);
+    }
+    task<> block() { co_await call(); }
+    task<int> use() override { return call(); }
     void other_side() override {
         gate_.store(true);
         gate_.notify_all();
@@ -104,9 +125,13 @@ private:
         return (queued_ && !blocker_->ended()) || (waiting() && !loop_.has_ready());
     }
     stepping_loop& loop_;
+    const kind kind_;
     bool queued_;
+    std::atomic<int> begun_{0};
+    std::atomic<int> ended_{0};
     std::atomic<bool> gate_{false};
     std::atomic<bool> runs_{false};
+    std::optional<ferry::thread_pool> own_pool_;  // of a call that may be left behind
     std::optional<stepping_loop::main_task> blocker_;
 };
 }  // namespace
@@ -121,6 +146,22 @@ TEST_CASE("a thread_channel loses no item by a cancellation at any step, in any 
 
 TEST_CASE("a call on a thread is waited for, or never runs, cancelled at any step, in any nesting",
           "[bridge][cancel_everywhere][mt][long]") {
-    CHECK(cancel_everywhere(&make<call_world, call_world::state::runs>) == "");
-    CHECK(cancel_everywhere(&make<call_world, call_world::state::queued>) == "");
+    using calls = call_world;
+    CHECK(cancel_everywhere(&make<calls, calls::state::runs, calls::kind::plain>) == "");
+    CHECK(cancel_everywhere(&make<calls, calls::state::queued, calls::kind::plain>) == "");
+}
+
+TEST_CASE("so is a thread-sensitive call", "[bridge][cancel_everywhere][mt][long]") {
+    using calls = call_world;
+    const auto nothing = [] {};
+    ferry::run(ferry::to_thread(ferry::thread_sensitive, nothing));  // from here on that thread is there
+    CHECK(cancel_everywhere(&make<calls, calls::state::runs, calls::kind::sensitive>) == "");
+    CHECK(cancel_everywhere(&make<calls, calls::state::queued, calls::kind::sensitive>) == "");
+}
+
+TEST_CASE("a call that may be left behind ends its wait at once, or never runs, cancelled at any step, in any nesting",
+          "[bridge][cancel_everywhere][mt][long]") {
+    using calls = call_world;
+    CHECK(cancel_everywhere(&make<calls, calls::state::runs, calls::kind::abandonable>) == "");
+    CHECK(cancel_everywhere(&make<calls, calls::state::queued, calls::kind::abandonable>) == "");
 }
