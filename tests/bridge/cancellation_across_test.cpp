@@ -150,10 +150,11 @@ TEST_CASE("K02: a call that is cancelled in the queue never runs", "[bridge][can
         holds.advance();
         go_on.wait_for();
     };
+    const auto until_it_runs = [&] { holds.wait_for(); };
     const auto queued = [&] { ran = true; };
     const auto never = [&](auto blocker, auto waiting) -> task<> {
         auto holding = ferry::spawn(std::move(blocker));
-        co_await ferry::yield_now();
+        co_await to_thread(until_it_runs);
         const auto ended = co_await ferry::try_timeout(1ms, std::move(waiting));
         CHECK(!ended);
         go_on.advance();
