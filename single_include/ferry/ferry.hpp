@@ -10682,7 +10682,7 @@ requires(!detail::call_option<Fn>) auto to_thread(thread_pool& pool, Fn&& fn, Ar
 /// blocked in block_on, or that a thread_sensitive_scope has leased, whichever is the innermost; if there is none, or none
 /// any more, on the one sensitive thread of the process.
 template <class Fn, class... Args>
-auto to_thread(thread_sensitive_t, Fn&& fn, Args&&... args) {
+requires(!detail::call_option<Fn>) auto to_thread(thread_sensitive_t, Fn&& fn, Args&&... args) {
     return detail::call_on(detail::destination(), std::forward<Fn>(fn), std::forward<Args>(args)...);
 }
 /// The same, but cancelling does not wait for a call that runs: it is left behind, its result is dropped (K01), and so is
@@ -10695,33 +10695,26 @@ requires(!detail::call_option<Fn>) auto to_thread(abandonable_t, Fn&& fn, Args&&
                                        std::forward<Args>(args)...);
 }
 template <class Fn, class... Args>
-auto to_thread(abandonable_t, thread_pool& pool, Fn&& fn, Args&&... args) {
+requires(!detail::call_option<Fn>) auto to_thread(abandonable_t, thread_pool& pool, Fn&& fn, Args&&... args) {
     return detail::abandonable_call_on(detail::destination(pool), std::forward<Fn>(fn), std::forward<Args>(args)...);
 }
 
-/// A blocking function as an asynchronous one: what sync_to_async returns. Options are chained and make a copy.
+/// A blocking function as an asynchronous one: what sync_to_async returns. Options are chained and make a copy. `Placed`:
+/// on() or sensitive() has said where its calls run; the other one cannot be said then (B12).
 ///
 /// Ownership      Shares the function with its copies and with every call that is under way, so it may go away first. A
 ///                pool, or a context given with in(), outlives the calls.
 /// Thread-safety  Calls run at the same time on several threads: the function must stand that, unless they are sensitive().
-template <class Fn>
+template <class Fn, bool Placed = false>
 class async_function {
 public:
     template <class F>
-    explicit async_function(F&& fn) : fn_(std::make_shared<Fn>(std::forward<F>(fn))) {}
+    requires(!Placed) explicit async_function(F&& fn) : fn_(std::make_shared<Fn>(std::forward<F>(fn))) {}
 
     /// Runs its calls on that pool.
-    async_function on(thread_pool& pool) const {
-        async_function copy = *this;
-        copy.where_.emplace(pool);
-        return copy;
-    }
+    auto on(thread_pool& pool) const requires(!Placed) { return placed(detail::destination(pool)); }
     /// Runs its calls where the thread-sensitive calls of the caller run.
-    async_function sensitive() const {
-        async_function copy = *this;
-        copy.where_.emplace();
-        return copy;
-    }
+    auto sensitive() const requires(!Placed) { return placed(detail::destination()); }
     /// The name that its calls have in reports; a literal.
     async_function named(const char* name) const {
         async_function copy = *this;
@@ -10748,6 +10741,16 @@ public:
     }
 
 private:
+    template <class, bool>
+    friend class async_function;
+
+    /// With another function's options, and a place.
+    explicit async_function(const async_function<Fn, false>& other, detail::destination where)
+        : fn_(other.fn_), where_(where), name_(other.name_), context_(other.context_) {}
+    [[nodiscard]] async_function<Fn, true> placed(detail::destination where) const {
+        return async_function<Fn, true>(*this, where);
+    }
+
     class shared_call {
     public:
         explicit shared_call(std::shared_ptr<Fn> fn) noexcept : fn_(std::move(fn)) {}
