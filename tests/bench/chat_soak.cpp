@@ -100,7 +100,8 @@ public:
     /// Serves as long as `work` runs, then until everything has been written.
     void serve_while(task<> work) {
         loop_.run(ferry::with_task_group([&](ferry::task_group& tasks) -> task<> {
-            tasks.start(history_.run());
+            tasks.start(
+                history_.run([&](auto& speaker) { return service_.tell(speaker, "The disk failed: not kept."); }));
             tasks.start(server_.run());
             co_await std::move(work);
             server_.stop();
