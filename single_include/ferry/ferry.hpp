@@ -5582,14 +5582,9 @@ private:
         if (descriptor >= 0) ::close(descriptor);
     }
 
-    static ready_node* sealed_mark() noexcept {
-        static constinit ready_node mark;
-        return &mark;
-    }
-    static ready_node* asleep_mark() noexcept {
-        static constinit ready_node mark;
-        return &mark;
-    }
+    // No node lies there, and every copy of ferry in the process knows them, whoever's the loop is.
+    static ready_node* sealed_mark() noexcept { return reinterpret_cast<ready_node*>(std::uintptr_t{1}); }
+    static ready_node* asleep_mark() noexcept { return reinterpret_cast<ready_node*>(std::uintptr_t{2}); }
     static bool is_node(const ready_node* head) noexcept {
         return head != nullptr && head != asleep_mark() && head != sealed_mark();
     }
