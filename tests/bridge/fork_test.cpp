@@ -74,6 +74,7 @@ TEST_CASE("a child that a worker forks in the middle of a call can use block_on"
     CHECK(ferry::run(body()) == "42");
 }
 
+#if !defined(__SANITIZE_ADDRESS__)  // whose own allocator is locked for ever in a child of g++ 12's
 TEST_CASE("forks meet other threads at any point and never find a lock that is held", "[bridge][fork]") {
     // Threads make and end loops, pools and waits without pause, so that forks come while they hold ferry's locks.
     std::atomic<bool> stop{false};
@@ -98,3 +99,4 @@ TEST_CASE("forks meet other threads at any point and never find a lock that is h
     for (std::thread& each : threads) each.join();
     CHECK(ferry::run(on_default_pool()) == 7);
 }
+#endif
