@@ -102,8 +102,12 @@ TEST_CASE("K01: a running call is waited for, and delivers; one that is abandona
     bool was_cancelled = false;
     int seen = -1;
     SECTION("waited for") {
+        const auto call_that_hears_of_it = [&] {
+            const ferry::stop_callback goes_on(ferry::this_call::stop_token(), [&]() noexcept { go_on.advance(); });
+            return call();
+        };
         const auto waits = [&]() -> task<> {
-            value = co_await to_thread(call);
+            value = co_await to_thread(call_that_hears_of_it);
             seen = changed.get();
             try {
                 co_await ferry::yield_now();
@@ -111,13 +115,7 @@ TEST_CASE("K01: a running call is waited for, and delivers; one that is abandona
                 next_throws = true;
             }
         };
-        std::thread releases([&] {
-            runs.wait_for();
-            for (int i = 0; i < 100; ++i) std::this_thread::yield();
-            go_on.advance();
-        });
         ferry::run(cancel_when(runs, waits()));
-        releases.join();
         CHECK(value == 3);
         CHECK(next_throws);
         CHECK(seen == 5);

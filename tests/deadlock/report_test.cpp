@@ -11,6 +11,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 using ferry::detail::short_name;
 
@@ -35,7 +36,12 @@ ferry::task<> load_user(int) { co_return; }
 TEST_CASE("a deadlock_error is a blocking_error is a logic_error", "[deadlock][report]") {
     static_assert(std::is_base_of_v<ferry::blocking_error, ferry::deadlock_error>);
     static_assert(std::is_base_of_v<std::logic_error, ferry::blocking_error>);
-    CHECK(std::string(ferry::deadlock_error("text").what()) == "text");
+    const ferry::deadlock_error error("text", ferry::wait_report("wait-cycle", {"a waits for b"}, "long text"));
+    const ferry::deadlock_error copy = error;
+    CHECK(std::string(copy.what()) == "text");
+    CHECK(std::string(copy.report().kind()) == "wait-cycle");
+    CHECK(copy.report().chain() == std::vector<std::string>{"a waits for b"});
+    CHECK(copy.report().text() == "long text");
 }
 
 TEST_CASE("a function's name is shortened to what a reader calls it", "[deadlock][report]") {

@@ -88,7 +88,7 @@ private:
 inline void join_or_hand_over(pthread_t thread, std::atomic<bool>& reported, const char* what) {
     const thread_state& self = this_thread();
     if (::pthread_equal(thread, ::pthread_self()) != 0) return reaper::join_later(thread);
-    if (self.turn == nullptr || self.allowance != nullptr) {
+    if (may_block_here()) {
         ::pthread_join(thread, nullptr);
         return;
     }

@@ -79,9 +79,16 @@ private:
     /// Outlives the pool object until its last worker has left.
     class shared {
     public:
+        ~shared() { record.release(); }
         shared(std::size_t most, const char* pool_name, std::size_t limit)
             : name(pool_name), max_threads(std::max<std::size_t>(most, 1)), queue_limit(limit) {
             detail::process::begin();
+            record.set_name(name);
+            update_record();
+        }
+        /// In the wait graph: its threads, and whether there may be another one.
+        void update_record() noexcept {
+            record.set_flags(started < max_threads ? detail::wait_node::open : detail::wait_node::flags{0});
         }
         /// Was the pool made before a fork? Its threads are not in this process, and its mutex may be locked for ever.
         [[nodiscard]] bool left_behind() const noexcept { return generation != detail::process::generation(); }
@@ -106,6 +113,7 @@ private:
         detail::intrusive_list<detail::call> queue;  // oldest first
         std::size_t queued = 0;
         std::size_t started = 0;
+        detail::wait_node& record = detail::wait_node::acquire(detail::wait_node::kind::pool);
         worker* idle = nullptr;  // most recently active first: its caches are warm
         bool closing = false;
         std::vector<pthread_t> threads;
@@ -183,6 +191,7 @@ inline thread_pool::submission thread_pool::shared::submit(detail::call& job) no
         // A thread that cannot be started is no error while another one will come to the job.
         if (idle == nullptr && started < max_threads && !start_worker() && started == 0) return submission::full;
         queue.push_back(job);
+        job.waits_for(&record);
         job.queued = true;
         ++queued;
         if (idle != nullptr) sleeper = std::exchange(idle, idle->next_idle)->parker;
@@ -231,6 +240,7 @@ inline bool thread_pool::shared::start_worker() noexcept {
             throw;
         }
         ++started;
+        update_record();
         return true;
     } catch (const std::exception&) {
         return false;
@@ -242,8 +252,17 @@ inline void thread_pool::shared::work(void* argument) noexcept {
     detail::thread_state& thread = detail::this_thread();
     thread.thread_name = self->name.c_str();
     self->parker = &detail::thread_parker::of_this_thread();
+    detail::wait_node& record = detail::record_of_this_thread();
+    {
+        const std::lock_guard lock(self->pool->mutex);
+        self->pool->record.add_member(record);
+    }
     while (detail::call* job = self->pool->next(*self)) {
         job->run_here();
+    }
+    {
+        const std::lock_guard lock(self->pool->mutex);
+        self->pool->record.remove_member(record);
     }
     thread.thread_name = nullptr;
     self->pool->release();

@@ -31,7 +31,8 @@ namespace ferry::inline FERRY_ABI {
 class thread_sensitive_scope {
 public:
     thread_sensitive_scope()
-        : made_(detail::homes::still_there(detail::current_home()) == nullptr ? new detail::scope_home : nullptr) {
+        : made_(detail::homes::still_there(detail::current_home()) == nullptr ? new detail::scope_home(opener())
+                                                                             : nullptr) {
         if (made_ != nullptr) place(made_);
     }
     ~thread_sensitive_scope() {
@@ -48,6 +49,10 @@ public:
     [[nodiscard]] static std::size_t threads() noexcept { return detail::leased_threads::instance().running(); }
 
 private:
+    static detail::node_reference opener() noexcept {
+        detail::logical_task* const task = detail::running_task();
+        return detail::node_reference(task != nullptr ? &task->record() : &detail::record_of_this_thread());
+    }
     void place(detail::home* here) noexcept {
         if (task_ == nullptr && here != nullptr) task_ = detail::running_task();
         if (task_ != nullptr) {

@@ -8,6 +8,7 @@
 
 #include <concepts>
 #include <coroutine>
+#include <exception>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -106,6 +107,7 @@ private:
 ///     static void withdraw(waiter&) noexcept           see waiter
 ///     static constexpr const char* what                the primitive's name in reports
 ///     T finish()                       hand out the result or throw; not called when a cancellation ended the wait
+///     static constexpr bool may_close_a_circle         optional: link() may call task().needs(), so the graph is asked
 ///
 /// A wait ends in one of two ways: the waker has stored the result and calls task().wake(), or the waker only knows
 /// that another try may succeed and calls retry(): then try_complete() runs right before the task would resume.
@@ -128,7 +130,8 @@ public:
     }
 
     decltype(auto) await_resume() {
-        if (task().take_interrupted()) throw cancelled();
+        if (task().take_interrupted()) [[unlikely]]
+            throw_interruption();
         return static_cast<Derived&>(*this).finish();
     }
 
@@ -136,6 +139,10 @@ public:
     void retry() noexcept { task().schedule_retry(&try_again); }
 
 private:
+    [[noreturn, gnu::noinline]] void throw_interruption() {
+        if (const std::exception_ptr refusal = task().take_refusal()) std::rethrow_exception(refusal);
+        throw cancelled();
+    }
     /// The checkpoint, then one try. True when the task has to wait.
     bool begin() noexcept {
         Derived& self = static_cast<Derived&>(*this);
@@ -151,6 +158,11 @@ private:
         if (self.try_complete()) return false;
         task().wait_in(*this, Derived::what);
         self.link();
+        if constexpr (requires { Derived::may_close_a_circle; }) {
+            // Whoever ends the wait only pushes the task's node, and this is the thread that takes it.
+            const wait_node& record = task().record();
+            if (record.needs() != nullptr) task().owner().inspect(record, &task());
+        }
         return true;
     }
 

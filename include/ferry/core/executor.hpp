@@ -4,6 +4,7 @@
 
 #include <ferry/core/config.hpp>
 #include <ferry/core/this_thread.hpp>
+#include <ferry/core/wait_node.hpp>
 
 #include <atomic>
 #include <cstddef>
@@ -107,6 +108,10 @@ public:
         while (bound != nullptr && bound != candidate) bound = bound->next_bound_;
         return bound != nullptr;
     }
+    /// This executor in the wait graph.
+    [[nodiscard]] const wait_node& record() const noexcept { return *record_; }
+    /// A task waits for somebody known, or somebody whom a wait relied on has gone: ends a wait that never could.
+    void inspect(const wait_node& changed, logical_task* waiting) noexcept { inspect_(changed, waiting); }
     /// The logical task that runs now, null inside a plain callback.
     [[nodiscard]] logical_task* current() const noexcept { return current_; }
 
@@ -154,16 +159,47 @@ public:
         executor& owner_;
     };
 
+    /// While it lives, this thread turns the executor, or drives it from a frame.
+    class turned_here {
+    public:
+        explicit turned_here(executor& owner) noexcept : record_(*owner.record_), outer_(record_.needs()) {
+            const wait_node& self = record_of_this_thread();
+            if (outer_ == &self && !record_.has(wait_node::bound)) return;
+            was_bound_ = record_.has(wait_node::bound);
+            changed_ = true;
+            record_.wait_for(node_reference(&self));
+        }
+        ~turned_here() {
+            if (changed_) record_.wait_for(node_reference(outer_), was_bound_ ? wait_node::bound : wait_node::flags{0});
+        }
+        turned_here(const turned_here&) = delete;
+        turned_here& operator=(const turned_here&) = delete;
+
+    private:
+        wait_node& record_;
+        const wait_node* outer_;
+        bool changed_ = false;
+        bool was_bound_ = false;
+    };
+
 protected:
-    executor() = default;
-    ~executor() = default;
+    /// Asks the wait graph, which lies in a layer below; see inspect().
+    using inspect_function = void (*)(const wait_node& changed, logical_task* waiting) noexcept;
+
+    explicit executor(inspect_function inspect)
+        : record_(&wait_node::acquire(wait_node::kind::loop)), inspect_(inspect) {}
+    ~executor() { record_->release(); }
     void set_beneath(const executor* outer) noexcept { beneath_ = outer; }
-    void set_remote(remote_inbox& inbox) noexcept { remote_ = &inbox; }
+    void set_remote(remote_inbox& inbox) noexcept {
+        remote_ = &inbox;
+        record_->inbox = &inbox;
+    }
     /// From now on what is ready runs in an order drawn from the seed.
     void shuffle(std::uint64_t seed) noexcept { random_ = seed * 2 + 1; }
     void bind_to_this_thread() noexcept {
         if (is_bound_to_this_thread(this)) return;
         next_bound_ = std::exchange(this_thread().bound_executors, this);
+        record_->wait_for(node_reference(&record_of_this_thread()), wait_node::bound);
     }
     void unbind() noexcept {
         executor** link = &this_thread().bound_executors;
@@ -236,6 +272,8 @@ private:
     unsigned depth_ = 0;  // resumptions inside of others
     const executor* beneath_ = nullptr;
     remote_inbox* remote_ = nullptr;
+    wait_node* const record_;
+    const inspect_function inspect_;
     executor* next_bound_ = nullptr;                        // of those that this thread alone runs
     std::uint64_t random_ = shuffle_of_new_loops().next();  // the generator's state; 0: first in, first out
 };

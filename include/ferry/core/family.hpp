@@ -29,12 +29,12 @@ public:
 
     class member_base;
 
-    family(logical_task& parent, cancel_scope& around, ends_with rule, const char* what) noexcept
-        : waiter(&go_on_waiting), around_(around), rule_(rule), what_(what) {
-        bind(parent);
-    }
-    family(logical_task& parent, ends_with rule, const char* what) noexcept
-        : family(parent, parent.scope(), rule, what) {}
+    /// The members hear of a cancellation of `around`, which is shielded.
+    family(logical_task& parent, cancel_scope& around, ends_with rule, const char* what)
+        : family(parent, around, rule, what, nullptr) {}
+    family(logical_task& parent, ends_with rule, const char* what)
+        : family(parent, parent.scope(), rule, what, parent.record().scope()) {}
+    ~family() { record_.release(); }
 
     /// Whose cancellation reaches the members.
     [[nodiscard]] cancel_scope& around() const noexcept { return around_; }
@@ -53,6 +53,16 @@ public:
 
 private:
     friend class member_base;
+    family(logical_task& parent, cancel_scope& around, ends_with rule, const char* what, const wait_node* outer)
+        : waiter(&go_on_waiting),
+          around_(around),
+          rule_(rule),
+          what_(what),
+          record_(wait_node::acquire(wait_node::kind::family)) {
+        bind(parent);
+        record_.wait_for(node_reference(&parent.record()));
+        record_.set_scope(outer);
+    }
     // The members are below the parent's scope, so a cancellation has reached them already.
     static void go_on_waiting(waiter&) noexcept {}
     bool start() noexcept;
@@ -63,6 +73,7 @@ private:
     ends_with rule_;
     bool decided_ = false;  // the rule is met: no member starts any more, those that run are cancelled
     const char* what_;
+    wait_node& record_;
     std::size_t first_ = 0;
     std::size_t running_ = 0;
     member_base* members_ = nullptr;
@@ -176,6 +187,8 @@ inline bool family::start() noexcept {
     for (member_base* member = members_; member != nullptr && !decided_; member = member->next_) {
         ++running_;
         member->running_ = true;
+        member->task_.record().set_scope(&record_);
+        record_.add_member(member->task_.record());
         executor& owner = task().owner();
         if (owner.too_deep()) {
             owner.run_next(member->task_);
@@ -185,6 +198,9 @@ inline bool family::start() noexcept {
     }
     if (--running_ == 0) return false;
     task().wait_in(*this, what_);
+    task().needs(node_reference(&record_), wait_node::joins);
+    // A circle through this wait could not be seen while the members began theirs.
+    if (record_.has_waiting_member()) task().owner().inspect(task().record(), nullptr);
     return true;
 }
 
@@ -204,6 +220,7 @@ inline bool family::decides(const std::exception_ptr& error) const noexcept {
 
 inline void family::ended(member_base& member) noexcept {
     member.running_ = false;
+    record_.remove_member(member.task_.record());
     const std::exception_ptr error = member.error();
     if (!decided_) {
         decided_ = decides(error);
@@ -215,7 +232,10 @@ inline void family::ended(member_base& member) noexcept {
             }
         }
     }
-    if (--running_ != 0) return;
+    if (--running_ != 0) {
+        if (record_.is_relied_upon()) task().owner().inspect(record_, nullptr);
+        return;
+    }
     task().end_wait();
     task().owner().run_next(task());
 }

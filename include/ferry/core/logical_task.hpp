@@ -12,6 +12,7 @@
 
 #include <coroutine>
 #include <cstdint>
+#include <exception>
 #include <utility>
 
 namespace ferry::inline FERRY_ABI {
@@ -55,7 +56,8 @@ public:
 
     /// `parent` is the scope whose cancellation reaches this task, null for a root. `finished` is called on the loop's
     /// thread, outside of every frame of this task. The task starts with the context of the code that makes it.
-    logical_task(executor& owner, cancel_scope* parent, finished_function finished);
+    /// `record` is given where somebody waits for the task already.
+    logical_task(executor& owner, cancel_scope* parent, finished_function finished, wait_node* record = nullptr);
     ~logical_task() { record_->release(); }
     logical_task(const logical_task&) = delete;
     logical_task& operator=(const logical_task&) = delete;
@@ -71,6 +73,7 @@ public:
     [[nodiscard]] executor& owner() const noexcept { return *owner_; }
     [[nodiscard]] const char* name() const noexcept { return record_->name(); }
     [[nodiscard]] const wait_node& record() const noexcept { return *record_; }
+    [[nodiscard]] wait_node& record() noexcept { return *record_; }
     [[nodiscard]] const waiter* wait() const noexcept { return wait_; }
 
     /// Where its thread-sensitive calls run: a task starts with what its maker has.
@@ -93,6 +96,8 @@ public:
         wait_ = &leaf;
         record_->set_waits_in(what);
     }
+    /// The same for a wait that only somebody known can end: called after wait_in(), before anybody may end it.
+    void needs(const node_reference& whom, wait_node::flags how) noexcept { record_->wait_for(whom, how); }
     /// Ends the wait: the task is scheduled. The waiter must be unlinked already.
     void wake() noexcept {
         end_wait();
@@ -107,6 +112,7 @@ public:
     void end_wait() noexcept {
         wait_ = nullptr;
         record_->set_waits_in(nullptr);
+        record_->wait_is_over();
     }
     /// The waiter is unlinked but its wait goes on: `again` runs in the task's place on its next turn. A cancellation
     /// meanwhile is met there.
@@ -124,9 +130,19 @@ public:
         inline_budget_ = inline_completions;
         return leaf;
     }
-    /// Was the wait, or the entry into it, ended by a cancellation? Asked once, by await_resume.
+    /// Was the wait, or the entry into it, ended by a cancellation or refused? Asked once, by await_resume.
     [[nodiscard]] bool take_interrupted() noexcept { return std::exchange(interrupted_, false); }
     void interrupt() noexcept { interrupted_ = true; }
+    /// Ends the wait with that error, if it can be ended like a cancelled one. False if it goes on.
+    bool refuse_wait(const std::exception_ptr& error) noexcept {
+        if (wait_ == nullptr || retrying_) return false;
+        wait_->withdraw_(*wait_);
+        if (!interrupted_) return false;
+        record_->refusal = error;
+        return true;
+    }
+    /// Why an interrupted wait was refused; null when it was cancelled.
+    [[nodiscard]] std::exception_ptr take_refusal() noexcept { return std::exchange(record_->refusal, nullptr); }
 
     /// Called by a scope of this task when it becomes cancelled.
     void on_cancelled(const cancel_scope& scope) noexcept {
@@ -245,14 +261,16 @@ private:
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-inline logical_task::logical_task(executor& owner, cancel_scope* parent, finished_function finished)
+inline logical_task::logical_task(executor& owner, cancel_scope* parent, finished_function finished, wait_node* record)
     : owner_(&owner),
       scope_(&root_scope_),
       root_scope_(*this, parent),
-      record_(&wait_node::acquire()),
+      record_(record != nullptr ? record : &wait_node::acquire(wait_node::kind::task)),
       finished_function_(finished),
       context_(current_context()) {
     run = &resume;
+    record_->set_within(&owner.record());
+    record_->task = this;
     if (detail::home* const here = current_home()) record_->home = home_reference(here);
 }
 

@@ -101,7 +101,10 @@ public:
     explicit quiet_awaiter(Awaiter&& from) : Awaiter(std::move(from)) {}
     outcome<T> await_resume() {
         if constexpr (leaf<Awaiter>) {
-            if (this->task().take_interrupted()) return outcome<T>();
+            if (this->task().take_interrupted()) {
+                const std::exception_ptr refusal = this->task().take_refusal();
+                return refusal == nullptr ? outcome<T>() : outcome_error(refusal);
+            }
         } else if constexpr (requires { this->outcome(); }) {
             if (this->outcome().has_exception()) return outcome_error(this->outcome().exception());
         }

@@ -19,8 +19,9 @@ class rooted_task : public logical_task {
                   "receive(own_buffer) here");
 
 public:
-    rooted_task(executor& owner, cancel_scope* parent, finished_function finished, task<T> body)
-        : logical_task(owner, parent, finished), body_(std::move(body)) {
+    rooted_task(executor& owner, cancel_scope* parent, finished_function finished, task<T> body,
+                wait_node* record = nullptr)
+        : logical_task(owner, parent, finished, record), body_(std::move(body)) {
         body_.frame_.promise().begin_chain(*this, body_.frame_);
     }
 

@@ -8,10 +8,10 @@
 #include <cstdint>
 
 namespace ferry::inline FERRY_ABI {
-class allow_blocking;
 class event_loop;
 
 namespace detail {
+class blocking_scope;
 class call;
 class executor;
 class home;
@@ -57,9 +57,11 @@ struct thread_state {
     wait_node* wait_nodes = nullptr;  // recycled slab nodes
     std::uint32_t wait_node_count = 0;
     thread_exit_hook wait_nodes_hook;
+    wait_node* record = nullptr;  // this thread's own node, made on first use
+    thread_exit_hook record_hook;
     bool ended = false;                          // the exit hooks have run: cache nothing any more
     thread_parker* parker = nullptr;             // where this thread sleeps, made on first use
-    const allow_blocking* allowance = nullptr;   // innermost allow_blocking scope
+    const blocking_scope* allowance = nullptr;   // the innermost allow_blocking or forbid_blocking
     call* running_call = nullptr;                // the call of to_thread that this thread is in
     detail::home* home = nullptr;                // code outside of tasks: where its thread-sensitive calls run
     detail::home_thread* home_thread = nullptr;  // this thread's queue of such calls, made on first use

@@ -1,4 +1,4 @@
-// ferry/core/wait_node.hpp - the slab record of whoever can wait: who it is and what it waits in
+// ferry/core/wait_node.hpp - the slab record of whoever can wait: who it is, what it waits in, and for whom
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
@@ -10,28 +10,86 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <mutex>
 #include <new>
+#include <utility>
+
+#include <unistd.h>
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
-/// What other threads may read of a logical task: its name, and where it waits. Kept outside the coroutine frames, in
-/// slabs that are never unmapped: a reader may hold a pointer to a node that has ended meanwhile; the generation tells.
+class logical_task;
+class remote_inbox;
+class thread_parker;
+class wait_node;
+
+/// A node, and the use of it that is meant: a node that has been released since then is another one's.
+class node_reference {
+public:
+    node_reference() noexcept = default;
+    explicit node_reference(const wait_node* node) noexcept;
+    [[nodiscard]] const wait_node* node() const noexcept { return node_; }
+    [[nodiscard]] std::uint32_t generation() const noexcept { return generation_; }
+
+private:
+    const wait_node* node_ = nullptr;
+    std::uint32_t generation_ = 0;
+};
+
+/// What other threads may read of a task, a thread, a loop... : its name, and where and for whom it waits. Kept outside
+/// the coroutine frames, in slabs that are never unmapped: a reader may hold a pointer to a node that has ended
+/// meanwhile; the generation tells.
 ///
-/// Ownership      One owner (a logical task) from acquire() to release(); the memory belongs to the process.
-/// Thread-safety  The owner's thread writes; every thread may read. All fields are relaxed atomics: each is true by
-///                itself, and a reader that needs several compares the generation before and after.
+/// The links say, by kind:
+///
+///     kind      needs                             within          scope                     members
+///     task      for whom it waits                 its loop        its innermost scope
+///     thread    for whom it waits                 the loop that     the loop without which
+///                                                 its waits drive   it cannot be refused
+///     loop      the thread that turns it
+///     call      the pool or thread that has it                    that of the awaiting task
+///     promise   who will keep it
+///     deadline                                                    the next one out
+///     family    whose children they are                           the next one out          the children
+///     lock      who is first in its queue                                                   the holdings
+///     holding   the holder
+///     pool                                                                                  its threads
+///
+/// A task or thread that needs nobody, or nobody known, can go on: the links of a wait are there only while somebody known
+/// must act before it ends.
+///
+/// Ownership      One owner from acquire() to release(); the memory belongs to the process.
+/// Thread-safety  One thread at a time writes, as the owner says; every thread may read. All fields are relaxed atomics,
+///                each true by itself; version() changes before a link does, so that who finds version and links
+///                unchanged has read what was true at one time (deadlock/wait_graph.hpp).
 /// Cost           acquire() and release() are pointer swaps in steady state.
 class wait_node {
 public:
-    [[nodiscard]] static wait_node& acquire();
+    enum class kind : std::uint8_t { task, thread, loop, call, promise, deadline, family, lock, holding, pool };
+    using flags = std::uint16_t;
+    static constexpr flags cancellable = 1;  // task: a cancellation ends this wait; call: though it has begun
+    static constexpr flags joins = 2;        // task: it waits for all members of the family
+    static constexpr flags begun = 4;        // call: a thread runs it
+    static constexpr flags in_turn = 8;      // thread: while it waits it serves no calls and drives no loop
+    static constexpr flags timed = 16;       // task, thread: the wait has a limit of its own
+    static constexpr flags refusable = 32;   // thread: its wait can be ended by an error
+    static constexpr flags refused = 64;     // thread: it has been, by another thread, and was woken
+    static constexpr flags open = 128;  // lock: an unknown may release it; pool: it can start a thread; deadline: armed
+    static constexpr flags bound = 256;      // loop: nobody turns it, and only that thread may
+
+    [[nodiscard]] static wait_node& acquire(kind what);
     void release() noexcept;
 
     /// Odd while in use; changes with every acquire() and release().
     [[nodiscard]] std::uint32_t generation() const noexcept { return generation_.load(std::memory_order_acquire); }
+    [[nodiscard]] kind what() const noexcept { return kind_.load(std::memory_order_relaxed); }
     [[nodiscard]] const char* name() const noexcept { return name_.load(std::memory_order_relaxed); }
     /// The primitive it waits in ("sleep_for"), null while it can run.
     [[nodiscard]] const char* waits_in() const noexcept { return waits_in_.load(std::memory_order_relaxed); }
+    /// Where in the source: the file and line of the co_await; null and 0 if unknown.
+    [[nodiscard]] const char* file() const noexcept { return file_.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::uint32_t line() const noexcept { return line_.load(std::memory_order_relaxed); }
 
     void set_name(const char* name) noexcept {
         if constexpr (records_for_reports) name_.store(name, std::memory_order_relaxed);
@@ -39,11 +97,75 @@ public:
     void set_waits_in(const char* what) noexcept {
         if constexpr (records_for_reports) waits_in_.store(what, std::memory_order_relaxed);
     }
+    void set_line(const char* file, std::uint32_t line) noexcept {
+        file_.store(file, std::memory_order_relaxed);
+        line_.store(line, std::memory_order_relaxed);
+    }
+
+    // The links. Whoever changes one so that a wait may have become hopeless asks the graph afterwards.
+    [[nodiscard]] const wait_node* needs() const noexcept { return needs_.load(std::memory_order_acquire); }
+    [[nodiscard]] std::uint32_t needs_generation() const noexcept {
+        return needs_generation_.load(std::memory_order_relaxed);
+    }
+    /// It waits from now on, and needs that node to go on.
+    void wait_for(const node_reference& whom, flags how = 0) noexcept {
+        change();
+        flags_.store(how, std::memory_order_relaxed);
+        needs_generation_.store(whom.generation(), std::memory_order_relaxed);
+        needs_.store(whom.node(), std::memory_order_release);
+    }
+    void wait_is_over() noexcept { needs_.store(nullptr, std::memory_order_release); }
+    [[nodiscard]] const wait_node* within() const noexcept { return within_.load(std::memory_order_relaxed); }
+    void set_within(const wait_node* loop) noexcept { within_.store(loop, std::memory_order_relaxed); }
+    [[nodiscard]] const wait_node* scope() const noexcept { return scope_.load(std::memory_order_relaxed); }
+    void set_scope(const wait_node* scope) noexcept { scope_.store(scope, std::memory_order_relaxed); }
+    [[nodiscard]] bool has(flags asked) const noexcept { return (flags_.load(std::memory_order_relaxed) & asked) != 0; }
+    void set_flags(flags now) noexcept {
+        change();
+        flags_.store(now, std::memory_order_release);
+    }
+    /// lock: what its first waiter wants beyond what is free; holding: what it holds; thread: its id in the kernel.
+    [[nodiscard]] std::size_t amount() const noexcept { return amount_.load(std::memory_order_relaxed); }
+    void set_amount(std::size_t amount) noexcept {
+        change();
+        amount_.store(amount, std::memory_order_release);
+    }
+    [[nodiscard]] const wait_node* first_member() const noexcept {
+        return first_member_.load(std::memory_order_acquire);
+    }
+    [[nodiscard]] const wait_node* next_member() const noexcept { return next_member_.load(std::memory_order_acquire); }
+    void add_member(wait_node& member) noexcept;
+    void remove_member(wait_node& member) noexcept;
+    /// Does one of them wait for somebody known? For the thread that changes the members.
+    [[nodiscard]] bool has_waiting_member() const noexcept {
+        const wait_node* member = first_member();
+        while (member != nullptr && member->needs() == nullptr) member = member->next_member();
+        return member != nullptr;
+    }
+    /// A thread's wait ends with that error, under the graph's lock; whoever calls this wakes it.
+    void refuse(std::exception_ptr error) noexcept {
+        refusal = std::move(error);
+        set_flags(static_cast<flags>(flags_.load(std::memory_order_relaxed) | refused));
+    }
+    [[nodiscard]] std::uint32_t version() const noexcept { return version_.load(std::memory_order_acquire); }
+
+    /// Somebody's wait was let pass only since this deadline, or a member of this family, may still end it.
+    [[nodiscard]] bool is_relied_upon() const noexcept { return relied_upon_.load(std::memory_order_relaxed); }
+    void rely_on(bool now) const noexcept { relied_upon_.store(now, std::memory_order_relaxed); }
 
     /// Where the owner's thread-sensitive calls run; the owner's thread alone may look.
     home_reference home;
+    /// Why the wait was ended, where it was not a cancellation. A task's: its loop's; a thread's: under the graph's lock.
+    std::exception_ptr refusal;
+    /// A task's own; its loop's thread alone may look.
+    logical_task* task = nullptr;
+    /// A loop's; as long as a task of it waits.
+    remote_inbox* inbox = nullptr;
+    /// A thread's: where it is woken. Under the graph's lock.
+    thread_parker* parker = nullptr;
 
 private:
+    friend class wait_graph;
     struct slab;
     static constexpr std::uint32_t cached_nodes = 256;
 
@@ -57,42 +179,78 @@ private:
     void advance_generation() noexcept {  // the owner is the only writer
         generation_.store(generation_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
     }
+    void change() noexcept {
+        version_.store(version_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+        std::atomic_thread_fence(std::memory_order_release);
+    }
 
     std::atomic<std::uint32_t> generation_{0};
+    std::atomic<std::uint32_t> version_{0};
     std::atomic<const char*> name_{nullptr};
     std::atomic<const char*> waits_in_{nullptr};
-    wait_node* next_ = nullptr;  // in a free list
+    std::atomic<const wait_node*> needs_{nullptr};
+    std::atomic<const wait_node*> within_{nullptr};
+    std::atomic<const wait_node*> scope_{nullptr};
+    std::atomic<std::uint32_t> needs_generation_{0};
+    std::atomic<kind> kind_{kind::task};
+    std::atomic<flags> flags_{0};
+    mutable std::atomic<bool> relied_upon_{false};
+    std::atomic<std::size_t> amount_{0};
+    std::atomic<wait_node*> first_member_{nullptr};
+    std::atomic<wait_node*> next_member_{nullptr};
+    wait_node* previous_member_ = nullptr;
+    std::atomic<const char*> file_{nullptr};
+    std::atomic<std::uint32_t> line_{0};
+    // The graph's, under its lock: where the node is in the walk that bears this number, in each role.
+    mutable std::uint32_t walk_ = 0;
+    mutable std::uint32_t place_[5] = {};
+    wait_node* next_free_ = nullptr;
 };
 
+/// The node of the calling thread: made on first use, gone with the thread.
+[[nodiscard]] wait_node& record_of_this_thread();
+
 // ---- implementation ----------------------------------------------------------------------------------------------
+inline node_reference::node_reference(const wait_node* node) noexcept
+    : node_(node), generation_(node == nullptr ? 0 : node->generation()) {}
+
 struct wait_node::slab {
     static constexpr std::size_t size = 64;
     wait_node nodes[size];
 };
 
-inline wait_node& wait_node::acquire() {
+inline wait_node& wait_node::acquire(kind what) {
     thread_state& self = this_thread();
     wait_node* node = self.wait_nodes;
     if (node == nullptr) {
         node = refill();
     } else {
-        self.wait_nodes = node->next_;
+        self.wait_nodes = node->next_free_;
         --self.wait_node_count;
     }
-    node->next_ = nullptr;
+    node->next_free_ = nullptr;
+    node->kind_.store(what, std::memory_order_relaxed);
     node->advance_generation();
     return *node;
 }
 
+/// What a use of the node has set is reset here, so that acquire() need not.
 inline void wait_node::release() noexcept {
     home = home_reference();
     name_.store(nullptr, std::memory_order_relaxed);
     waits_in_.store(nullptr, std::memory_order_relaxed);
+    change();
+    needs_.store(nullptr, std::memory_order_relaxed);
+    scope_.store(nullptr, std::memory_order_relaxed);
+    first_member_.store(nullptr, std::memory_order_relaxed);
+    flags_.store(0, std::memory_order_relaxed);
+    relied_upon_.store(false, std::memory_order_relaxed);
+    line_.store(0, std::memory_order_relaxed);
     advance_generation();
     thread_state& self = this_thread();
     if (self.ended || self.wait_node_count >= cached_nodes) {
         const std::lock_guard lock(shared().mutex);
-        next_ = shared().head;
+        next_free_ = shared().head;
         shared().head = this;
         return;
     }
@@ -100,9 +258,26 @@ inline void wait_node::release() noexcept {
         self.wait_nodes_hook.run = &release_cache;
         at_thread_exit(self.wait_nodes_hook);
     }
-    next_ = self.wait_nodes;
+    next_free_ = self.wait_nodes;
     self.wait_nodes = this;
     ++self.wait_node_count;
+}
+
+inline void wait_node::add_member(wait_node& member) noexcept {
+    change();
+    wait_node* const next = first_member_.load(std::memory_order_relaxed);
+    member.previous_member_ = nullptr;
+    member.next_member_.store(next, std::memory_order_release);
+    if (next != nullptr) next->previous_member_ = &member;
+    first_member_.store(&member, std::memory_order_release);
+}
+
+inline void wait_node::remove_member(wait_node& member) noexcept {
+    change();
+    wait_node* const next = member.next_member_.load(std::memory_order_relaxed);
+    wait_node* const previous = member.previous_member_;
+    (previous == nullptr ? first_member_ : previous->next_member_).store(next, std::memory_order_release);
+    if (next != nullptr) next->previous_member_ = previous;
 }
 
 inline wait_node* wait_node::refill() {
@@ -110,13 +285,26 @@ inline wait_node* wait_node::refill() {
     if (shared().head == nullptr) {
         slab* fresh = new slab;  // never deleted: see the class
         for (wait_node& node : fresh->nodes) {
-            node.next_ = shared().head;
+            node.next_free_ = shared().head;
             shared().head = &node;
         }
     }
     wait_node* node = shared().head;
-    shared().head = node->next_;
+    shared().head = node->next_free_;
     return node;
+}
+
+inline wait_node& record_of_this_thread() {
+    thread_state& self = this_thread();
+    if (self.record == nullptr) {
+        self.record = &wait_node::acquire(wait_node::kind::thread);
+        self.record->set_amount(static_cast<std::size_t>(::gettid()));
+        if (!self.ended) {
+            self.record_hook.run = []() noexcept { std::exchange(this_thread().record, nullptr)->release(); };
+            at_thread_exit(self.record_hook);
+        }
+    }
+    return *self.record;
 }
 
 inline void wait_node::release_cache() noexcept {
@@ -124,8 +312,8 @@ inline void wait_node::release_cache() noexcept {
     self.wait_nodes_hook.run = nullptr;  // a hook that runs later may release nodes, and registers this one again
     const std::lock_guard lock(shared().mutex);
     while (wait_node* node = self.wait_nodes) {
-        self.wait_nodes = node->next_;
-        node->next_ = shared().head;
+        self.wait_nodes = node->next_free_;
+        node->next_free_ = shared().head;
         shared().head = node;
     }
     self.wait_node_count = 0;

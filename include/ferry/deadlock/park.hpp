@@ -5,80 +5,19 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/executor.hpp>
 #include <ferry/core/logical_task.hpp>
-#include <ferry/core/process.hpp>
 #include <ferry/core/this_thread.hpp>
+#include <ferry/core/wait_node.hpp>
 #include <ferry/deadlock/allowance.hpp>
 #include <ferry/deadlock/report.hpp>
+#include <ferry/deadlock/thread_parker.hpp>
+#include <ferry/deadlock/thread_wait.hpp>
 
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
-#include <chrono>
-#include <cstdint>
-#include <ctime>
-#include <mutex>
 #include <string>
 #include <utility>
 
-#include <linux/futex.h>
-#include <sched.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 namespace ferry::inline FERRY_ABI {
 namespace detail {
-/// Where a thread can sleep besides its parker: a loop.
-class wakeable {
-public:
-    virtual void wake() noexcept = 0;
-
-protected:
-    ~wakeable() = default;
-};
-
-/// Where one thread sleeps. A token: unpark() before park() makes that park() return at once.
-///
-/// Ownership      Lent to a thread on its first wait, given back when it ends, never deleted: a waker may hold on to it
-///                after the wait it ends is over. Such a late token is a spurious wake-up for the next wait, so every
-///                wait checks its condition in a loop.
-/// Thread-safety  park() by its thread, unpark() by every thread. What was written before unpark() is seen after the
-///                park() that takes its token (release, acquire on state_).
-class thread_parker {
-public:
-    using clock = std::chrono::steady_clock;
-
-    [[nodiscard]] static thread_parker& of_this_thread();
-
-    void park() noexcept { park_until(clock::time_point::max()); }
-    /// The thread is about to sleep elsewhere, in a poller, and a token shall wake it there. False when there is one.
-    [[nodiscard]] bool begin_sleep_in(wakeable& elsewhere) noexcept;
-    [[nodiscard]] bool has_token() const noexcept { return state_.load(std::memory_order_relaxed) == token; }
-    /// It has come back. `elsewhere` is not touched any more, and the token, if one came, is taken.
-    void end_sleep_in() noexcept;
-    /// False when the deadline passed without a token.
-    bool park_until(clock::time_point deadline) noexcept;
-    void unpark() noexcept;
-
-private:
-    enum state : std::uint32_t { empty, token, sleeping, sleeping_elsewhere };
-    struct free_list {
-        std::mutex mutex;  // guards head
-        thread_parker* head = nullptr;
-    };
-    static free_list& spare() { return process_wide<free_list>::get(); }
-    long futex(int operation, std::uint32_t value, const std::timespec* deadline) noexcept {
-        return ::syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&state_), operation | FUTEX_PRIVATE_FLAG, value,
-                         deadline, nullptr, FUTEX_BITSET_MATCH_ANY);
-    }
-    static void give_back() noexcept;
-
-    std::atomic<std::uint32_t> state_{empty};
-    std::atomic<bool> woken_{false};  // whoever found it sleeping elsewhere has woken it there
-    wakeable* elsewhere_ = nullptr;   // published by state_
-    thread_parker* next_ = nullptr;
-    thread_exit_hook exit_hook_;
-};
-
 /// A loop that a wait can drive from a frame of its own.
 class drivable {
 public:
@@ -88,6 +27,8 @@ public:
     virtual bool sleep_until(thread_parker& parker, thread_parker::clock::time_point deadline) noexcept = 0;
     /// Where other threads wake it; no other loop has the same.
     [[nodiscard]] virtual const wakeable& inbox() const noexcept = 0;
+    /// It in the wait graph.
+    [[nodiscard]] virtual const wait_node& loop_record() const noexcept = 0;
 
 protected:
     ~drivable() = default;
@@ -129,6 +70,10 @@ public:
         while (each != nullptr && &each->loop_.inbox() != &inbox) each = each->outer_;
         return each == nullptr ? nullptr : &each->loop_;
     }
+    /// The loop that a wait would drive now, in the wait graph; null for none.
+    [[nodiscard]] const wait_node* driven_record() const noexcept {
+        return driven_ == nullptr ? nullptr : &driven_->loop_.loop_record();
+    }
     /// Do frames of this thread drive more than one?
     [[nodiscard]] bool drives_several() const noexcept { return driven_ != nullptr && driven_->outer_ != nullptr; }
 
@@ -149,6 +94,12 @@ private:
 
 /// Blocks this thread until done() is true, or the deadline has passed: then it returns whether done() is true after all.
 /// Whoever makes it true unparks the thread afterwards. What done() throws ends the wait.
+///
+/// With a thread_wait, the wait is in the wait graph whenever the thread sleeps: throws deadlock_error when it can never
+/// end. A wait without one may last for ever: an idle worker's.
+template <class Done>
+bool wait_until(thread_wait& what, Done&& done,
+                thread_parker::clock::time_point deadline = thread_parker::clock::time_point::max());
 template <class Done>
 bool wait_until(Done&& done, thread_parker::clock::time_point deadline = thread_parker::clock::time_point::max());
 
@@ -159,78 +110,27 @@ void check_own_wait(const char* operation, const char* subject, const executor* 
 void check_wait_for_task(const char* operation, const char* subject, const executor* target);
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-inline thread_parker& thread_parker::of_this_thread() {
-    thread_state& self = this_thread();
-    if (self.parker == nullptr) {
-        {
-            const std::lock_guard lock(spare().mutex);
-            self.parker = spare().head;
-            if (self.parker != nullptr) spare().head = self.parker->next_;
-        }
-        if (self.parker == nullptr) self.parker = new thread_parker;
-        if (!self.ended) {
-            self.parker->exit_hook_.run = &give_back;
-            at_thread_exit(self.parker->exit_hook_);
-        }
-    }
-    return *self.parker;
+/// What happens between two looks at done(): the thread serves, or sleeps. False when the deadline has passed.
+inline bool serve_or_sleep(wait_service* service, thread_parker& parker, thread_wait* what,
+                           thread_parker::clock::time_point deadline) {
+    using clock = thread_parker::clock;
+    if (service != nullptr && service->serve()) return deadline == clock::time_point::max() || clock::now() < deadline;
+    const thread_wait::asleep in_graph(what, service != nullptr ? service->driven_record() : nullptr, deadline);
+    const clock::time_point until = in_graph.wakes_at();
+    const bool in_time = service == nullptr ? parker.park_until(until) : service->sleep_until(parker, until);
+    return in_time || until < deadline;
 }
 
-inline void thread_parker::give_back() noexcept {
-    thread_parker* const mine = this_thread().parker;
-    this_thread().parker = nullptr;
-    const std::lock_guard lock(spare().mutex);
-    mine->next_ = spare().head;
-    spare().head = mine;
-}
-
-inline bool thread_parker::park_until(clock::time_point deadline) noexcept {
-    std::uint32_t expected = empty;
-    if (!state_.compare_exchange_strong(expected, sleeping, std::memory_order_acquire)) {
-        state_.exchange(empty, std::memory_order_acquire);  // there is a token: take it
-        return true;
-    }
-    std::timespec at{};
-    if (deadline != clock::time_point::max()) {  // steady_clock is CLOCK_MONOTONIC, the clock of FUTEX_WAIT_BITSET
-        const std::int64_t since =               // the kernel refuses a time before the clock's beginning
-            std::max<std::int64_t>(0, std::chrono::nanoseconds(deadline.time_since_epoch()).count());
-        at.tv_sec = static_cast<std::time_t>(since / 1'000'000'000);
-        at.tv_nsec = static_cast<long>(since % 1'000'000'000);
-    }
-    for (;;) {
-        const long woken = futex(FUTEX_WAIT_BITSET, sleeping, deadline == clock::time_point::max() ? nullptr : &at);
-        if (state_.load(std::memory_order_acquire) == token) break;
-        if (woken == -1 && errno == ETIMEDOUT) {
-            std::uint32_t still = sleeping;
-            if (state_.compare_exchange_strong(still, empty, std::memory_order_acquire)) return false;
-            break;
-        }
-    }
-    state_.exchange(empty, std::memory_order_acquire);
+template <class Done>
+bool wait_until(thread_wait& what, Done&& done, thread_parker::clock::time_point deadline) {
+    if (done()) return true;
+    thread_parker& parker = thread_parker::of_this_thread();
+    wait_service* const service = service_of_this_wait();
+    do {
+        if (!serve_or_sleep(service, parker, &what, deadline)) return done();
+        if (!done()) what.look();
+    } while (!done());
     return true;
-}
-
-/// Of those who unpark it while it sleeps elsewhere exactly one, the first, finds that state and wakes it there; the
-/// thread waits for that one's woken_ before it goes on, so `elsewhere` lives as long as it is needed.
-inline void thread_parker::unpark() noexcept {
-    const std::uint32_t before = state_.exchange(token, std::memory_order_acq_rel);
-    if (before == sleeping) futex(FUTEX_WAKE, 1, nullptr);
-    if (before != sleeping_elsewhere) return;
-    elsewhere_->wake();
-    woken_.store(true, std::memory_order_release);
-}
-
-inline bool thread_parker::begin_sleep_in(wakeable& elsewhere) noexcept {
-    elsewhere_ = &elsewhere;
-    std::uint32_t expected = empty;
-    if (state_.compare_exchange_strong(expected, sleeping_elsewhere, std::memory_order_release)) return true;
-    state_.exchange(empty, std::memory_order_acquire);
-    return false;
-}
-
-inline void thread_parker::end_sleep_in() noexcept {
-    if (state_.exchange(empty, std::memory_order_acquire) == sleeping_elsewhere) return;
-    while (!woken_.exchange(false, std::memory_order_acquire)) ::sched_yield();
 }
 
 template <class Done>
@@ -239,46 +139,29 @@ bool wait_until(Done&& done, thread_parker::clock::time_point deadline) {
     thread_parker& parker = thread_parker::of_this_thread();
     wait_service* const service = service_of_this_wait();
     do {
-        if (service == nullptr) {
-            if (!parker.park_until(deadline)) return done();
-        } else if (service->serve()) {
-            if (deadline != thread_parker::clock::time_point::max() && thread_parker::clock::now() >= deadline) {
-                return done();
-            }
-        } else if (!service->sleep_until(parker, deadline)) {
-            return done();
-        }
+        if (!serve_or_sleep(service, parker, nullptr, deadline)) return done();
     } while (!done());
     return true;
 }
 
 inline void check_own_wait(const char* operation, const char* subject, const executor* target) {
     const thread_state& self = this_thread();
-    if (self.turn == nullptr) return;
     bool own = false;
     for (const executor* turn = self.turn; turn != nullptr; turn = turn->beneath()) own = own || turn == target;
-    if (!own && self.allowance != nullptr) return;
-    const logical_task* const running = self.turn->current();
-    const std::string who = running == nullptr ? "a callback" : "task " + short_name(running->name());
+    if (!own && may_block_here()) return;
     const std::string call = std::string(operation) + "(" + short_name(subject) + ")";
-    if (own) {
-        throw deadlock_error("deadlock: " + call + " would wait for the loop that is waiting for it\n  " + who +
-                             " runs in a turn of that loop and calls " + operation + "\n  co_await " +
-                             short_name(subject) + " instead of blocking");
-    }
-    throw blocking_error(
-        "blocking: " + call + " would block a loop\n  " + who +
-        " runs in a turn of a loop, which serves nobody while it is blocked\n  co_await it, move the call "
-        "to to_thread, or open allow_blocking(\"reason\") if it has to be");
+    if (!own) throw_blocking_error(call);
+    throw own_wait_error(call, "the loop that is waiting for it",
+                         who_runs_here() + " runs in a turn of that loop and calls " + operation,
+                         "co_await " + short_name(subject) + " instead of blocking");
 }
 
 inline void check_wait_for_task(const char* operation, const char* subject, const executor* target) {
     check_own_wait(operation, subject, target);
     if (!executor::is_bound_to_this_thread(target)) return;
-    throw deadlock_error("deadlock: " + std::string(operation) + "(" + short_name(subject) +
-                         ") would wait for a loop that only this thread runs\n  this thread called "
-                         "bind_to_this_thread() on that loop and would be blocked\n  turn the loop with run_once() "
-                         "until the task has ended, or run the loop on another thread");
+    throw own_wait_error(std::string(operation) + "(" + short_name(subject) + ")", "a loop that only this thread runs",
+                         "this thread called bind_to_this_thread() on that loop and would be blocked",
+                         "turn the loop with run_once() until the task has ended, or run the loop on another thread");
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

@@ -6,9 +6,12 @@
 
 #include <atomic>
 #include <cstdio>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace ferry::inline FERRY_ABI {
 /// A blocking call was made where nothing may block: inside a turn of a loop. what() says who, where, and the way out.
@@ -17,10 +20,38 @@ public:
     using std::logic_error::logic_error;
 };
 
-/// A wait was refused because it could never have ended: what it waits for needs the one who waits.
+/// What is known of a wait that was refused.
+class wait_report {
+public:
+    /// For ferry.
+    wait_report(const char* kind, std::vector<std::string> chain, std::string text)
+        : kind_(kind), chain_(std::move(chain)), text_(std::move(text)) {}
+
+    /// "same-thread", "pool-exhaustion", "loop-cycle", "async-mutex", "async-mutex-cycle", "await-cycle",
+    /// "thread-sensitive" or "wait-cycle".
+    [[nodiscard]] const char* kind() const noexcept { return kind_; }
+    /// Who waits for whom, one line each; the last one waits for one of those before it.
+    [[nodiscard]] const std::vector<std::string>& chain() const noexcept { return chain_; }
+    /// All of it, in lines with stable keys, so that tests can take them apart.
+    [[nodiscard]] const std::string& text() const noexcept { return text_; }
+
+private:
+    const char* kind_;
+    std::vector<std::string> chain_;
+    std::string text_;
+};
+
+/// A wait was refused because it could never have ended: what it waits for needs the one who waits. what() is the short
+/// text, report() has everyone in the circle.
 class deadlock_error : public blocking_error {
 public:
-    using blocking_error::blocking_error;
+    deadlock_error(const std::string& what, wait_report details)
+        : blocking_error(what), report_(std::make_shared<const wait_report>(std::move(details))) {}
+
+    [[nodiscard]] const wait_report& report() const noexcept { return *report_; }
+
+private:
+    std::shared_ptr<const wait_report> report_;  // shared, so that a copy cannot throw
 };
 
 /// Receives every report of ferry as one complete text. Called on any thread, must not block on ferry.

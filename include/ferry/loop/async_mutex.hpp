@@ -4,6 +4,7 @@
 
 #include <ferry/core/config.hpp>
 #include <ferry/core/intrusive_list.hpp>
+#include <ferry/loop/detail/lock_record.hpp>
 #include <ferry/loop/detail/queued_wait.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/timer_queue.hpp>
@@ -47,30 +48,39 @@ public:
 
 private:
     bool take() noexcept { return !std::exchange(locked_, true); }
+    void hand_on() noexcept;
 
     detail::intrusive_list<detail::waiter> waiters_;  // only while it is locked
     bool locked_ = false;
+    detail::lock_record record_{"async_mutex"};
 };
 
 /// Holds the mutex until its end.
 class [[nodiscard]] async_mutex::guard {
 public:
     ~guard() {
-        if (held_ != nullptr) held_->unlock();
+        if (held_ != nullptr) unlock();
     }
     guard(const guard&) = delete;
     guard& operator=(const guard&) = delete;
 
     [[nodiscard]] explicit operator bool() const noexcept { return held_ != nullptr; }
     /// Gives it back before the guard's end.
-    void unlock() noexcept { std::exchange(held_, nullptr)->unlock(); }
+    void unlock() noexcept {
+        record_.end();
+        std::exchange(held_, nullptr)->hand_on();
+    }
     /// The mutex stays locked until somebody, on the loop's thread, calls its unlock().
-    void detach() noexcept { held_ = nullptr; }
+    void detach() noexcept {
+        record_.end();
+        std::exchange(held_, nullptr)->record_.add_unknown_holder();
+    }
 
 private:
     friend class async_mutex;
-    explicit guard(async_mutex* held) noexcept : held_(held) {}
+    explicit guard(async_mutex* held, detail::holding record) noexcept : held_(held), record_(std::move(record)) {}
     async_mutex* held_;
+    detail::holding record_;
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
@@ -78,12 +88,19 @@ class [[nodiscard]] async_mutex::awaiter : public detail::queued_wait<awaiter> {
 public:
     static constexpr const char* what = "async_mutex::lock";
     awaiter(async_mutex& owner, std::chrono::nanoseconds limit) noexcept : queued_wait(limit), owner_(owner) {}
-    bool try_take() noexcept { return owner_.take(); }
+    bool try_take() noexcept {
+        if (!owner_.take()) return false;
+        this->held() = owner_.record_.held_by(&this->task(), 1);
+        return true;
+    }
     detail::intrusive_list<detail::waiter>& queue() noexcept { return owner_.waiters_; }
     void left_queue() noexcept {}  // whoever holds it hands it on
-    guard finish() noexcept { return guard(granted() ? &owner_ : nullptr); }
+    detail::lock_record& record() noexcept { return owner_.record_; }
+    void queue_changed() noexcept { owner_.record_.set_first(owner_.waiters_.front(), 1); }
+    guard finish() noexcept { return guard(granted() ? &owner_ : nullptr, std::move(this->held())); }
 
 private:
+    friend class async_mutex;
     async_mutex& owner_;
 };
 
@@ -94,15 +111,25 @@ async_mutex::awaiter async_mutex::try_lock_for(std::chrono::duration<Rep, Period
     return awaiter(*this, detail::to_nanoseconds(limit));
 }
 
-inline async_mutex::guard async_mutex::try_lock() noexcept { return guard(take() ? this : nullptr); }
+inline async_mutex::guard async_mutex::try_lock() noexcept {
+    if (!take()) return guard(nullptr, {});
+    return guard(this, record_.held_by(detail::running_task(), 1));
+}
 
 inline void async_mutex::unlock() noexcept {
     FERRY_ASSERT(locked_, "unlock() of an async_mutex that nobody holds");
+    record_.remove_unknown_holder();
+    hand_on();
+}
+
+inline void async_mutex::hand_on() noexcept {
     detail::waiter* const next = waiters_.pop_front();
     if (next == nullptr) {
         locked_ = false;
-    } else {
-        static_cast<awaiter*>(next)->grant();
+        return;
     }
+    awaiter& first = *static_cast<awaiter*>(next);
+    first.grant(record_.held_by(&first.task(), 1));
+    first.queue_changed();
 }
 }  // namespace ferry::inline FERRY_ABI

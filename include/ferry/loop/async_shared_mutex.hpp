@@ -4,6 +4,7 @@
 
 #include <ferry/core/config.hpp>
 #include <ferry/core/intrusive_list.hpp>
+#include <ferry/loop/detail/lock_record.hpp>
 #include <ferry/loop/detail/queued_wait.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/timer_queue.hpp>
@@ -66,11 +67,23 @@ private:
         enter(how);
         return true;
     }
+    void leave(mode how) noexcept {
+        if (how == mode::shared) {
+            --readers_;
+        } else {
+            written_ = false;
+        }
+        serve();
+        queue_changed();
+    }
     void serve() noexcept;
+    /// The first in the queue needs all who hold it now.
+    void queue_changed() noexcept { record_.set_first(waiters_.front(), written_ ? 1 : readers_); }
 
     detail::intrusive_list<detail::waiter> waiters_;
     std::size_t readers_ = 0;
     bool written_ = false;
+    detail::lock_record record_{"async_shared_mutex"};
 };
 
 /// Holds the mutex, alone or with other readers, until its end.
@@ -85,21 +98,22 @@ public:
     [[nodiscard]] explicit operator bool() const noexcept { return held_ != nullptr; }
     /// Gives it back before the guard's end.
     void unlock() noexcept {
-        async_shared_mutex& owner = *std::exchange(held_, nullptr);
-        if (how_ == mode::shared) {
-            owner.unlock_shared();
-        } else {
-            owner.unlock();
-        }
+        record_.end();
+        std::exchange(held_, nullptr)->leave(how_);
     }
     /// It stays held until somebody, on the loop's thread, calls its unlock() or unlock_shared().
-    void detach() noexcept { held_ = nullptr; }
+    void detach() noexcept {
+        record_.end();
+        std::exchange(held_, nullptr)->record_.add_unknown_holder();
+    }
 
 private:
     friend class async_shared_mutex;
-    guard(async_shared_mutex* held, mode how) noexcept : held_(held), how_(how) {}
+    guard(async_shared_mutex* held, mode how, detail::holding record) noexcept
+        : held_(held), how_(how), record_(std::move(record)) {}
     async_shared_mutex* held_;
     mode how_;
+    detail::holding record_;
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
@@ -108,10 +122,16 @@ public:
     static constexpr const char* what = "async_shared_mutex::lock";
     awaiter(async_shared_mutex& owner, mode how, std::chrono::nanoseconds limit) noexcept
         : queued_wait(limit), owner_(owner), how_(how) {}
-    bool try_take() noexcept { return owner_.take(how_); }
+    bool try_take() noexcept {
+        if (!owner_.take(how_)) return false;
+        this->held() = owner_.record_.held_by(&this->task(), 1);
+        return true;
+    }
     detail::intrusive_list<detail::waiter>& queue() noexcept { return owner_.waiters_; }
     void left_queue() noexcept { owner_.serve(); }
-    guard finish() noexcept { return guard(granted() ? &owner_ : nullptr, how_); }
+    detail::lock_record& record() noexcept { return owner_.record_; }
+    void queue_changed() noexcept { owner_.queue_changed(); }
+    guard finish() noexcept { return guard(granted() ? &owner_ : nullptr, how_, std::move(this->held())); }
 
 private:
     friend class async_shared_mutex;
@@ -134,21 +154,23 @@ async_shared_mutex::awaiter async_shared_mutex::try_lock_shared_for(std::chrono:
     return awaiter(*this, mode::shared, detail::to_nanoseconds(limit));
 }
 inline async_shared_mutex::guard async_shared_mutex::try_lock() noexcept {
-    return guard(take(mode::exclusive) ? this : nullptr, mode::exclusive);
+    if (!take(mode::exclusive)) return guard(nullptr, mode::exclusive, {});
+    return guard(this, mode::exclusive, record_.held_by(detail::running_task(), 1));
 }
 inline async_shared_mutex::guard async_shared_mutex::try_lock_shared() noexcept {
-    return guard(take(mode::shared) ? this : nullptr, mode::shared);
+    if (!take(mode::shared)) return guard(nullptr, mode::shared, {});
+    return guard(this, mode::shared, record_.held_by(detail::running_task(), 1));
 }
 
 inline void async_shared_mutex::unlock() noexcept {
     FERRY_ASSERT(written_, "unlock() of an async_shared_mutex that no writer holds");
-    written_ = false;
-    serve();
+    record_.remove_unknown_holder();
+    leave(mode::exclusive);
 }
 inline void async_shared_mutex::unlock_shared() noexcept {
     FERRY_ASSERT(readers_ > 0, "unlock_shared() of an async_shared_mutex that no reader holds");
-    --readers_;
-    serve();
+    record_.remove_unknown_holder();
+    leave(mode::shared);
 }
 
 inline void async_shared_mutex::serve() noexcept {
@@ -157,7 +179,7 @@ inline void async_shared_mutex::serve() noexcept {
         if (!admits(next.how_)) return;
         enter(next.how_);
         waiters_.erase(next);
-        next.grant();
+        next.grant(record_.held_by(&next.task(), 1));
     }
 }
 }  // namespace ferry::inline FERRY_ABI

@@ -7,6 +7,7 @@
 #include <ferry/core/exception_handlers.hpp>
 #include <ferry/core/rooted_task.hpp>
 #include <ferry/deadlock/hang.hpp>
+#include <ferry/deadlock/judge.hpp>
 #include <ferry/deadlock/park.hpp>
 #include <ferry/loop/default_poller.hpp>
 #include <ferry/loop/detail/owned_task.hpp>
@@ -155,6 +156,7 @@ private:
     bool turn() noexcept override;
     bool sleep_until(detail::thread_parker& parker, time_point deadline) noexcept override;
     [[nodiscard]] const detail::wakeable& inbox() const noexcept override { return *control_.get(); }
+    [[nodiscard]] const detail::wait_node& loop_record() const noexcept override { return record(); }
     void rest(time_point until, bool heeds_stop = false) noexcept;
     [[nodiscard]] bool has_work() const noexcept {
         return !owned_.empty() || has_ready() || control_->has_mail() || !turn_end_.empty();
@@ -183,7 +185,7 @@ private:
 class event_loop::turn_guard {
 public:
     explicit turn_guard(event_loop& loop) noexcept
-        : loop_(loop), outer_(std::exchange(detail::this_thread().turn, &loop)) {
+        : loop_(loop), turned_(loop), outer_(std::exchange(detail::this_thread().turn, &loop)) {
         loop_.set_beneath(outer_);
     }
     ~turn_guard() {
@@ -196,13 +198,15 @@ public:
 
 private:
     event_loop& loop_;
+    const turned_here turned_;
     detail::executor* outer_;
 };
 
 inline event_loop::event_loop(poller* given)
-    : own_poller_(given == nullptr ? detail::make_default_poller() : nullptr),
+    : executor(&detail::inspect_waits),
+      own_poller_(given == nullptr ? detail::make_default_poller() : nullptr),
       poller_(given == nullptr ? own_poller_.get() : given),
-      control_(detail::loop_reference::of_new_block(*this)) {
+      control_(detail::loop_reference::of_new_block(*this, record())) {
     set_remote(*control_.get());
 }
 
@@ -341,6 +345,7 @@ inline bool event_loop::work_in_turn() noexcept {
 inline void event_loop::rest(time_point until, bool heeds_stop) noexcept {
     detail::wait_service* const service = detail::service_of_this_wait();
     if (service != nullptr) {
+        const turned_here buried_by_a_call(*this);
         const detail::wait_service::driving what_a_call_blocks_on(*service, *this);
         if (service->serve_call()) return;
     }
@@ -365,7 +370,7 @@ inline bool event_loop::sleep_until(detail::thread_parker& parker, time_point de
     {
         const turn_guard inside(*this);
         worked_ = false;
-        poll(deadline, false, &parker);
+        poll(poller_->is_virtual() ? time_point::max() : deadline, false, &parker);  // which is a time of the real clock
     }
     parker.end_sleep_in();
     return deadline == time_point::max() || now() < deadline || has_ready() || control_->has_mail();

@@ -8,6 +8,7 @@
 #include <ferry/core/exception_handlers.hpp>
 #include <ferry/core/process.hpp>
 #include <ferry/core/result.hpp>
+#include <ferry/deadlock/judge.hpp>
 #include <ferry/deadlock/park.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/loop_control.hpp>
@@ -74,9 +75,24 @@ protected:
 /// promise's own reference until complete() has returned.
 class future_state {
 public:
-    explicit future_state(const executor* producer) noexcept : producer_(producer) {}
+    /// The result of that task, of that executor.
+    future_state(const executor& producer, const wait_node& task) noexcept : producer_(&producer), whom_(&task) {}
+    /// Of a promise that anybody may keep.
+    future_state() : promise_(&wait_node::acquire(wait_node::kind::promise)), whom_(promise_) {}
     future_state(const future_state&) = delete;
     future_state& operator=(const future_state&) = delete;
+    ~future_state() {
+        if (promise_ != nullptr) promise_->release();
+    }
+
+    /// Who is waited for, in the wait graph.
+    [[nodiscard]] const node_reference& whom() const noexcept { return whom_; }
+    /// This thread and no other will produce the result.
+    void produced_by_this_thread() noexcept {
+        if (promise_ == nullptr) return;
+        promise_->wait_for(node_reference(&record_of_this_thread()));
+        inspect_waits(*promise_, nullptr);
+    }
 
     [[nodiscard]] const executor* producer() const noexcept { return producer_; }
     /// Is it to come from a loop that a forked child has left behind?
@@ -85,6 +101,7 @@ public:
     }
     [[nodiscard]] bool ready() const noexcept { return word_.load(std::memory_order_acquire) == ready_word; }
     void complete() noexcept {
+        if (promise_ != nullptr) promise_->wait_is_over();
         const std::uintptr_t before = word_.exchange(ready_word, std::memory_order_acq_rel);
         if (before == empty_word) return;
         if ((before & thread_tag) != 0) {
@@ -135,14 +152,17 @@ private:
     std::atomic<std::uintptr_t> word_{empty_word};
     std::atomic<std::uint32_t> references_{1};
     const std::uint32_t generation_ = process::generation();
-    const executor* producer_;  // the loop that will produce the result, if known
+    const executor* producer_ = nullptr;  // the loop that will produce the result, if known
+    wait_node* promise_ = nullptr;        // of a promise, which has no task
+    node_reference whom_;
 };
 
 template <class T>
 class shared_result : public future_state {
 public:
-    explicit shared_result(const executor* producer, const char* producer_name) noexcept
-        : future_state(producer), name_(producer_name) {}
+    shared_result() : name_("promise") {}
+    shared_result(const executor& producer, const wait_node& task) noexcept
+        : future_state(producer, task), name_(task.name()) {}
     static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
     static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
 
@@ -239,7 +259,7 @@ private:
 template <class T>
 class promise {
 public:
-    promise() : promise(nullptr, "promise") {}
+    promise() : state_(new detail::shared_result<T>) {}
     promise(promise&& other) noexcept
         : state_(std::exchange(other.state_, nullptr)), future_taken_(other.future_taken_) {}
     promise& operator=(promise&& other) noexcept {
@@ -265,15 +285,19 @@ public:
         state_->complete();
     }
 
+    /// Says that this thread will keep the promise: a wait for it, while this thread itself waits for the one who waits, is
+    /// then known to be hopeless, and refused (deadlock_error). Call it on that thread, or not at all.
+    void produced_by_this_thread() noexcept { state_->produced_by_this_thread(); }
+
     /// For ferry: an answer instead of a result (closed, broken). It is no task's failure: if nobody receives it, it is
     /// not reported.
     void refuse(std::exception_ptr answer) noexcept {
         state_->excuse();
         set_exception(std::move(answer));
     }
-    /// For ferry: the producer is a task of that loop, known by that name.
-    promise(const detail::executor* producer, const char* name)
-        : state_(new detail::shared_result<T>(producer, name)) {}
+    /// For ferry: the producer is that task of that loop.
+    promise(const detail::executor& producer, const detail::wait_node& task)
+        : state_(new detail::shared_result<T>(producer, task)) {}
 
 private:
     detail::result<T>& outcome() noexcept {
@@ -295,9 +319,18 @@ inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadl
     thread_parker& parker = thread_parker::of_this_thread();
     const std::uintptr_t mine = reinterpret_cast<std::uintptr_t>(&parker) | thread_tag;
     if (!enter(mine)) return true;
-    if (detail::wait_until([this] { return ready(); }, deadline)) return true;
-    std::uintptr_t expected = mine;
-    return !word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel);
+    const auto leave = [&] {
+        std::uintptr_t expected = mine;
+        return word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel);
+    };
+    thread_wait here(operation, subject, whom_);
+    try {
+        if (detail::wait_until(here, [this] { return ready(); }, deadline)) return true;
+    } catch (...) {
+        if (leave()) throw;
+        return true;  // it has come after all
+    }
+    return !leave();
 }
 }  // namespace detail
 
@@ -305,11 +338,13 @@ template <class T>
 class future<T>::awaiter : public detail::leaf_awaiter<awaiter>, private detail::future_waiter {
 public:
     static constexpr const char* what = "future";
+    static constexpr bool may_close_a_circle = true;
     explicit awaiter(future&& source) noexcept : source_(std::move(source)) {}
 
     bool try_complete() noexcept { return source_.state_->ready(); }
     void link() noexcept {
         this->wake_on(event_loop::of(this->task()), this->task());
+        this->task().needs(source_.state_->whom(), detail::wait_node::cancellable);
         if (!source_.state_->link(*this)) this->task().wake();
     }
     static void withdraw(detail::waiter& self) noexcept {

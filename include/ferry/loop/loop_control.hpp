@@ -5,6 +5,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/executor.hpp>
 #include <ferry/core/process.hpp>
+#include <ferry/core/wait_node.hpp>
 #include <ferry/deadlock/park.hpp>
 
 #include <atomic>
@@ -30,7 +31,9 @@ namespace detail {
 /// Why a node is run once: the inbox is taken whole, by exchange, by the only thread that takes.
 class loop_control final : public remote_inbox, public wakeable {
 public:
-    explicit loop_control(event_loop& loop) noexcept : loop_(&loop) { process::begin(); }
+    loop_control(event_loop& loop, const wait_node& record) noexcept : loop_(&loop), record_(&record) {
+        process::begin();
+    }
     loop_control(const loop_control&) = delete;
     loop_control& operator=(const loop_control&) = delete;
 
@@ -43,6 +46,8 @@ public:
     [[nodiscard]] bool push_new(ready_node& node) noexcept {
         return !closed_.load(std::memory_order_acquire) && push(node);
     }
+    /// The loop in the wait graph.
+    [[nodiscard]] const node_reference& record() const noexcept { return record_; }
     /// Was the loop made before a fork, by the parent of this process? Then nobody here may run it or hand it anything.
     [[nodiscard]] bool left_behind() const noexcept { return generation_ != process::generation(); }
     /// Why new work was refused.
@@ -166,6 +171,7 @@ private:
     }
 
     event_loop* const loop_;
+    const node_reference record_;
     const std::uint32_t generation_ = process::generation();
     std::atomic<std::uint32_t> references_{1};
     std::atomic<bool> closed_{false};
@@ -179,9 +185,9 @@ class loop_reference {
 public:
     loop_reference() noexcept = default;
     /// The block of a loop that is being made.
-    [[nodiscard]] static loop_reference of_new_block(event_loop& loop) {
+    [[nodiscard]] static loop_reference of_new_block(event_loop& loop, const wait_node& record) {
         loop_reference first;
-        first.control_ = new loop_control(loop);
+        first.control_ = new loop_control(loop, record);
         return first;
     }
     explicit loop_reference(loop_control& control) noexcept : control_(&control) { control.retain(); }

@@ -33,7 +33,14 @@ namespace detail {
 template <class T>
 class travelling_task final : public owned_task {
 public:
-    travelling_task(event_loop& there, task<T> body) : there_(there.control()), body_(std::move(body)) {}
+    travelling_task(event_loop& there, task<T> body)
+        : there_(there.control()), body_(std::move(body)), record_(&wait_node::acquire(wait_node::kind::task)) {
+        record_->set_name(name_);
+        record_->set_within(&there.record());
+    }
+    ~travelling_task() {
+        if (record_ != nullptr) record_->release();
+    }
     static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
     static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
 
@@ -62,12 +69,18 @@ public:
         if (!there->push(cancel_)) release();  // it has ended over there, and its outcome is on the way
     }
     T take() { return outcome_.take(); }
+    /// In the wait graph; before send().
+    void is_needed_by(logical_task& waiting) noexcept {
+        record_->set_scope(waiting.record().scope());  // a cancellation of the one reaches the other
+        waiting.needs(node_reference(record_), 0);
+    }
 
 private:
     class root final : public rooted_task<T> {
     public:
         root(event_loop& loop, task<T> body, travelling_task& owner)
-            : rooted_task<T>(loop, nullptr, &ended, std::move(body)), owner_(owner) {}
+            : rooted_task<T>(loop, nullptr, &ended, std::move(body), std::exchange(owner.record_, nullptr)), owner_(owner) {
+        }
 
     private:
         static void ended(logical_task& self) noexcept { static_cast<root&>(self).owner_.finish(); }
@@ -135,6 +148,7 @@ private:
     node cancel_{*this, &on_cancellation};
     std::optional<task<T>> body_;
     const char* name_ = body_->name();
+    wait_node* record_;  // of the task over there, until that has begun
     ferry::context context_;
     home_reference place_;  // where the thread-sensitive calls of the awaiting task run, and those over there
     event_loop* loop_ = nullptr;
@@ -154,8 +168,10 @@ public:
         if (travelling_ != nullptr) travelling_->release();
     }
 
+    static constexpr bool may_close_a_circle = true;
     bool try_complete() noexcept { return false; }
     void link() noexcept {
+        travelling_->is_needed_by(this->task());
         if (travelling_->send(this->task(), loop_reference(event_loop::of(this->task()).control()))) return;
         refused_ = true;
         this->task().wake();

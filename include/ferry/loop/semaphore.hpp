@@ -4,6 +4,7 @@
 
 #include <ferry/core/config.hpp>
 #include <ferry/core/intrusive_list.hpp>
+#include <ferry/loop/detail/lock_record.hpp>
 #include <ferry/loop/detail/queued_wait.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/timer_queue.hpp>
@@ -47,30 +48,42 @@ private:
     bool take(std::size_t count) noexcept;
     void serve() noexcept;
 
+    void give_back(std::size_t count) noexcept;
+    void queue_changed() noexcept;
+
     detail::intrusive_list<detail::waiter> waiters_;
     std::size_t available_;
+    detail::lock_record record_{"semaphore"};
 };
 
 /// Holds its share until its end.
 class [[nodiscard]] semaphore::permit {
 public:
     ~permit() {
-        if (owner_ != nullptr) owner_->release(count_);
+        if (owner_ != nullptr) release();
     }
     permit(const permit&) = delete;
     permit& operator=(const permit&) = delete;
 
     [[nodiscard]] explicit operator bool() const noexcept { return owner_ != nullptr; }
     /// Gives it back before its end.
-    void release() noexcept { std::exchange(owner_, nullptr)->release(count_); }
+    void release() noexcept {
+        record_.end();
+        std::exchange(owner_, nullptr)->give_back(count_);
+    }
     /// Its end gives nothing back: somebody, on the loop's thread, calls release() instead, or nobody does.
-    void detach() noexcept { owner_ = nullptr; }
+    void detach() noexcept {
+        record_.end();
+        std::exchange(owner_, nullptr)->record_.add_unknown_holder();
+    }
 
 private:
     friend class semaphore;
-    permit(semaphore* owner, std::size_t count) noexcept : owner_(owner), count_(count) {}
+    permit(semaphore* owner, std::size_t count, detail::holding record) noexcept
+        : owner_(owner), count_(count), record_(std::move(record)) {}
     semaphore* owner_;
     std::size_t count_;
+    detail::holding record_;
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
@@ -79,10 +92,16 @@ public:
     static constexpr const char* what = "semaphore::acquire";
     awaiter(semaphore& owner, std::size_t count, std::chrono::nanoseconds limit) noexcept
         : queued_wait(limit), owner_(owner), count_(count) {}
-    bool try_take() noexcept { return owner_.take(count_); }
+    bool try_take() noexcept {
+        if (!owner_.take(count_)) return false;
+        this->held() = owner_.record_.held_by(&this->task(), count_);
+        return true;
+    }
     detail::intrusive_list<detail::waiter>& queue() noexcept { return owner_.waiters_; }
     void left_queue() noexcept { owner_.serve(); }
-    permit finish() noexcept { return permit(granted() ? &owner_ : nullptr, count_); }
+    detail::lock_record& record() noexcept { return owner_.record_; }
+    void queue_changed() noexcept { owner_.queue_changed(); }
+    permit finish() noexcept { return permit(granted() ? &owner_ : nullptr, count_, std::move(this->held())); }
 
 private:
     friend class semaphore;
@@ -98,12 +117,25 @@ semaphore::awaiter semaphore::try_acquire_for(std::chrono::duration<Rep, Period>
     return awaiter(*this, count, detail::to_nanoseconds(limit));
 }
 inline semaphore::permit semaphore::try_acquire(std::size_t count) noexcept {
-    return permit(take(count) ? this : nullptr, count);
+    if (!take(count)) return permit(nullptr, count, {});
+    return permit(this, count, record_.held_by(detail::running_task(), count));
 }
 
+/// Who has released once without a permit may do so again: from now on nobody's wait is hopeless.
 inline void semaphore::release(std::size_t count) noexcept {
+    record_.add_unknown_holder();
+    give_back(count);
+}
+
+inline void semaphore::give_back(std::size_t count) noexcept {
     available_ += count;
     serve();
+    queue_changed();
+}
+
+inline void semaphore::queue_changed() noexcept {
+    const detail::waiter* const first = waiters_.front();
+    record_.set_first(first, first == nullptr ? 0 : static_cast<const awaiter*>(first)->count_ - available_);
 }
 
 inline bool semaphore::take(std::size_t count) noexcept {
@@ -118,7 +150,7 @@ inline void semaphore::serve() noexcept {
         if (next.count_ > available_) return;
         available_ -= next.count_;
         waiters_.erase(next);
-        next.grant();
+        next.grant(record_.held_by(&next.task(), next.count_));
     }
 }
 }  // namespace ferry::inline FERRY_ABI

@@ -74,13 +74,18 @@ public:
     }
     /// False when the deadline passed first.
     bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation, const char* subject,
-                    const executor* producer) {
+                    const future_state& source) {
         if (ready()) return true;
-        check_wait_for_task(operation, subject, producer);
+        check_wait_for_task(operation, subject, source.producer());
         shared_waiter self;
         self.wait_as_thread(thread_parker::of_this_thread());
         if (!join(self)) return true;
-        if (!detail::wait_until([this] { return ready(); }, deadline) && leave(self)) return false;
+        thread_wait here(operation, subject, source.whom());
+        try {
+            if (!detail::wait_until(here, [this] { return ready(); }, deadline) && leave(self)) return false;
+        } catch (...) {
+            if (leave(self)) throw;
+        }
         const std::lock_guard until_it_has_let_go(mutex_);
         return true;
     }
@@ -166,7 +171,7 @@ private:
             return source_.state_->outcome().view();
         }
         [[nodiscard]] const char* name() const noexcept { return source_.state_->name(); }
-        [[nodiscard]] const detail::executor* producer() const noexcept { return source_.state_->producer(); }
+        [[nodiscard]] const detail::future_state& source() const noexcept { return *source_.state_; }
         void refuse_if_left_behind(const char* operation) const {
             source_.state_->refuse_if_left_behind(operation, name());
         }
@@ -179,7 +184,7 @@ private:
     bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation) const {
         FERRY_ASSERT(state_ != nullptr, "an empty shared_future is waited for");
         state_->refuse_if_left_behind(operation);
-        return state_->wait_until(deadline, operation, state_->name(), state_->producer());
+        return state_->wait_until(deadline, operation, state_->name(), state_->source());
     }
 
     state* state_ = nullptr;
@@ -190,11 +195,13 @@ template <class T>
 class [[nodiscard]] shared_future<T>::awaiter : public detail::leaf_awaiter<awaiter> {
 public:
     static constexpr const char* what = "shared_future";
+    static constexpr bool may_close_a_circle = true;
     explicit awaiter(const shared_future& source) noexcept : source_(source) {}
 
     bool try_complete() noexcept { return source_.state_->ready(); }
     void link() noexcept {
         waiter_.wait_as_task(detail::loop_reference(event_loop::of(this->task()).control()), this->task());
+        this->task().needs(source_.state_->source().whom(), detail::wait_node::cancellable);
         if (!source_.state_->join(waiter_)) this->task().wake();
     }
     static void withdraw(detail::waiter& self) noexcept {

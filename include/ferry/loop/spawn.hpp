@@ -32,7 +32,7 @@ template <class T>
 class spawned final : public rooted_task<T>, public owned_task {
 public:
     spawned(event_loop& loop, task<T> body)
-        : rooted_task<T>(loop, nullptr, &finished, std::move(body)), promise_(&loop, this->name()), loop_(loop) {
+        : rooted_task<T>(loop, nullptr, &finished, std::move(body)), promise_(loop, this->record()), loop_(loop) {
         this->run = &begin;
     }
     static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }

@@ -26,7 +26,19 @@ namespace ferry::inline FERRY_ABI {
 ///                cut a child short, with_task_group throws `cancelled`.
 class task_group {
 public:
-    explicit task_group(detail::logical_task& parent) noexcept : join_(parent), scope_(parent), parent_(parent) {}
+    explicit task_group(detail::logical_task& parent)
+        : join_(parent),
+          scope_(parent),
+          parent_(parent),
+          record_(detail::wait_node::acquire(detail::wait_node::kind::family)) {
+        record_.wait_for(detail::node_reference(&parent.record()));
+        record_.set_scope(parent.record().scope());
+        parent.record().set_scope(&record_);
+    }
+    ~task_group() {
+        parent_.record().set_scope(record_.scope());
+        record_.release();
+    }
     task_group(const task_group&) = delete;
     task_group& operator=(const task_group&) = delete;
 
@@ -69,7 +81,7 @@ private:
         template <class Promise>
         void await_suspend(std::coroutine_handle<Promise> frame) const noexcept {
             group_.parent_.suspend_at(frame);
-            group_.parent_.wait_in(group_.join_, "with_task_group");
+            group_.begin_join();
         }
         void await_resume() const noexcept {}
 
@@ -78,6 +90,11 @@ private:
     };
 
     join_awaiter join() noexcept { return join_awaiter(*this); }
+    void begin_join() noexcept {
+        parent_.wait_in(join_, "with_task_group");
+        parent_.needs(detail::node_reference(&record_), detail::wait_node::joins);
+        if (record_.has_waiting_member()) parent_.owner().inspect(parent_.record(), nullptr);
+    }
     void child_ended(const std::exception_ptr& error, const char* name) noexcept;
     void fail(const std::exception_ptr& error, const char* name) noexcept;
     void rethrow_failure() const {
@@ -88,6 +105,7 @@ private:
     join_wait join_;
     detail::entered_scope scope_;
     detail::logical_task& parent_;
+    detail::wait_node& record_;
     std::size_t running_ = 0;
     std::exception_ptr failure_;
     bool cancelled_itself_ = false;  // by cancel(), before any cancellation from outside
@@ -123,6 +141,7 @@ private:
         task_group& group = self.group_;
         const std::exception_ptr error = self.outcome().has_exception() ? self.outcome().exception() : nullptr;
         const char* const name = self.name();
+        group.record_.remove_member(self.record());
         delete &self;
         group.child_ended(error, name);
     }
@@ -136,6 +155,8 @@ void task_group::start(Awaitable what) {
     using T = detail::await_result<Awaitable>;
     auto* const made = new child<T>(*this, detail::to_task(std::move(what)));
     ++running_;
+    made->record().set_scope(&record_);
+    record_.add_member(made->record());
     parent_.owner().schedule(*made);
 }
 
@@ -148,7 +169,11 @@ requires(!awaitable<Fn>) void task_group::start(Fn&& fn, Args&&... args) {
 
 inline void task_group::child_ended(const std::exception_ptr& error, const char* name) noexcept {
     if (error != nullptr) fail(error, name);
-    if (--running_ != 0 || parent_.wait() != &join_) return;
+    if (--running_ != 0) {
+        if (record_.is_relied_upon()) parent_.owner().inspect(record_, nullptr);
+        return;
+    }
+    if (parent_.wait() != &join_) return;
     parent_.end_wait();
     parent_.owner().run_next(parent_);
 }

@@ -23,14 +23,33 @@ namespace detail {
 class deadline_scope : public entered_scope, private timer_node {
 public:
     deadline_scope(logical_task& task, std::chrono::nanoseconds limit)
-        : entered_scope(task), timer_node(&fire), loop_(event_loop::of(task)) {
+        : entered_scope(task),
+          timer_node(&fire),
+          task_(task),
+          loop_(event_loop::of(task)),
+          record_(wait_node::acquire(wait_node::kind::deadline)) {
         loop_.timers().arm(*this, deadline_after(loop_.now(), limit));
+        record_.set_flags(wait_node::open);
+        record_.set_scope(task.record().scope());
+        task.record().set_scope(&record_);
     }
-    ~deadline_scope() { loop_.timers().disarm(*this); }
+    ~deadline_scope() {
+        task_.record().set_scope(record_.scope());
+        record_.release();
+        loop_.timers().disarm(*this);
+    }
 
 private:
-    static void fire(timer_node& node) noexcept { static_cast<deadline_scope&>(node).cancel(); }
+    static void fire(timer_node& node) noexcept {
+        deadline_scope& self = static_cast<deadline_scope&>(node);
+        self.record_.set_flags(0);
+        self.cancel();
+        // What the cancellation did not end must be able to end without this deadline.
+        if (self.record_.is_relied_upon()) self.loop_.inspect(self.task_.record(), nullptr);
+    }
+    logical_task& task_;
     event_loop& loop_;
+    wait_node& record_;
 };
 
 template <class T>

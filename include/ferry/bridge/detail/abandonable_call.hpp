@@ -46,13 +46,14 @@ public:
 
     template <class F, class... A>
     explicit abandonable_block(destination where, F&& fn, A&&... args)
-        : where_(where), fn_(std::forward<F>(fn)), args_(std::forward<A>(args)...) {}
+        : call(true), where_(where), fn_(std::forward<F>(fn)), args_(std::forward<A>(args)...) {}
     static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
     static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
 
     // The awaiter's.
     /// Null when it is on its way.
     [[nodiscard]] std::exception_ptr submit(logical_task& waiting, event_loop& from) noexcept {
+        this->is_awaited_by(waiting, nullptr);
         loop_ = loop_reference(from.control());
         made_at_ = waiting.home();
         node_ = &waiting;
@@ -71,6 +72,7 @@ public:
     /// False when the result is on its way.
     [[nodiscard]] bool abandon() noexcept {
         stop_.request();
+        this->has_no_scope();
         state before = state::awaited;
         return state_.compare_exchange_strong(before, state::abandoned, std::memory_order_acq_rel);
     }
@@ -96,6 +98,7 @@ private:
         end();
     }
     void end() noexcept {
+        this->is_over();
         state before = state::awaited;
         if (state_.compare_exchange_strong(before, state::ended,
                                            std::memory_order_acq_rel)) {  // else it stays abandoned
@@ -148,6 +151,7 @@ public:
         if (block_ != nullptr) block_->release();
     }
 
+    static constexpr bool may_close_a_circle = true;
     bool try_complete() noexcept { return false; }
     void link() noexcept {
         event_loop& loop = event_loop::of(this->task());

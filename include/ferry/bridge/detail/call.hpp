@@ -5,6 +5,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/home.hpp>
 #include <ferry/core/intrusive_list.hpp>
+#include <ferry/core/logical_task.hpp>
 #include <ferry/core/stop_token.hpp>
 #include <ferry/core/this_thread.hpp>
 #include <ferry/loop/loop_control.hpp>
@@ -64,6 +65,9 @@ private:
 /// run, was refused, or was withdrawn.
 class call : public list_hook<call> {
 public:
+    call() = default;
+    call(const call&) = delete;
+    call& operator=(const call&) = delete;
     /// On the thread; the call may be gone when it returns.
     virtual void run() noexcept = 0;
     /// Whoever should have run it is closing; the call may be gone when it returns.
@@ -76,6 +80,10 @@ public:
 
     /// Runs it on this thread, as what a call made where it was made sees.
     void run_here() noexcept;
+    /// The call in the wait graph.
+    [[nodiscard]] const wait_node* record() const noexcept { return record_; }
+    /// Whom it waits for: the pool, or the thread that serves its queue. Under the lock of the place where it is queued.
+    void waits_for(const wait_node* place) noexcept { record_->wait_for(node_reference(place), flags_); }
 
     // Guarded by the mutex of whoever has it queued.
     bool queued = false;
@@ -83,11 +91,31 @@ public:
     home* queued_at = nullptr;
 
 protected:
-    ~call() = default;
+    /// An abandonable one is waited for only until the task is cancelled.
+    explicit call(bool abandonable) noexcept : flags_(abandonable ? wait_node::cancellable : wait_node::flags{0}) {}
+    ~call() {
+        if (record_ != nullptr) record_->release();
+    }
+    /// Before it is submitted: the task waits for it from now on.
+    void is_awaited_by(logical_task& waiting, const char* name) {
+        record_ = &wait_node::acquire(wait_node::kind::call);
+        record_->set_name(name);
+        record_->set_scope(waiting.record().scope());  // through it a cancellation reaches what block_on runs beneath
+        waiting.needs(node_reference(record_), wait_node::cancellable);
+    }
+    /// It is left behind.
+    void has_no_scope() noexcept { record_->set_scope(nullptr); }
+    /// It has an outcome: whatever its thread does next has nothing to do with it.
+    void is_over() noexcept { record_->wait_is_over(); }
+
+private:
+    wait_node* record_ = nullptr;
+    const wait_node::flags flags_ = 0;
 };
 
 inline void call::run_here() noexcept {
     thread_state& self = this_thread();
+    record_->wait_for(node_reference(&record_of_this_thread()), static_cast<wait_node::flags>(flags_ | wait_node::begun));
     home* const outer_home = std::exchange(self.home, made_at());
     call* const outer_call = std::exchange(self.running_call, this);
     run();

@@ -29,6 +29,7 @@ private:
     // Guarded by the mutex of homes.
     intrusive_list<call> calls_;
     thread_parker* owner_ = nullptr;  // of the thread that serves it; null while none does
+    const wait_node* place_ = nullptr;  // that thread in the wait graph, or the pool from which one will come
 };
 
 /// A home whose calls go to a queue, until it is retired.
@@ -94,7 +95,17 @@ public:
     // With the mutex held.
     /// The thread that serves it, or null.
     [[nodiscard]] static thread_parker* owner_of(const sensitive_queue& queue) noexcept { return queue.owner_; }
-    static void set_owner(sensitive_queue& queue, thread_parker& owner) noexcept { queue.owner_ = &owner; }
+    static void set_owner(sensitive_queue& queue, thread_parker& owner, const wait_node& record) noexcept {
+        queue.owner_ = &owner;
+        set_place(queue, record);
+    }
+    /// Who waits in the queue waits for that thread or pool.
+    static void set_place(sensitive_queue& queue, const wait_node& record) noexcept {
+        queue.place_ = &record;
+        for (call* each = queue.calls_.front(); each != nullptr; each = intrusive_list<call>::next(*each)) {
+            each->waits_for(&record);
+        }
+    }
 
     [[nodiscard]] static std::mutex& mutex() noexcept { return process_wide<homes>::get().mutex_; }
 
@@ -122,6 +133,7 @@ inline thread_parker* homes::queue_at(queue_home& place, call& made) noexcept {
     made.queued_at = &place;
     made.queued = true;
     queue.calls_.push_back(made);
+    made.waits_for(queue.place_);
     queue.count_.fetch_add(1, std::memory_order_release);
     return queue.owner_ != nullptr ? queue.owner_ : place.find_thread();
 }
@@ -152,13 +164,14 @@ inline call* homes::take(sensitive_queue& queue) noexcept {
 
 inline void homes::attach(sensitive_queue& queue, thread_parker& owner) noexcept {
     const std::lock_guard lock(mutex());
-    queue.owner_ = &owner;
+    set_owner(queue, owner, record_of_this_thread());
 }
 
 inline bool homes::detach(sensitive_queue& queue) noexcept {
     const std::lock_guard lock(mutex());
     if (!queue.calls_.empty()) return false;
     queue.owner_ = nullptr;
+    queue.place_ = nullptr;
     return true;
 }
 

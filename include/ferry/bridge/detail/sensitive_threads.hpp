@@ -24,13 +24,15 @@ namespace detail {
 /// The home that a thread_sensitive_scope opens: a queue that a leased thread serves, from its first call to its end.
 class scope_home final : public queue_home, public list_hook<scope_home> {
 public:
-    scope_home() noexcept : queue_home(queue_, nullptr) {}
+    /// `opener`: the task or thread that will end it.
+    explicit scope_home(const node_reference& opener) noexcept : queue_home(queue_, nullptr), opener_(opener) {}
 
 private:
     friend class leased_threads;
     thread_parker* find_thread() noexcept override;
 
     sensitive_queue queue_;
+    const node_reference opener_;
     bool waiting_ = false;  // for a thread; guarded by the mutex of homes
 };
 
@@ -59,6 +61,7 @@ private:
     class worker : public list_hook<worker> {
     public:
         thread_parker* parker = nullptr;
+        const wait_node* record = nullptr;
         scope_home* scope = nullptr;
         bool idle = false;  // on the list; neither idle nor with a scope it was told to end
     };
@@ -73,6 +76,10 @@ private:
     bool wait_for_scope(worker& self) noexcept;
     void serve(worker& self) noexcept;
 
+    /// In the wait graph: its threads, and whether there may be another one.
+    void update_record() noexcept { record_.set_flags(running_ < most_ ? wait_node::open : wait_node::flags{0}); }
+
+    wait_node& record_ = wait_node::acquire(wait_node::kind::pool);
     intrusive_list<scope_home> waiting_;
     intrusive_list<worker> idle_;
     std::size_t running_ = 0;
@@ -120,6 +127,7 @@ inline thread_parker* scope_home::find_thread() noexcept { return leased_threads
 
 inline thread_parker* leased_threads::lease_to(scope_home& scope) noexcept {
     if (scope.waiting_) return nullptr;
+    homes::set_place(scope.queue(), record_);
     if (worker* const free = idle_.pop_front()) {
         free->idle = false;
         give(*free, scope);
@@ -135,6 +143,7 @@ inline thread_parker* leased_threads::lease_to(scope_home& scope) noexcept {
 inline void leased_threads::set_most(std::size_t threads) noexcept {
     const std::lock_guard lock(homes::mutex());
     most_ = std::max<std::size_t>(threads, 1);
+    update_record();
     for (scope_home* each = waiting_.front(); each != nullptr && running_ < most_;
          each = intrusive_list<scope_home>::next(*each)) {
         if (!start_worker()) break;
@@ -145,6 +154,7 @@ inline void leased_threads::set_most(std::size_t threads) noexcept {
         surplus->idle = false;
         surplus->parker->unpark();
     }
+    update_record();
 }
 
 /// From here on that thread is the scope's, so that nobody looks for a second one before it has begun to serve.
@@ -156,7 +166,7 @@ inline void leased_threads::give(worker& self, scope_home& scope) noexcept {
         scope.retain();
     }
     self.scope = &scope;
-    homes::set_owner(scope.queue(), *self.parker);
+    homes::set_owner(scope.queue(), *self.parker, *self.record);
 }
 
 /// A thread that cannot be started is no error while another one will come to the scope.
@@ -165,6 +175,7 @@ inline bool leased_threads::start_worker() noexcept {
         ::pthread_detach(start_thread(&work, this, "ferry-lease/" + std::to_string(names_)));
         ++names_;
         ++running_;
+        update_record();
         return true;
     } catch (const std::exception&) {
         FERRY_ASSERT(running_ > 0, "no thread can be started for thread-sensitive calls");
@@ -177,7 +188,17 @@ inline void leased_threads::work(void* argument) noexcept {
     this_thread().thread_name = "ferry-lease";
     worker self;
     self.parker = &thread_parker::of_this_thread();
+    wait_node& record = record_of_this_thread();
+    self.record = &record;
+    {
+        const std::lock_guard lock(homes::mutex());
+        owner.record_.set_name("leases");
+        owner.record_.add_member(record);
+    }
     while (owner.wait_for_scope(self)) owner.serve(self);
+    const std::lock_guard lock(homes::mutex());
+    owner.record_.remove_member(record);
+    owner.update_record();
 }
 
 /// False when there was none for a while: the thread ends.
@@ -218,7 +239,8 @@ inline void leased_threads::serve(worker& self) noexcept {
         const home_thread::lent_queue queue(thread, scope.queue());
         const home_thread::serving serving(thread);
         do {
-            wait_until([&scope] { return scope.has_gone(); });
+            thread_wait end_of_scope("thread_sensitive_scope", "its end", scope.opener_);
+            wait_until(end_of_scope.patient().not_refusable(), [&scope] { return scope.has_gone(); });
         } while (!homes::detach(scope.queue()));
     }
     scope.release();

@@ -114,6 +114,23 @@ private:
     std::optional<stop_callback<send_on>> callback_;
 };
 
+/// Through the call of to_thread in which this thread is, a cancellation of who awaits that reaches what block_on runs.
+[[nodiscard]] inline const wait_node* scope_of_running_call() noexcept {
+    const call* const around = this_thread().running_call;
+    return around == nullptr ? nullptr : around->record();
+}
+/// What a refused wait throws whose task was cancelled and has ended: the refusal, unless the task had another error.
+[[nodiscard]] inline std::exception_ptr refusal_if_cancelled(const std::exception_ptr& outcome,
+                                                             const std::exception_ptr& refusal) noexcept {
+    try {
+        std::rethrow_exception(outcome);
+    } catch (const cancelled&) {
+        return refusal;
+    } catch (...) {
+        return outcome;
+    }
+}
+
 /// A task that a blocked thread sends to another thread's loop. It lives on the blocked thread's stack.
 ///
 /// The node is published by push_new(); from then on only the loop's thread touches this object, until it stores done_
@@ -126,7 +143,9 @@ public:
     sent_task(loop_control& loop, task<T> body) : control_(loop), body_(std::move(body)), name_(body_->name()) {
         run = &begin;
     }
-    ~sent_task() {}  // root_ is empty, or a forked child's, which must not touch it
+    ~sent_task() {  // root_ is empty, or a forked child's, which must not touch it
+        if (record_ != nullptr) record_->release();
+    }
 
     /// Blocks until the task has ended on that loop. False if the loop is closed; then nothing has happened. `place` is the
     /// innermost home of the task.
@@ -135,14 +154,21 @@ public:
         place_ = place;
         parker_ = &thread_parker::of_this_thread();
         link_.aim(control_, *this);
+        record_ = &wait_node::acquire(wait_node::kind::task);
+        record_->set_name(name_);
+        record_->set_within(control_.record().node());
+        record_->set_scope(scope_of_running_call());
+        thread_wait here("block_on", name_, node_reference(record_));
+        const wait_service* const service = service_of_this_wait();
+        here.refuse_if_hopeless(service == nullptr ? nullptr : service->driven_record());  // nothing has happened yet
         const context_away lent(context_);
         if (!control_.push_new(*this)) return false;
         link_.listen();
-        wait_until([this] {
-            const bool done = done_.load(std::memory_order_acquire);
-            if (!done && control_.left_behind()) throw_closed();  // a call that came home has forked
-            return done;
-        });
+        try {
+            wait_until(here.for_task_on(*control_.record().node()), [this] { return is_done(); });
+        } catch (const deadlock_error&) {
+            end_refused(std::current_exception());
+        }
         link_.stop_listening();
         return true;
     }
@@ -168,12 +194,44 @@ private:
     class root final : public rooted_task<T> {
     public:
         root(event_loop& loop, task<T> body, sent_task& owner)
-            : rooted_task<T>(loop, nullptr, &ended, std::move(body)), owner_(owner) {}
+            : rooted_task<T>(loop, nullptr, &ended, std::move(body), std::exchange(owner.record_, nullptr)), owner_(owner) {
+        }
 
     private:
         static void ended(logical_task& self) noexcept { static_cast<root&>(self).owner_.finish(); }
         sent_task& owner_;
     };
+
+    /// The wait was refused when the task had been sent: it is cancelled over there, and awaited.
+    class cancellation final : public ready_node {
+    public:
+        explicit cancellation(sent_task& owner) noexcept : owner_(owner) {
+            run = [](ready_node& arrived) noexcept {
+                sent_task& task = static_cast<cancellation&>(arrived).owner_;
+                task.cancel_from_call();
+                thread_parker* const sleeper = task.parker_;
+                static_cast<cancellation&>(arrived).arrived_.store(true, std::memory_order_release);
+                sleeper->unpark();
+            };
+        }
+        [[nodiscard]] bool has_arrived() const noexcept { return arrived_.load(std::memory_order_acquire); }
+
+    private:
+        sent_task& owner_;
+        std::atomic<bool> arrived_{false};
+    };
+    void end_refused(const std::exception_ptr& refusal) {
+        cancellation request(*this);
+        const bool sent = control_.push(request);
+        thread_wait here("block_on", name_, node_reference());
+        wait_until(here, [&] { return is_done() && (!sent || request.has_arrived()); });
+        if (outcome_.has_exception()) outcome_.set_exception(refusal_if_cancelled(outcome_.exception(), refusal));
+    }
+    [[nodiscard]] bool is_done() const {
+        const bool done = done_.load(std::memory_order_acquire);
+        if (!done && control_.left_behind()) throw_closed();  // a call that came home has forked
+        return done;
+    }
 
     static void begin(ready_node& node) noexcept {
         sent_task& self = static_cast<sent_task&>(node);
@@ -222,6 +280,7 @@ private:
     cancellation_link link_;
     std::optional<task<T>> body_;
     const char* name_;
+    wait_node* record_ = nullptr;  // of the task, until that has begun
     event_loop* loop_ = nullptr;
     home* place_ = nullptr;
     ferry::context context_;  // the caller's, on its way there and back
@@ -245,6 +304,7 @@ T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body) {
     private:
         logical_task& task_;
     };
+    const executor::turned_here here_from_now_on(loop);
     const wait_service::driving inside(frame.thread(), loop.as_drivable());
     const typename main_task<T>::pointer main(new main_task<T>(loop, loop.control(), std::move(body)));
     main->home() = home_reference(&frame.place());
@@ -252,15 +312,29 @@ T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body) {
     cancellation_link link;
     link.aim(loop.control(), whole);
     link.listen();
+    main->record().set_scope(scope_of_running_call());
     loop.schedule(*main);
-    wait_until([&] {
+    const auto has_ended = [&] {
         loop.check_process("block_on");  // a task may fork, and go on in the child
         return main->ended();
-    });
+    };
+    thread_wait here("block_on", main->name(), node_reference(&main->record()));
+    std::exception_ptr refusal;
+    try {
+        wait_until(here, has_ended);
+    } catch (const deadlock_error&) {
+        refusal = std::current_exception();
+        main->root_scope().cancel();
+        wait_until(has_ended);
+    }
     link.stop_listening();
     link.forget();
     exchange_current_context(std::move(main->context()));
-    return main->outcome().take();
+    result<T>& outcome = main->outcome();
+    if (refusal != nullptr && outcome.has_exception()) {
+        std::rethrow_exception(refusal_if_cancelled(outcome.exception(), refusal));
+    }
+    return outcome.take();
 }
 
 /// The same on the private loop. What the outermost frame finds left behind there is cancelled and awaited (K11); an inner

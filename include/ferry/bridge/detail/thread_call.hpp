@@ -58,8 +58,10 @@ public:
           fn_(std::forward<Fn>(other.fn_)),
           args_(std::move(other.args_)) {}
 
+    static constexpr bool may_close_a_circle = true;
     bool try_complete() noexcept { return false; }
     void link() noexcept {
+        this->is_awaited_by(this->task(), name_);
         event_loop& loop = event_loop::of(this->task());
         home_loop_ = loop_reference(loop.control());
         made_at_ = this->task().home().get();
@@ -107,6 +109,7 @@ private:
     [[nodiscard]] call_stop& stop() noexcept override { return stop_; }
 
     void wake() noexcept {
+        this->is_over();
         const loop_reference home = std::move(home_loop_);
         // A loop is not sealed before its tasks have ended, so it takes the node.
         [[maybe_unused]] const bool taken = home->push(*node_);

@@ -5,19 +5,23 @@
 #include <ferry/core/awaitable.hpp>
 #include <ferry/core/config.hpp>
 #include <ferry/core/intrusive_list.hpp>
+#include <ferry/loop/detail/lock_record.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/timer_queue.hpp>
 
 #include <chrono>
+#include <utility>
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
 /// Base of the awaiters of mutexes and semaphores.
 ///
 /// Derived offers
-///     bool try_take() noexcept                 take it now, if nobody waits for it
+///     bool try_take() noexcept                 take it now, if nobody waits for it: held() is set then
 ///     intrusive_list<waiter>& queue() noexcept
 ///     void left_queue() noexcept               this one has left the queue with nothing: serve those behind it
+///     const lock_record& record() noexcept     the mutex or semaphore in the wait graph
+///     void queue_changed() noexcept            tell the record who is first
 ///
 /// One of three ends the wait: grant(), by whoever gives the thing away and has unlinked this awaiter; the cancellation;
 /// the time limit. Each unlinks it and disarms the timer before it wakes the task, so the others cannot follow.
@@ -32,8 +36,12 @@ public:
         granted_ = self().try_take();
         return granted_ || limit_.count() <= 0;
     }
+    static constexpr bool may_close_a_circle = true;
     void link() noexcept {
         self().queue().push_back(*this);
+        self().queue_changed();
+        constexpr wait_node::flags ends = wait_node::cancellable;
+        this->task().needs(self().record().reference(), limit_ == no_limit ? ends : ends | wait_node::timed);
         if (limit_ != no_limit) timers().arm(*this, deadline_after(event_loop::of(this->task()).now(), limit_));
     }
     static void withdraw(waiter& waiting) noexcept {
@@ -41,14 +49,16 @@ public:
         wait.leave();
         wait.task().wake_interrupted();
     }
-    void grant() noexcept {
+    void grant(holding held) noexcept {
         granted_ = true;
+        held_ = std::move(held);
         timers().disarm(*this);
         this->task().wake();
     }
 
 protected:
     [[nodiscard]] bool granted() const noexcept { return granted_; }
+    [[nodiscard]] holding& held() noexcept { return held_; }
 
 private:
     Derived& self() noexcept { return static_cast<Derived&>(*this); }
@@ -57,6 +67,7 @@ private:
         self().queue().erase(*this);
         timers().disarm(*this);
         self().left_queue();
+        self().queue_changed();
     }
     static void expire(timer_node& node) noexcept {
         queued_wait& wait = static_cast<queued_wait&>(node);
@@ -65,6 +76,7 @@ private:
     }
 
     std::chrono::nanoseconds limit_;
+    holding held_;
     bool granted_ = false;
 };
 }  // namespace detail

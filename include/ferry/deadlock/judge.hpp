@@ -1,0 +1,122 @@
+// ferry/deadlock/judge.hpp - asks the wait graph, and ends a wait that never could
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/core/config.hpp>
+#include <ferry/core/executor.hpp>
+#include <ferry/core/logical_task.hpp>
+#include <ferry/core/wait_node.hpp>
+#include <ferry/deadlock/circle.hpp>
+#include <ferry/deadlock/report.hpp>
+#include <ferry/deadlock/thread_parker.hpp>
+#include <ferry/deadlock/wait_graph.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <string>
+#include <utility>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Threads whose links are in the graph. While there are none, tasks can wait only for tasks and what they hold.
+inline std::atomic<std::size_t>& blocked_threads() noexcept {
+    static constinit std::atomic<std::size_t> count{0};
+    return count;
+}
+
+/// Can a task's wait be ended at once, by an error as by a cancellation?
+[[nodiscard]] inline bool can_be_refused(const wait_node& task) noexcept {
+    const wait_node* const whom = task.needs();
+    if (whom == nullptr || !task.has(wait_node::cancellable)) return false;
+    const bool is_call = whom->what() == wait_node::kind::call;
+    return !is_call || !whom->has(wait_node::begun) || whom->has(wait_node::cancellable);
+}
+
+/// A thread's? Not where it waits for a task that has started, on a loop that does not come to cancel it.
+[[nodiscard]] inline bool can_be_refused(const wait_graph& graph, const wait_node& thread) noexcept {
+    const wait_node* const loop = thread.scope();
+    return thread.has(wait_node::refusable) &&
+           (loop == nullptr || !graph.is_closed(*loop, wait_graph::role::goes_on));
+}
+
+/// Somebody of the circle is told that it cannot be: a thread that waits, else a task, on its own loop. With the graph's
+/// lock held, after a hopeless question. False when nobody can be told.
+bool refuse_somebody(const wait_graph& graph);
+
+/// For executors: `changed` waits for somebody from now on, or is what waits have relied on. `waiting` is the task whose
+/// wait this is, if the error may go to it.
+void inspect_waits(const wait_node& changed, logical_task* waiting) noexcept;
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+/// On its way to the loop of a task whose wait is to be refused.
+class refusal_on_its_way final : public ready_node {
+public:
+    refusal_on_its_way(const wait_node& task, std::exception_ptr error) noexcept
+        : task_(&task), version_(task.version()), error_(std::move(error)) {
+        run = [](ready_node& arrived) noexcept {
+            const refusal_on_its_way& self = static_cast<refusal_on_its_way&>(arrived);
+            const wait_node& task = *self.task_.node();
+            // Whatever it does meanwhile, a task that goes on changes one of these.
+            const bool still_waits = task.generation() == self.task_.generation() && task.version() == self.version_ &&
+                                     can_be_refused(task);
+            if (still_waits) task.task->refuse_wait(self.error_);
+            delete &self;
+        };
+    }
+
+private:
+    node_reference task_;
+    std::uint32_t version_;
+    std::exception_ptr error_;
+};
+
+inline bool refuse_somebody(const wait_graph& graph) {
+    const circle found(graph);
+    wait_node* thread = nullptr;
+    const wait_node* task = nullptr;
+    found.for_each_node([&](wait_graph::role, const wait_node& node) {
+        if (node.what() == wait_node::kind::thread && can_be_refused(graph, node)) thread = const_cast<wait_node*>(&node);
+        if (node.what() == wait_node::kind::task && can_be_refused(node)) task = &node;
+    });
+    if (thread != nullptr) {
+        thread->refuse(std::make_exception_ptr(found.error()));
+        thread->parker->unpark();
+        return true;
+    }
+    if (task == nullptr || graph.is_closed(*task->within(), wait_graph::role::goes_on)) return false;
+    auto* const node = new refusal_on_its_way(*task, std::make_exception_ptr(found.error()));
+    if (task->within()->inbox->push(*node)) return true;
+    delete node;
+    return false;
+}
+
+/// A wait for a task or a lock is looked at without the lock first: mostly whom it waits for can go on.
+inline void inspect_waits(const wait_node& changed, logical_task* waiting) noexcept {
+    const wait_node* const whom = changed.needs();
+    if (waiting != nullptr && whom != nullptr && whom->what() == wait_node::kind::call) {
+        // Its place was made known before: either this load finds a thread that waits, or that thread finds this wait.
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        if (blocked_threads().load(std::memory_order_relaxed) == 0) return;
+    }
+    std::exception_ptr refusal;
+    try {
+        const std::lock_guard lock(wait_graph::mutex());
+        wait_graph& graph = wait_graph::instance();
+        const bool is_family = changed.what() == wait_node::kind::family;
+        if (is_family) changed.rely_on(false);
+        if (!graph.is_hopeless(changed, is_family ? wait_graph::role::all_end : wait_graph::role::goes_on)) return;
+        if (waiting != nullptr && can_be_refused(changed)) {
+            refusal = std::make_exception_ptr(circle(graph).error());
+        } else {
+            refuse_somebody(graph);
+        }
+    } catch (const std::exception& error) {  // no memory for the walk or its words: the wait goes on
+        report(std::string("ferry: the wait graph could not be walked: ") + error.what());
+    }
+    if (refusal != nullptr) waiting->refuse_wait(refusal);
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI

@@ -1,0 +1,174 @@
+// ferry/deadlock/thread_wait.hpp - a thread's wait in the wait graph and in the reports
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/core/config.hpp>
+#include <ferry/core/this_thread.hpp>
+#include <ferry/core/wait_node.hpp>
+#include <ferry/deadlock/circle.hpp>
+#include <ferry/deadlock/hang.hpp>
+#include <ferry/deadlock/judge.hpp>
+#include <ferry/deadlock/report.hpp>
+#include <ferry/deadlock/thread_parker.hpp>
+#include <ferry/deadlock/wait_graph.hpp>
+
+#include <algorithm>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// One wait of this thread for somebody known: in which call, on what, for whom. It is in the graph only while the thread
+/// sleeps; in between, where the thread serves calls or drives a loop, a call's own wait may be there. When it takes longer
+/// than hang_after(), the thread itself reports it.
+class thread_wait {
+public:
+    using clock = thread_parker::clock;
+
+    /// Both names are literals, or outlive the wait. A reference to nobody: no one knows who will end it.
+    thread_wait(const char* operation, const char* subject, const node_reference& whom) noexcept
+        : operation_(operation), subject_(subject), whom_(whom) {}
+    ~thread_wait() {
+        if (watch_) watch_->ended(clock::now());
+    }
+    thread_wait(const thread_wait&) = delete;
+    thread_wait& operator=(const thread_wait&) = delete;
+
+    /// It waits for a task that may have started on that loop: a refusal cancels it there first.
+    thread_wait& for_task_on(const wait_node& loop) noexcept {
+        loop_ = &loop;
+        return *this;
+    }
+    /// No error may end it: where it closes a circle, somebody else of the circle gets it.
+    thread_wait& not_refusable() noexcept {
+        refusable_ = false;
+        return *this;
+    }
+    /// It may take as long as it likes.
+    thread_wait& patient() noexcept {
+        patient_ = true;
+        return *this;
+    }
+
+    class asleep;
+    /// Before anything has begun. Throws deadlock_error.
+    void refuse_if_hopeless(const wait_node* driven);
+    /// Between two sleeps. Throws what another thread's wait has made of this one.
+    void look();
+
+private:
+    void enter_graph(const wait_node* driven, bool timed);
+    void leave_graph() noexcept;
+
+    const char* operation_;
+    const char* subject_;
+    node_reference whom_;
+    const wait_node* loop_ = nullptr;
+    bool refusable_ = true;
+    bool patient_ = false;
+    bool warned_ = false;
+    std::optional<hang_watch> watch_;
+};
+
+/// The thread sleeps, from its construction to its end. Throws deadlock_error when it would never wake.
+class thread_wait::asleep {
+public:
+    /// `what` may be null: a wait of which nobody need know.
+    asleep(thread_wait* what, const wait_node* driven, clock::time_point deadline) : what_(what), until_(deadline) {
+        if (what_ == nullptr) return;
+        what_->enter_graph(driven, deadline != clock::time_point::max());
+        if (what_->watch_) until_ = std::min(until_, what_->watch_->next_report());
+    }
+    ~asleep() {
+        if (what_ != nullptr) what_->leave_graph();
+    }
+    asleep(const asleep&) = delete;
+    asleep& operator=(const asleep&) = delete;
+
+    [[nodiscard]] clock::time_point wakes_at() const noexcept { return until_; }
+
+private:
+    thread_wait* what_;
+    clock::time_point until_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
+    if (!watch_ && !patient_) watch_.emplace(operation_, clock::now());
+    const thread_state& thread = this_thread();
+    wait_node& self = record_of_this_thread();
+    unsigned how = refusable_ ? wait_node::refusable : 0;
+    if (thread.turn != nullptr) how |= wait_node::in_turn;
+    if (timed) how |= wait_node::timed;
+    std::exception_ptr refusal;
+    std::string warning;
+    {
+        const std::lock_guard lock(wait_graph::mutex());
+        self.parker = &thread_parker::of_this_thread();
+        self.refusal = nullptr;
+        self.set_name(thread.thread_name);
+        self.set_waits_in(operation_);
+        self.set_within(driven);
+        self.set_scope(loop_);
+        self.wait_for(whom_, static_cast<wait_node::flags>(how));
+        blocked_threads().fetch_add(1, std::memory_order_relaxed);
+        if (whom_.node() == nullptr) return;
+        wait_graph& graph = wait_graph::instance();
+        if (timed) {
+            if (!warned_ && graph.is_hopeless_without_limit(self)) warning = circle(graph).error().what();
+        } else if (graph.is_hopeless(self)) {
+            if (can_be_refused(graph, self)) {
+                refusal = std::make_exception_ptr(circle(graph).error());
+            } else {
+                refuse_somebody(graph);
+            }
+        }
+    }
+    if (!warning.empty()) {
+        warned_ = true;
+        report("ferry: this wait will end only by its time limit\n  " + warning);
+    }
+    if (refusal == nullptr) return;
+    leave_graph();
+    std::rethrow_exception(refusal);
+}
+
+inline void thread_wait::refuse_if_hopeless(const wait_node* driven) {
+    if (blocked_threads().load(std::memory_order_relaxed) == 0) return;
+    enter_graph(driven, false);
+    leave_graph();
+}
+
+inline void thread_wait::leave_graph() noexcept {
+    wait_node& self = record_of_this_thread();
+    self.wait_is_over();
+    self.set_waits_in(nullptr);
+    blocked_threads().fetch_sub(1, std::memory_order_relaxed);
+}
+
+inline void thread_wait::look() {
+    wait_node& self = record_of_this_thread();
+    if (self.has(wait_node::refused)) {
+        std::exception_ptr refusal;
+        {
+            const std::lock_guard lock(wait_graph::mutex());
+            self.set_flags(0);
+            refusal = std::exchange(self.refusal, nullptr);
+        }
+        if (refusal != nullptr) std::rethrow_exception(refusal);
+    }
+    if (!watch_ || !watch_->is_due(clock::now())) return;
+    std::string who = "  it waits for " + short_name(subject_);
+    {
+        const std::lock_guard lock(wait_graph::mutex());
+        if (whom_.node() != nullptr && whom_.node()->generation() == whom_.generation()) {
+            who.append("\n").append(chain_of_waits(*whom_.node()));
+        }
+    }
+    watch_->report(clock::now(), who);
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
