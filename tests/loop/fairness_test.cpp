@@ -1,5 +1,7 @@
 // tests/loop/fairness_test.cpp - what keeps a loop busy delays nobody by more than a bounded batch
 // SPDX-License-Identifier: BSL-1.0
+#include <ferry/core/combine.hpp>
+#include <ferry/core/shield.hpp>
 #include <ferry/loop/bounded_queue.hpp>
 #include <ferry/loop/event.hpp>
 #include <ferry/loop/event_loop.hpp>
@@ -7,6 +9,7 @@
 #include <ferry/loop/semaphore.hpp>
 #include <ferry/loop/sleep.hpp>
 #include <ferry/loop/spawn.hpp>
+#include <ferry/loop/timeout.hpp>
 
 #include "core/frame_count.hpp"
 #include "support/catch.hpp"
@@ -215,6 +218,47 @@ TEST_CASE("a task that awaits what is always ready gives way after 64 completion
     std::chrono::nanoseconds latest{0};
     loop.run(sleeper(clock, latest, 50));
     over = true;
+    loop.run_until_idle();
+    CHECK(clock.ticks() >= 5'000ns);
+    CHECK(latest <= 65 * two_slices);
+}
+
+TEST_CASE("what is always ready gives way inside of whatever is put around it", "[loop][event_loop][fairness][order]") {
+    const ferry_test::frame_count frames;
+    hand_clock clock;
+    event_loop loop(clock);
+    bool over = false;
+    ferry::event set(loop);
+    set.set();
+    const auto again = [&] {
+        clock.tick();
+        return !over && clock.ticks() < 100'000ns;  // so many only where nobody else runs
+    };
+    const auto in_any = [&]() -> task<> {
+        do co_await ferry::when_any(set.wait(), set.wait());
+        while (again());
+    };
+    const auto in_all = [&]() -> task<> {
+        do co_await ferry::when_all(set.wait(), set.wait());
+        while (again());
+    };
+    const auto in_shield = [&]() -> task<> {
+        do co_await ferry::shield(set.wait());
+        while (again());
+    };
+    const auto in_timeout = [&]() -> task<> {
+        do co_await ferry::timeout(1h, ferry::when_any(ferry::shield(set.wait())));
+        while (again());
+    };
+    SECTION("when_any") { auto dropped = ferry::spawn(loop, in_any()); }
+    SECTION("when_all") { auto dropped = ferry::spawn(loop, in_all()); }
+    SECTION("shield") { auto dropped = ferry::spawn(loop, in_shield()); }
+    SECTION("all three in one another") { auto dropped = ferry::spawn(loop, in_timeout()); }
+    std::chrono::nanoseconds latest{0};
+    auto sleeping = ferry::spawn(loop, sleeper(clock, latest, 50));
+    for (int turns = 0; turns < 1'000 && !sleeping.is_ready(); ++turns) loop.run_once();
+    over = true;
+    REQUIRE(sleeping.is_ready());
     loop.run_until_idle();
     CHECK(clock.ticks() >= 5'000ns);
     CHECK(latest <= 65 * two_slices);

@@ -150,7 +150,7 @@ private:
             task().interrupt();
             return false;
         }
-        if (!task().may_complete_inline()) {
+        if (!task().owner().may_complete_inline()) {
             task().wait_in(*this, Derived::what);
             retry();
             return true;

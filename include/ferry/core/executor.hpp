@@ -115,6 +115,10 @@ public:
     /// The logical task that runs now, null inside a plain callback.
     [[nodiscard]] logical_task* current() const noexcept { return current_; }
 
+    /// May one more primitive complete in place? 64 may in one step, whatever tasks of it they are in (when_any starts its
+    /// children in place); then it is time to let others run (DESIGN: fairness).
+    [[nodiscard]] bool may_complete_inline() noexcept { return inline_budget_ != 0 && inline_budget_-- != 0; }
+
     /// How many resumptions may be stacked on the native stack, the outermost one included; more go to run_next().
     static constexpr unsigned max_depth = 64;
     [[nodiscard]] bool too_deep() const noexcept { return depth_ >= max_depth - 1; }
@@ -222,7 +226,11 @@ protected:
     }
 
 private:
+    static constexpr unsigned inline_completions = 64;
+
+    /// One step.
     void run_with_what_follows(ready_node& node) noexcept {
+        inline_budget_ = inline_completions;
         node.run(node);
         while (ready_node* const next = run_next_) {
             run_next_ = next->next;
@@ -269,7 +277,8 @@ private:
     ready_node* last_ = nullptr;
     ready_node* run_next_ = nullptr;
     logical_task* current_ = nullptr;
-    unsigned depth_ = 0;  // resumptions inside of others
+    unsigned depth_ = 0;          // resumptions inside of others
+    unsigned inline_budget_ = 0;  // of the step that runs
     const executor* beneath_ = nullptr;
     remote_inbox* remote_ = nullptr;
     wait_node* const record_;

@@ -11,7 +11,6 @@
 #include <ferry/core/wait_node.hpp>
 
 #include <coroutine>
-#include <cstdint>
 #include <exception>
 #include <utility>
 
@@ -127,7 +126,6 @@ public:
         retrying_ = false;
         run = &resume;
         end_wait();
-        inline_budget_ = inline_completions;
         return leaf;
     }
     /// Was the wait, or the entry into it, ended by a cancellation or refused? Asked once, by await_resume.
@@ -149,9 +147,6 @@ public:
         if (&scope == scope_ && wait_ != nullptr && !retrying_) wait_->withdraw_(*wait_);
     }
 
-    /// False once after 64 completions without a suspension: time to let others run (DESIGN: fairness).
-    [[nodiscard]] bool may_complete_inline() noexcept { return inline_budget_ != 0 && inline_budget_-- != 0; }
-
     /// The root coroutine has ended; the executor calls `finished` when the native stack has left the frame.
     void mark_finished() noexcept { finished_ = true; }
 
@@ -163,12 +158,9 @@ public:
     static void resume_inside(logical_task& task) noexcept { task.resume_in<executor::inner_resumption>(); }
 
 private:
-    static constexpr std::uint8_t inline_completions = 64;
-
     template <class Resumption>
     void resume_in() noexcept {
         if (wait_ != nullptr) end_wait();  // another thread has linked the node
-        inline_budget_ = inline_completions;
         {
             const Resumption on_stack(*owner_, *this);
             resume_point_.resume();
@@ -181,7 +173,6 @@ private:
     std::coroutine_handle<> resume_point_;
     waiter* wait_ = nullptr;
     cancel_scope* scope_;
-    std::uint8_t inline_budget_ = inline_completions;
     bool retrying_ = false;
     bool interrupted_ = false;
     bool finished_ = false;
