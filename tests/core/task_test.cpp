@@ -10,6 +10,7 @@
 #include <ferry/loop/spawn.hpp>
 
 #include "core/frame_count.hpp"
+#include "net/aborts.hpp"
 #include "support/catch.hpp"
 
 #include <memory>
@@ -260,4 +261,28 @@ TEST_CASE("a task carries the name of its function, or the one it was given", "[
     CHECK(std::string(plain.name()).find("one") != std::string::npos);
     const task<int> named = one().named("the number one");
     CHECK(std::string(named.name()) == "the number one");
+}
+
+TEST_CASE("a task that is awaited, run or spawned a second time is an assertion", "[core][task]") {
+    const auto twice = []() -> task<> {
+        auto once = one();
+        co_await std::move(once);
+        CHECK_FALSE(once.valid());
+        co_await std::move(once);
+    };
+    const auto run_again = [] {
+        ferry::event_loop loop;
+        auto once = one();
+        loop.run(std::move(once));
+        loop.run(std::move(once));
+    };
+    const auto spawn_again = [] {
+        ferry::event_loop loop;
+        auto once = one();
+        loop.spawn(std::move(once));
+        loop.spawn(std::move(once));
+    };
+    CHECK(ferry_test::aborts([&] { ferry::event_loop().run(twice()); }));
+    CHECK(ferry_test::aborts(run_again));
+    CHECK(ferry_test::aborts(spawn_again));
 }

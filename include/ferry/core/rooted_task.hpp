@@ -22,6 +22,7 @@ public:
     rooted_task(executor& owner, cancel_scope* parent, finished_function finished, task<T> body,
                 wait_node* record = nullptr)
         : logical_task(owner, parent, finished, record), body_(std::move(body)) {
+        FERRY_ASSERT(body_.valid(), "a task was to start that was moved from, or awaited before");
         body_.frame_.promise().begin_chain(*this, body_.frame_);
     }
 

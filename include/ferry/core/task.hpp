@@ -236,12 +236,17 @@ public:
     }
 
     [[nodiscard]] const char* name() const noexcept { return frame_.promise().name(); }
-    /// False after it was moved from.
+    /// False after it was moved from, or awaited.
     [[nodiscard]] bool valid() const noexcept { return static_cast<bool>(frame_); }
 
     class awaiter {
     public:
         explicit awaiter(std::coroutine_handle<promise_type> frame) noexcept : frame_(frame) {}
+        awaiter(awaiter&& other) noexcept : frame_(std::exchange(other.frame_, {})) {}
+        awaiter& operator=(awaiter&&) = delete;
+        ~awaiter() {
+            if (frame_) frame_.destroy();
+        }
         [[nodiscard]] bool await_ready() const noexcept { return false; }
         template <class Promise>
         bool await_suspend(std::coroutine_handle<Promise> parent) const noexcept {
@@ -257,8 +262,8 @@ public:
     };
 
     awaiter operator co_await() && noexcept {
-        FERRY_ASSERT(frame_, "co_await of a task that was moved from");
-        return awaiter(frame_);
+        FERRY_ASSERT(frame_, "co_await of a task that was moved from, or awaited before");
+        return awaiter(std::exchange(frame_, {}));
     }
 
 private:
