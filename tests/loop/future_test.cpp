@@ -9,6 +9,7 @@
 
 #include "core/frame_count.hpp"
 #include "loop/unhandled_exceptions.hpp"
+#include "net/aborts.hpp"
 #include "support/catch.hpp"
 
 #include <atomic>
@@ -252,4 +253,17 @@ TEST_CASE("futures wake tasks and threads while promises and frames come and go"
     getter.join();
     CHECK(awaited == long(rounds) * (rounds - 1) / 2);
     CHECK(blocked == awaited);
+}
+
+TEST_CASE("using an empty future, or a promise that was moved from, is an assertion", "[loop][future]") {
+    future<int> empty;
+    promise<int> from;
+    const promise<int> to = std::move(from);
+    CHECK(ferry_test::aborts([&] { return empty.is_ready(); }));
+    CHECK(ferry_test::aborts([&] { empty.wait(); }));
+    CHECK(ferry_test::aborts([&] { return empty.wait_for(1ms); }));
+    CHECK(ferry_test::aborts([&] { empty.get(); }));
+    CHECK(ferry_test::aborts([&] { return from.get_future(); }));
+    CHECK(ferry_test::aborts([&] { from.set_value(1); }));
+    CHECK(ferry_test::aborts([&] { from.set_exception(error("nobody gets it")); }));
 }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "core/frame_count.hpp"
 #include "loop/unhandled_exceptions.hpp"
+#include "net/aborts.hpp"
 #include "support/catch.hpp"
 
 #include <ferry/core/error.hpp>
@@ -156,4 +157,12 @@ TEST_CASE("threads and tasks wait, give up and get their result while another th
         for (std::thread& thread : threads) thread.join();
         REQUIRE(sum.load() == 3);
     }
+}
+
+TEST_CASE("using an empty shared_future, or sharing an empty future, is an assertion", "[loop][shared_future]") {
+    const ferry::shared_future<int> empty;
+    CHECK(ferry_test::aborts([&] { return empty.is_ready(); }));
+    CHECK(ferry_test::aborts([&] { empty.wait(); }));
+    CHECK(ferry_test::aborts([&] { return empty.get(); }));
+    CHECK(ferry_test::aborts([] { return ferry::future<int>().share(); }));
 }

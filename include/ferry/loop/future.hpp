@@ -224,17 +224,17 @@ public:
 
     [[nodiscard]] bool valid() const noexcept { return state_ != nullptr; }
     /// Would get() return at once?
-    [[nodiscard]] bool is_ready() const noexcept { return state_->ready(); }
+    [[nodiscard]] bool is_ready() const noexcept { return state().ready(); }
 
     /// Blocks until there is a result, and moves it out; the future is empty afterwards.
     T get();
     void wait() const {
-        state_->wait_until(std::chrono::steady_clock::time_point::max(), "future::wait", state_->name());
+        state().wait_until(std::chrono::steady_clock::time_point::max(), "future::wait", state_->name());
     }
     /// False when there was no result in time.
     template <class Rep, class Period>
     [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit) const {
-        return state_->wait_until(
+        return state().wait_until(
             detail::deadline_after(std::chrono::steady_clock::now(), detail::to_nanoseconds(limit)), "future::wait_for",
             state_->name());
     }
@@ -250,6 +250,10 @@ private:
     friend class promise<T>;
     friend class shared_future<T>;
     explicit future(detail::shared_result<T>* state) noexcept : state_(state) {}
+    [[nodiscard]] detail::shared_result<T>& state() const noexcept {
+        FERRY_ASSERT(state_ != nullptr, "an empty future is used: its result was taken, or it was moved from");
+        return *state_;
+    }
     detail::shared_result<T>* state_ = nullptr;
 };
 
@@ -272,7 +276,7 @@ public:
     /// The one future of this promise.
     [[nodiscard]] future<T> get_future() {
         FERRY_ASSERT(!std::exchange(future_taken_, true), "a promise has one future");
-        state_->retain();
+        state().retain();
         return future<T>(state_);
     }
     template <class... Args>
@@ -292,7 +296,7 @@ public:
     /// For ferry: an answer instead of a result (closed, broken). It is no task's failure: if nobody receives it, it is
     /// not reported.
     void refuse(std::exception_ptr answer) noexcept {
-        state_->excuse();
+        state().excuse();
         set_exception(std::move(answer));
     }
     /// For ferry: the producer is that task of that loop.
@@ -300,8 +304,12 @@ public:
         : state_(new detail::shared_result<T>(producer, task)) {}
 
 private:
+    [[nodiscard]] detail::shared_result<T>& state() const noexcept {
+        FERRY_ASSERT(state_ != nullptr, "a promise is used that was moved from");
+        return *state_;
+    }
     detail::result<T>& outcome() noexcept {
-        FERRY_ASSERT(state_->outcome().empty(), "a promise was set twice");
+        FERRY_ASSERT(state().outcome().empty(), "a promise was set twice");
         return state_->outcome();
     }
 
@@ -365,8 +373,7 @@ auto future<T>::operator co_await() && -> awaiter {
 
 template <class T>
 T future<T>::get() {
-    FERRY_ASSERT(state_ != nullptr, "get() of an empty future");
-    state_->wait_until(std::chrono::steady_clock::time_point::max(), "future::get", state_->name());
+    state().wait_until(std::chrono::steady_clock::time_point::max(), "future::get", state_->name());
     const future done = std::move(*this);
     return done.state_->take();
 }

@@ -135,7 +135,10 @@ public:
     }
 
     [[nodiscard]] bool valid() const noexcept { return state_ != nullptr; }
-    [[nodiscard]] bool is_ready() const noexcept { return state_->ready(); }
+    [[nodiscard]] bool is_ready() const noexcept {
+        FERRY_ASSERT(state_ != nullptr, "an empty shared_future is asked");
+        return state_->ready();
+    }
 
     /// Blocks until there is a result. The reference is valid while a copy of this future lives.
     decltype(auto) get() const {
@@ -164,7 +167,7 @@ private:
         }
         void start() noexcept {
             retain();  // the relay's
-            if (!source_.state_->link(static_cast<detail::future_relay&>(*this))) on_ready();
+            if (!source_.state().link(static_cast<detail::future_relay&>(*this))) on_ready();
         }
         decltype(auto) view() {
             received_.store(true, std::memory_order_relaxed);
