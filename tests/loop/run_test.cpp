@@ -99,4 +99,7 @@ TEST_CASE("run(cancel_on_signals) returns what the awaitable ends with", "[loop]
     CHECK(ferry::run(ferry::cancel_on_signals, stubborn()) == "cleaned up");
     REQUIRE_THROWS_AS(ferry::run(ferry::cancel_on_signals, fails()), std::out_of_range);
     ferry::run(ferry::cancel_on_signals, nothing());
+    int object = 0;
+    const auto reference = [&]() -> task<int&> { co_return object; };
+    CHECK(&ferry::run(ferry::cancel_on_signals, reference()) == &object);
 }

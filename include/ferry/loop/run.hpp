@@ -38,7 +38,11 @@ task<T> until_signal(event_loop& loop, Awaitable what) {
     signals stop(loop, {SIGINT, SIGTERM});
     auto ended = co_await when_any(std::move(what), stop.wait());
     if (!ended.template get<0>().has_value()) throw cancelled();
-    if constexpr (!std::is_void_v<T>) co_return std::move(*ended.template get<0>());
+    if constexpr (std::is_reference_v<T>) {
+        co_return **ended.template get<0>();
+    } else if constexpr (!std::is_void_v<T>) {
+        co_return std::move(*ended.template get<0>());
+    }
 }
 }  // namespace detail
 
