@@ -1,6 +1,7 @@
 // tests/loop/callback_test.cpp - interfaces that call back
 // SPDX-License-Identifier: BSL-1.0
 #include "core/frame_count.hpp"
+#include "loop/unhandled_exceptions.hpp"
 #include "support/catch.hpp"
 
 #include <ferry/core/error.hpp>
@@ -74,8 +75,9 @@ TEST_CASE("a failure, a function that throws, and a callback that never comes ar
     CHECK_THROWS_AS(ferry::run(ferry::callback_to_awaitable<int>(forgets)), ferry::broken_promise);
 }
 
-TEST_CASE("a result that comes after the wait was cancelled is dropped", "[loop][callback]") {
+TEST_CASE("a value, or a failure, that comes after the wait was cancelled is dropped", "[loop][callback]") {
     const ferry_test::frame_count frames;
+    const ferry_test::unhandled_exceptions unhandled;
     ferry::virtual_clock clock;
     ferry::event_loop loop(clock);
     std::optional<ferry::completion<int>> kept;
@@ -83,6 +85,9 @@ TEST_CASE("a result that comes after the wait was cancelled is dropped", "[loop]
     auto given_up = loop.spawn(ferry::try_timeout(1ms, ferry::callback_to_awaitable<int>(keep)));
     loop.run(ferry::sleep_for(2ms));
     CHECK(given_up.get() == std::nullopt);
-    CHECK((*kept)(3));
+    SECTION("a value") { CHECK((*kept)(3)); }
+    SECTION("a failure") { CHECK(kept->fail(std::make_exception_ptr(std::runtime_error("given up")))); }
+    SECTION("nothing") {}
     kept.reset();
+    CHECK(unhandled.all().empty());
 }

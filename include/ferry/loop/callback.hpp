@@ -33,7 +33,7 @@ public:
     /// The task goes on with this exception. False when it had its result already.
     bool fail(std::exception_ptr error) const noexcept {
         if (state_->called.exchange(true, std::memory_order_acq_rel)) return false;
-        state_->result.set_exception(std::move(error));
+        state_->result.refuse(std::move(error));  // if nobody waits any more, it is dropped as a value is
         return true;
     }
 
@@ -64,8 +64,8 @@ task<T> await_callback(Fn start) {
 ///     int rows = co_await ferry::callback_to_awaitable<int>(begin);
 ///
 /// start runs here, on the loop, when the task is awaited; `done` may be called on any thread, also before start returns.
-/// Cancelling the wait does not stop what was begun: its result is then dropped, so nothing that it writes to may live in
-/// this frame. What start throws is thrown here.
+/// Cancelling the wait does not stop what was begun: its value or its failure is then dropped, and nothing that it writes to
+/// may live in this frame. What start throws is thrown here.
 template <class T = void, class Fn>
 task<T> callback_to_awaitable(Fn&& start) {
     detail::refuse_unsafe_temporaries<Fn&&>();
