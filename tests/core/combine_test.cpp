@@ -348,6 +348,42 @@ TEST_CASE("when_all nests deeper than the native stack would allow", "[core][com
 }
 
 namespace {
+/// The first of two that are ready ends a when_any, and the other one must not start: told by one of them in a chain.
+task<std::string> first_of_two(int depth, ferry::event& set) {
+    if (depth > 0) co_return co_await first_of_two(depth - 1, set);
+    std::string started;
+    const auto other = [](std::string& note) -> task<> {
+        note = ", but the second one has started";
+        co_return;
+    };
+    const auto any = co_await ferry::when_any(set.wait(), other(started));
+    co_return std::to_string(any.index()) + started;
+}
+task<std::string> order_of_three(int depth) {
+    if (depth > 0) co_return co_await order_of_three(depth - 1);
+    std::string order;
+    const auto note = [](std::string& list, char name) -> task<> {
+        list += name;
+        co_return;
+    };
+    co_await ferry::when_all(note(order, 'a'), note(order, 'b'), note(order, 'c'));
+    co_return order;
+}
+}  // namespace
+
+TEST_CASE("when_any and when_all start their awaitables in order at any depth", "[core][combine]") {
+    const ferry_test::frame_count frames;
+    ferry::event_loop loop;
+    ferry::event set(loop);
+    set.set();
+    for (int depth = 0; depth < 130; ++depth) {
+        INFO("depth " << depth);
+        CHECK(loop.run(first_of_two(depth, set)) == "0");
+        CHECK(loop.run(order_of_three(depth)) == "abc");
+    }
+}
+
+namespace {
 ferry::task<int> after(std::chrono::milliseconds delay, int value) {
     co_await ferry::sleep_for(delay);
     if (value < 0) throw std::runtime_error("negative");

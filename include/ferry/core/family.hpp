@@ -23,7 +23,7 @@ template <class T>
 using element = std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*, object_or_nothing<T>>;
 
 /// The children of one when_all or when_any: started in place, cancelled together, awaited together.
-class family : public waiter {
+class family : public waiter, private ready_node {
 public:
     enum class ends_with : bool { first_failure, first_end };
 
@@ -60,12 +60,17 @@ private:
           what_(what),
           record_(wait_node::acquire(wait_node::kind::family)) {
         bind(parent);
+        run = &start_apart;
         record_.wait_for(node_reference(&parent.record()));
         record_.set_scope(outer);
     }
     // The members are below the parent's scope, so a cancellation has reached them already.
     static void go_on_waiting(waiter&) noexcept {}
     bool start() noexcept;
+    static void start_apart(ready_node& self) noexcept;
+    void start_members() noexcept;
+    void need_members() noexcept;
+    void one_less() noexcept;
     void ended(member_base& member) noexcept;
     bool decides(const std::exception_ptr& error) const noexcept;
 
@@ -181,27 +186,52 @@ family::join_awaiter family::join_all(Members& members) noexcept {
     return join_awaiter(*this);
 }
 
-/// True when there is something to wait for.
+/// True when there is something to wait for. Where the native stack is too deep, all of it happens from the run-next list:
+/// the members start in the same order, and those that must not start do not, at any depth.
 inline bool family::start() noexcept {
-    ++running_;  // the parent's own share, so that members that end at once do not wake it
+    running_ = 1;  // the parent's own share, so that members that end at once do not wake it
+    if (task().owner().too_deep()) {
+        task().owner().run_next(*this);
+        task().wait_in(*this, what_);
+        return true;
+    }
+    start_members();
+    if (--running_ == 0) return false;
+    task().wait_in(*this, what_);
+    need_members();
+    return true;
+}
+
+inline void family::start_apart(ready_node& self) noexcept {
+    family& apart = static_cast<family&>(self);
+    apart.start_members();
+    if (apart.running_ > 1) apart.need_members();
+    apart.one_less();
+}
+
+inline void family::start_members() noexcept {
     for (member_base* member = members_; member != nullptr && !decided_; member = member->next_) {
         ++running_;
         member->running_ = true;
         member->task_.record().set_scope(&record_);
         record_.add_member(member->task_.record());
-        executor& owner = task().owner();
-        if (owner.too_deep()) {
-            owner.run_next(member->task_);
-        } else {
-            logical_task::resume_inside(member->task_);
-        }
+        logical_task::resume_inside(member->task_);
     }
-    if (--running_ == 0) return false;
-    task().wait_in(*this, what_);
+}
+
+/// A circle through this wait could not be seen while the members began theirs.
+inline void family::need_members() noexcept {
     task().needs(node_reference(&record_), wait_node::joins);
-    // A circle through this wait could not be seen while the members began theirs.
     if (record_.has_waiting_member()) task().owner().inspect(task().record(), nullptr);
-    return true;
+}
+
+inline void family::one_less() noexcept {
+    if (--running_ != 0) {
+        if (record_.is_relied_upon()) task().owner().inspect(record_, nullptr);
+        return;
+    }
+    task().end_wait();
+    task().owner().run_next(task());
 }
 
 /// A member that ends in `cancelled` because who awaits the family is cancelled is not the first to end: another may
@@ -232,12 +262,7 @@ inline void family::ended(member_base& member) noexcept {
             }
         }
     }
-    if (--running_ != 0) {
-        if (record_.is_relied_upon()) task().owner().inspect(record_, nullptr);
-        return;
-    }
-    task().end_wait();
-    task().owner().run_next(task());
+    one_less();
 }
 
 inline void family::rethrow() {
