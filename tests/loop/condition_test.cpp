@@ -3,6 +3,7 @@
 #include "core/frame_count.hpp"
 #include "support/catch.hpp"
 
+#include <ferry/core/context_local.hpp>
 #include <ferry/core/error.hpp>
 #include <ferry/loop/condition.hpp>
 #include <ferry/loop/event_loop.hpp>
@@ -164,4 +165,39 @@ TEST_CASE("producers that notify one never leave an item with a consumer waiting
         CHECK((items == 0 || waiting == 0));
         loop.run(ferry::sleep_for(1h));
     }
+}
+
+TEST_CASE("a predicate sees the context of the task that waits, whoever notifies", "[loop][condition]") {
+    const ferry_test::frame_count frames;
+    static ferry::context_local<int> tenant(0);
+    ferry::event_loop loop;
+    ferry::condition changed(loop);
+    int served = 0;
+    std::vector<int> seen;
+    const auto waits = [&]() -> ferry::task<> {
+        tenant.set(7);
+        const auto is_ours = [&] {
+            seen.push_back(tenant.get());
+            return served == tenant.get();
+        };
+        co_await changed.wait(is_ours);
+    };
+    auto waiting = loop.spawn(waits());
+    loop.run_until_idle();
+    served = 7;
+    SECTION("another task") {
+        const auto other = [&]() -> ferry::task<> {
+            tenant.set(8);
+            changed.notify_one();
+            co_return;
+        };
+        loop.run(other());
+    }
+    SECTION("a callback") {
+        loop.post([&] { changed.notify_one(); });
+    }
+    loop.run_until_idle();
+    CHECK(waiting.is_ready());
+    CHECK(seen == std::vector<int>{7, 7, 7});  // at first, when notified, and before it goes on
+    loop.cancel_tasks();
 }

@@ -4,6 +4,7 @@
 
 #include <ferry/core/awaitable.hpp>
 #include <ferry/core/config.hpp>
+#include <ferry/core/executor.hpp>
 #include <ferry/core/intrusive_list.hpp>
 #include <ferry/core/temporaries.hpp>
 #include <ferry/loop/event_loop.hpp>
@@ -17,6 +18,8 @@ namespace ferry::inline FERRY_ABI {
 ///
 ///     co_await changed.wait([&] { return queue.size() < limit; });     // one task
 ///     queue.pop_front(); changed.notify_one();                          // another
+///
+/// A predicate sees the waiting task's context variables, whoever notifies.
 ///
 /// notify_one() wakes the task that has waited longest of those whose predicate is true. If that one is cancelled before
 /// it resumes, or finds its predicate false again, the notification goes on to the next, so none is lost.
@@ -87,6 +90,7 @@ public:
 private:
     friend class condition;
     bool is_true() noexcept {
+        const detail::executor::inner_resumption as_the_waiter(this->task().owner(), this->task());
         error_ = nullptr;
         try {
             return static_cast<bool>(predicate_());
