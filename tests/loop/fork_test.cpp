@@ -213,3 +213,19 @@ TEST_CASE("a child's signals do not arrive in its parent", "[loop][fork][signals
     }
     ::sigaction(SIGUSR1, &before, nullptr);
 }
+
+TEST_CASE("a child that destroys its parent's signals can listen, and stop listening, itself",
+          "[loop][fork][signals]") {
+    event_loop loop;
+    std::optional<ferry::signals> parents;
+    parents.emplace(loop, std::initializer_list<int>{SIGUSR1});
+    const std::string said = in_child([&] {
+        parents.reset();
+        event_loop own;
+        { const ferry::signals listens(own, {SIGUSR1}); }
+        struct sigaction now {};
+        ::sigaction(SIGUSR1, nullptr, &now);
+        return now.sa_handler == SIG_DFL ? "as before" : "still handled";
+    });
+    CHECK(said == "as before");
+}

@@ -178,6 +178,7 @@ inline signals::~signals() {
 }
 
 inline void signals::unregister() noexcept {
+    if (loop_.control().left_behind()) return;  // a forked child has never registered them
     while (count_ > 0) detail::signal_listeners::remove(numbers_[--count_], pipe_.ends[1]);
     loop_.unwatch(watch_);
 }
