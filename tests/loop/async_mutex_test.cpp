@@ -1,6 +1,7 @@
 // tests/loop/async_mutex_test.cpp - one task at a time
 // SPDX-License-Identifier: BSL-1.0
 #include "core/frame_count.hpp"
+#include "net/aborts.hpp"
 #include "support/catch.hpp"
 
 #include <ferry/core/error.hpp>
@@ -208,4 +209,15 @@ TEST_CASE("a thousand tasks with random limits and cancellations are never in th
         CHECK_FALSE(mutex.locked());
         for (ferry::future<bool>& end : ends) CHECK(end.is_ready());
     }
+}
+
+TEST_CASE("a guard of an async_mutex that is unlocked twice is an assertion", "[loop][async_mutex]") {
+    ferry::event_loop loop;
+    const auto twice = [&loop] {
+        ferry::async_mutex mutex(loop);
+        auto held = mutex.try_lock();
+        held.unlock();
+        held.unlock();
+    };
+    CHECK(ferry_test::aborts(twice));
 }

@@ -1,6 +1,7 @@
 // tests/loop/async_shared_mutex_test.cpp - one writer or many readers
 // SPDX-License-Identifier: BSL-1.0
 #include "core/frame_count.hpp"
+#include "net/aborts.hpp"
 #include "support/catch.hpp"
 
 #include <ferry/core/error.hpp>
@@ -141,4 +142,15 @@ TEST_CASE("a thousand readers and writers with random limits and cancellations k
         CHECK(mutex.try_lock());
         for (ferry::future<bool>& end : ends) CHECK(end.is_ready());
     }
+}
+
+TEST_CASE("a guard of an async_shared_mutex that is unlocked twice is an assertion", "[loop][async_shared_mutex]") {
+    ferry::event_loop loop;
+    const auto twice = [&loop] {
+        ferry::async_shared_mutex mutex(loop);
+        auto held = mutex.try_lock_shared();
+        held.unlock();
+        held.unlock();
+    };
+    CHECK(ferry_test::aborts(twice));
 }

@@ -1,6 +1,7 @@
 // tests/loop/semaphore_test.cpp - at most so many at a time
 // SPDX-License-Identifier: BSL-1.0
 #include "core/frame_count.hpp"
+#include "net/aborts.hpp"
 #include "support/catch.hpp"
 
 #include <ferry/core/error.hpp>
@@ -158,4 +159,15 @@ TEST_CASE("a thousand tasks with random sizes, limits and cancellations never ho
         CHECK(five.available() == 5);
         for (ferry::future<bool>& end : ends) CHECK(end.is_ready());
     }
+}
+
+TEST_CASE("a permit of a semaphore that is released twice is an assertion", "[loop][semaphore]") {
+    ferry::event_loop loop;
+    const auto twice = [&loop] {
+        ferry::semaphore permits(loop, 2);
+        auto held = permits.try_acquire();
+        held.release();
+        held.release();
+    };
+    CHECK(ferry_test::aborts(twice));
 }

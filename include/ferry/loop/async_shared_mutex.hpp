@@ -98,11 +98,13 @@ public:
     [[nodiscard]] explicit operator bool() const noexcept { return held_ != nullptr; }
     /// Gives it back before the guard's end.
     void unlock() noexcept {
+        FERRY_ASSERT(held_ != nullptr, "unlock() of a guard that holds nothing");
         record_.end();
         std::exchange(held_, nullptr)->leave(how_);
     }
     /// It stays held until somebody, on the loop's thread, calls its unlock() or unlock_shared().
     void detach() noexcept {
+        if (held_ == nullptr) return;
         record_.end();
         std::exchange(held_, nullptr)->record_.add_unknown_holder();
     }

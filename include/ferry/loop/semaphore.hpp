@@ -68,11 +68,13 @@ public:
     [[nodiscard]] explicit operator bool() const noexcept { return owner_ != nullptr; }
     /// Gives it back before its end.
     void release() noexcept {
+        FERRY_ASSERT(owner_ != nullptr, "release() of a permit that holds nothing");
         record_.end();
         std::exchange(owner_, nullptr)->give_back(count_);
     }
     /// Its end gives nothing back: somebody, on the loop's thread, calls release() instead, or nobody does.
     void detach() noexcept {
+        if (owner_ == nullptr) return;
         record_.end();
         std::exchange(owner_, nullptr)->record_.add_unknown_holder();
     }
