@@ -24,6 +24,19 @@ struct foreign_coroutine {
     };
 };
 
+template <int>
+struct borrowed_value {
+    using borrowed_until_next_await = void;
+};
+template <int N>
+task<borrowed_value<N>> borrow() {
+    co_return borrowed_value<N>();
+}
+template <int N>
+task<borrowed_value<N>> borrow_in(ferry::task_group&) {
+    co_return borrowed_value<N>();
+}
+
 int plain() { return 1; }
 task<int> later() { co_return 1; }
 int print(app::send) { return 1; }
@@ -41,8 +54,16 @@ task<> guards(ferry::async_mutex& m, ferry::async_shared_mutex& sm, ferry::semap
     co_await ferry::as_result(s.acquire());  // refused: try_lock_for(d) or try_acquire_for(d)
 }
 
-task<> borrowed(ferry::net::socket& s) {
+task<> borrowed(ferry::event_loop& loop, ferry::task_group& group, ferry::net::socket& s) {
     co_await ferry::when_all(s.receive(), later());  // refused: use readable() or receive(own_buffer) here
+    co_await ferry::when_any(borrow<1>(), later());  // refused: use readable() or receive(own_buffer) here
+    co_await ferry::shield(borrow<2>());  // refused: use readable() or receive(own_buffer) here
+    ferry::spawn(loop, borrow<3>());  // refused: use readable() or receive(own_buffer) here
+    group.start(borrow<4>());  // refused: use readable() or receive(own_buffer) here
+    co_await ferry::on(loop, borrow<5>());  // refused: use readable() or receive(own_buffer) here
+    ferry::promise<borrowed_value<6>>().get_future();  // refused: cannot be kept in a future
+    co_await ferry::with_task_group(borrow_in<7>);  // refused: the group awaits its children
+    co_await ferry::with_cleanup(borrow<8>(), ferry::yield_now());  // refused: and the cleanup is one
 }
 
 task<> wrong_colour(std::vector<int> values) {

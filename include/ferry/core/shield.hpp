@@ -38,6 +38,8 @@ task<detail::await_result<Awaitable>> shield(Awaitable what) {
 template <awaitable Body, awaitable Cleanup>
 task<detail::await_result<Body>> with_cleanup(Body body, Cleanup cleanup) {
     using T = detail::await_result<Body>;
+    static_assert(!detail::borrowed_result<T>,
+                  "borrowed bytes live until the next co_await, and the cleanup is one: use receive(own_buffer) here");
     detail::logical_task& self = co_await detail::current_task();
     detail::result<T> outcome;
     try {

@@ -199,6 +199,9 @@ inline void task_group::fail(const std::exception_ptr& error, const char* name) 
 
 template <class T, class Fn, class... Args>
 task<T> run_task_group(Fn fn, Args... args) {
+    static_assert(!detail::borrowed_result<T>,
+                  "borrowed bytes live until the next co_await, and the group awaits its children: use "
+                  "receive(own_buffer) here");
     detail::logical_task& self = co_await detail::current_task();
     task_group group(self);
     detail::result<T> body;
