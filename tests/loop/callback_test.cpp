@@ -10,6 +10,7 @@
 #include <ferry/loop/run.hpp>
 #include <ferry/loop/sleep.hpp>
 #include <ferry/loop/spawn.hpp>
+#include <ferry/loop/task_group.hpp>
 #include <ferry/loop/timeout.hpp>
 #include <ferry/loop/virtual_clock.hpp>
 
@@ -90,4 +91,19 @@ TEST_CASE("a value, or a failure, that comes after the wait was cancelled is dro
     SECTION("nothing") {}
     kept.reset();
     CHECK(unhandled.all().empty());
+}
+
+TEST_CASE("a task that is cancelled already begins nothing", "[loop][callback]") {
+    const ferry_test::frame_count frames;
+    int begun = 0;
+    const auto begin = [&begun](const ferry::completion<int>& done) {
+        ++begun;
+        done(1);
+    };
+    const auto body = [&](ferry::task_group& group) -> ferry::task<> {
+        group.cancel();
+        co_await ferry::callback_to_awaitable<int>(begin);
+    };
+    ferry::run(ferry::with_task_group(body));
+    CHECK(begun == 0);
 }

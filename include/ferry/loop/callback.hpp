@@ -2,8 +2,11 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <ferry/core/awaitable.hpp>
 #include <ferry/core/config.hpp>
+#include <ferry/core/error.hpp>
 #include <ferry/core/invoke.hpp>
+#include <ferry/core/logical_task.hpp>
 #include <ferry/core/task.hpp>
 #include <ferry/core/temporaries.hpp>
 #include <ferry/loop/future.hpp>
@@ -49,6 +52,8 @@ private:
 namespace detail {
 template <class T, class Fn>
 task<T> await_callback(Fn start) {
+    const logical_task& self = co_await current_task();
+    if (self.scope().cancelled()) throw cancelled();
     promise<T> result;
     future<T> done = result.get_future();
     detail::invoke(start, completion<T>(std::move(result)));
@@ -63,7 +68,7 @@ task<T> await_callback(Fn start) {
 ///     };
 ///     int rows = co_await ferry::callback_to_awaitable<int>(begin);
 ///
-/// start runs here, on the loop, when the task is awaited; `done` may be called on any thread, also before start returns.
+/// start runs here, on the loop, when the task is awaited (a checkpoint: it does not where that is cancelled); `done` may be called on any thread, also before start returns.
 /// Cancelling the wait does not stop what was begun: its value or its failure is then dropped, and nothing that it writes to
 /// may live in this frame. What start throws is thrown here.
 template <class T = void, class Fn>
