@@ -1,4 +1,4 @@
-// tests/bench/core/yield.cpp - switching between tasks, beside a ring of coroutine handles
+// tests/bench/core/yield.cpp - switching between tasks, beside a ring of coroutine handles and a ring of linked frames
 //   yield [ROUNDS]       prints "WORKLOAD WHO NANOSECONDS" for each round; 1 if ferry allocated
 // SPDX-License-Identifier: BSL-1.0
 #define FERRY_BENCH_COUNT
@@ -10,8 +10,10 @@
 #include <ferry/loop/spawn.hpp>
 
 #include <coroutine>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <new>
 #include <utility>
 
 #include "bench.hpp"
@@ -21,8 +23,8 @@ namespace {
 using namespace ferry_bench;
 constexpr int switches = 400'000;
 
-/// The limit: what is ready is a ring of handles, and nothing else happens. There is one, at an address that the code
-/// knows.
+/// The first limit: what is ready is a ring of handles, one beside the other in an array, and nothing else happens. There
+/// is one, at an address that the code knows.
 class ready_ring {
 public:
     void push(std::coroutine_handle<> frame) noexcept { ring_[end_++ % capacity] = frame; }
@@ -60,6 +62,78 @@ public:
 
 bare_coroutine yield_bare(int times) {
     for (int i = 0; i <= times; ++i) co_await give_way();  // the first one waits for run()
+}
+
+/// The second limit: a queue that needs no room of its own and has no bound, as a loop's must. Its nodes lie in the frames
+/// of those who are ready, so who goes on is read from the frame of whoever came before.
+class linked_ring {
+public:
+    class node {
+    public:
+        explicit node(std::coroutine_handle<> of) noexcept : frame(of) {}
+        node* next = nullptr;
+        std::coroutine_handle<> frame;
+    };
+    void push(node& ready) noexcept {
+        ready.next = nullptr;
+        (last_ == nullptr ? first_ : last_->next) = &ready;
+        last_ = &ready;
+    }
+    void run() {
+        while (node* const ready = first_) {
+            first_ = ready->next;
+            if (first_ == nullptr) last_ = nullptr;
+            ready->frame.resume();
+        }
+    }
+
+private:
+    node* first_ = nullptr;
+    node* last_ = nullptr;
+};
+linked_ring linked;
+
+/// As bare_coroutine, with its node, in a frame from a pool.
+class linked_coroutine {
+public:
+    class promise_type : public linked_ring::node {
+    public:
+        static void* operator new(std::size_t size) {
+            if (size > sizeof(block)) std::abort();
+            block* const first = std::exchange(spare, spare == nullptr ? nullptr : spare->next);
+            return first == nullptr ? ::operator new(sizeof(block)) : first;
+        }
+        static void operator delete(void* frame) noexcept {
+            block* const first = ::new (frame) block;
+            first->next = std::exchange(spare, first);
+        }
+        promise_type() noexcept : node(std::coroutine_handle<promise_type>::from_promise(*this)) {}
+        linked_coroutine get_return_object() const noexcept { return {}; }
+        std::suspend_never initial_suspend() const noexcept { return {}; }
+        std::suspend_never final_suspend() const noexcept { return {}; }
+        void return_void() const noexcept {}
+        void unhandled_exception() const noexcept { std::abort(); }
+
+    private:
+        union block {
+            block* next;
+            char frame[128];
+        };
+        static inline block* spare = nullptr;
+    };
+};
+
+class give_way_linked {
+public:
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<linked_coroutine::promise_type> frame) const noexcept {
+        linked.push(frame.promise());
+    }
+    void await_resume() const noexcept {}
+};
+
+linked_coroutine yield_linked(int times) {
+    for (int i = 0; i <= times; ++i) co_await give_way_linked();
 }
 
 ferry::task<> yield_often(int times) {
@@ -102,10 +176,11 @@ ferry::task<> pass_often(baton& between, int times) {
     between.drop();
 }
 
-void round_of_limit(const char* workload, int tasks) {
-    for (int i = 0; i < tasks; ++i) yield_bare(switches / tasks);
+template <class Coroutine, class Ring>
+void round_of_limit(const char* workload, int tasks, Coroutine yields, Ring& ready) {
+    for (int i = 0; i < tasks; ++i) yields(switches / tasks);
     const cpu_timer timer;
-    ring.run();
+    ready.run();
     report(workload, "limit", timer.nanoseconds() / switches);
 }
 
@@ -138,9 +213,11 @@ int main(int count, char** arguments) {
     static_cast<void>(polling.native_handle());  // as one that has descriptors: it polls after each batch
     std::uint64_t allocated = 0;
     for (int round = 0; round < rounds; ++round) {
-        round_of_limit("yield/2", 2);
+        round_of_limit("yield/2", 2, yield_bare, ring);
+        round_of_limit("linked/2", 2, yield_linked, linked);
         allocated += round_of_ferry("yield/2", loop, 2);
-        round_of_limit("yield/1000", 1000);
+        round_of_limit("yield/1000", 1000, yield_bare, ring);
+        round_of_limit("linked/1000", 1000, yield_linked, linked);
         allocated += round_of_ferry("yield/1000", loop, 1000);
         allocated += round_of_ferry("yield/polling", polling, 2);
         allocated += round_of_batons("wait/2", loop);
