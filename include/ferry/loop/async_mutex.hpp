@@ -5,6 +5,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/intrusive_list.hpp>
 #include <ferry/loop/detail/lock_record.hpp>
+#include <ferry/loop/detail/one_loop.hpp>
 #include <ferry/loop/detail/queued_wait.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/timer_queue.hpp>
@@ -30,7 +31,7 @@ public:
     class guard;
     class awaiter;
 
-    explicit async_mutex(event_loop&) noexcept {}
+    explicit async_mutex(event_loop& loop) noexcept : loop_(loop) {}
     ~async_mutex() { FERRY_ASSERT(!locked_ && waiters_.empty(), "async_mutex destroyed while it is held"); }
     async_mutex(const async_mutex&) = delete;
     async_mutex& operator=(const async_mutex&) = delete;
@@ -50,6 +51,7 @@ private:
     bool take() noexcept { return !std::exchange(locked_, true); }
     void hand_on() noexcept;
 
+    detail::one_loop loop_;
     detail::intrusive_list<detail::waiter> waiters_;  // only while it is locked
     bool locked_ = false;
     detail::lock_record record_{"async_mutex"};
@@ -95,6 +97,7 @@ public:
         this->held() = owner_.record_.held_by(&this->task(), 1);
         return true;
     }
+    [[nodiscard]] const detail::one_loop& loop() const noexcept { return owner_.loop_; }
     detail::intrusive_list<detail::waiter>& queue() noexcept { return owner_.waiters_; }
     void left_queue() noexcept {}  // whoever holds it hands it on
     detail::lock_record& record() noexcept { return owner_.record_; }

@@ -5,6 +5,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/intrusive_list.hpp>
 #include <ferry/loop/detail/lock_record.hpp>
+#include <ferry/loop/detail/one_loop.hpp>
 #include <ferry/loop/detail/queued_wait.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/timer_queue.hpp>
@@ -26,7 +27,7 @@ public:
     class guard;
     class awaiter;
 
-    explicit async_shared_mutex(event_loop&) noexcept {}
+    explicit async_shared_mutex(event_loop& loop) noexcept : loop_(loop) {}
     ~async_shared_mutex() {
         FERRY_ASSERT(!written_ && readers_ == 0 && waiters_.empty(), "async_shared_mutex destroyed while it is held");
     }
@@ -80,6 +81,7 @@ private:
     /// The first in the queue needs all who hold it now.
     void queue_changed() noexcept { record_.set_first(waiters_.front(), written_ ? 1 : readers_); }
 
+    detail::one_loop loop_;
     detail::intrusive_list<detail::waiter> waiters_;
     std::size_t readers_ = 0;
     bool written_ = false;
@@ -129,6 +131,7 @@ public:
         this->held() = owner_.record_.held_by(&this->task(), 1);
         return true;
     }
+    [[nodiscard]] const detail::one_loop& loop() const noexcept { return owner_.loop_; }
     detail::intrusive_list<detail::waiter>& queue() noexcept { return owner_.waiters_; }
     void left_queue() noexcept { owner_.serve(); }
     detail::lock_record& record() noexcept { return owner_.record_; }

@@ -7,6 +7,7 @@
 #include <ferry/core/error.hpp>
 #include <ferry/core/intrusive_list.hpp>
 #include <ferry/core/temporaries.hpp>
+#include <ferry/loop/detail/one_loop.hpp>
 #include <ferry/loop/event_loop.hpp>
 
 #include <cstddef>
@@ -34,7 +35,7 @@ public:
     class push_awaiter;
     class pop_awaiter;
 
-    bounded_queue(event_loop&, std::size_t capacity) : capacity_(capacity) {
+    bounded_queue(event_loop& loop, std::size_t capacity) : loop_(loop), capacity_(capacity) {
         FERRY_ASSERT(capacity > 0, "a bounded_queue needs room for one item");
     }
     ~bounded_queue() {
@@ -68,6 +69,7 @@ public:
 private:
     void refill() noexcept;
 
+    detail::one_loop loop_;
     std::size_t capacity_;
     std::deque<T> items_;
     detail::intrusive_list<detail::waiter> pushers_;  // waiting only while the queue is full
@@ -85,7 +87,10 @@ public:
         accepted_ = owner_.try_push(std::move(item_));
         return accepted_ || owner_.closed_;
     }
-    void link() noexcept { owner_.pushers_.push_back(*this); }
+    void link() noexcept {
+        owner_.loop_.check(this->task());
+        owner_.pushers_.push_back(*this);
+    }
     static void withdraw(detail::waiter& self) noexcept {
         static_cast<push_awaiter&>(self).owner_.pushers_.erase(self);
         self.task().wake_interrupted();
@@ -110,7 +115,10 @@ public:
         if (std::optional<T> item = owner_.try_pop()) item_.emplace(std::move(*item));
         return item_.has_value() || owner_.closed_;
     }
-    void link() noexcept { owner_.poppers_.push_back(*this); }
+    void link() noexcept {
+        owner_.loop_.check(this->task());
+        owner_.poppers_.push_back(*this);
+    }
     static void withdraw(detail::waiter& self) noexcept {
         static_cast<pop_awaiter&>(self).owner_.poppers_.erase(self);
         self.task().wake_interrupted();

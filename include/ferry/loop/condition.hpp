@@ -7,6 +7,7 @@
 #include <ferry/core/executor.hpp>
 #include <ferry/core/intrusive_list.hpp>
 #include <ferry/core/temporaries.hpp>
+#include <ferry/loop/detail/one_loop.hpp>
 #include <ferry/loop/event_loop.hpp>
 
 #include <exception>
@@ -33,7 +34,7 @@ public:
     template <class Predicate>
     class awaiter;
 
-    explicit condition(event_loop&) noexcept {}
+    explicit condition(event_loop& loop) noexcept : loop_(loop) {}
     ~condition() { FERRY_ASSERT(waiters_.empty(), "condition destroyed while a task waits for it"); }
     condition(const condition&) = delete;
     condition& operator=(const condition&) = delete;
@@ -56,6 +57,7 @@ private:
     };
     void notify(unsigned most) noexcept;
 
+    detail::one_loop loop_;
     detail::intrusive_list<party> waiters_;
 };
 
@@ -77,7 +79,10 @@ public:
         if (std::exchange(notified_, false) && !done) owner_->notify_one();
         return done;
     }
-    void link() noexcept { owner_->waiters_.push_back(*this); }
+    void link() noexcept {
+        owner_->loop_.check(this->task());
+        owner_->waiters_.push_back(*this);
+    }
     static void withdraw(detail::waiter& self) noexcept {
         awaiter& waiting = static_cast<awaiter&>(self);
         waiting.owner_->waiters_.erase(waiting);

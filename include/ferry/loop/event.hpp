@@ -5,6 +5,7 @@
 #include <ferry/core/awaitable.hpp>
 #include <ferry/core/config.hpp>
 #include <ferry/core/intrusive_list.hpp>
+#include <ferry/loop/detail/one_loop.hpp>
 #include <ferry/loop/event_loop.hpp>
 
 #include <utility>
@@ -22,7 +23,7 @@ namespace ferry::inline FERRY_ABI {
 class event {
 public:
     class awaiter;
-    explicit event(event_loop&) noexcept {}
+    explicit event(event_loop& loop) noexcept : loop_(loop) {}
     ~event() { FERRY_ASSERT(waiters_.empty(), "event destroyed while a task waits for it"); }
     event(const event&) = delete;
     event& operator=(const event&) = delete;
@@ -36,6 +37,7 @@ public:
     void set() noexcept;
 
 private:
+    detail::one_loop loop_;
     detail::intrusive_list<detail::waiter> waiters_;  // oldest first; the nodes live in the waiting frames
     bool set_ = false;
 };
@@ -46,7 +48,10 @@ public:
     static constexpr const char* what = "event";
     explicit awaiter(event& owner) noexcept : owner_(owner) {}
     bool try_complete() noexcept { return owner_.set_; }
-    void link() noexcept { owner_.waiters_.push_back(*this); }
+    void link() noexcept {
+        owner_.loop_.check(task());
+        owner_.waiters_.push_back(*this);
+    }
     static void withdraw(detail::waiter& self) noexcept {
         static_cast<awaiter&>(self).owner_.waiters_.erase(self);
         self.task().wake_interrupted();

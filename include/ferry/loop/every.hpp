@@ -4,6 +4,7 @@
 
 #include <ferry/core/awaitable.hpp>
 #include <ferry/core/config.hpp>
+#include <ferry/loop/detail/one_loop.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/timer_queue.hpp>
 
@@ -57,7 +58,10 @@ public:
     static constexpr const char* what = "interval::next";
     explicit awaiter(interval& owner) noexcept : timer_node(&fire), owner_(owner) {}
     bool try_complete() noexcept { return owner_.loop_.now() >= owner_.due_; }
-    void link() noexcept { owner_.loop_.timers().arm(*this, owner_.due_); }
+    void link() noexcept {
+        detail::one_loop(owner_.loop_).check(task());
+        owner_.loop_.timers().arm(*this, owner_.due_);
+    }
     static void withdraw(detail::waiter& self) noexcept {
         awaiter& waiting = static_cast<awaiter&>(self);
         waiting.owner_.loop_.timers().disarm(waiting);

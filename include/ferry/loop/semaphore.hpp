@@ -5,6 +5,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/intrusive_list.hpp>
 #include <ferry/loop/detail/lock_record.hpp>
+#include <ferry/loop/detail/one_loop.hpp>
 #include <ferry/loop/detail/queued_wait.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/timer_queue.hpp>
@@ -28,7 +29,7 @@ public:
     class permit;
     class awaiter;
 
-    semaphore(event_loop&, std::size_t permits) noexcept : available_(permits) {}
+    semaphore(event_loop& loop, std::size_t permits) noexcept : loop_(loop), available_(permits) {}
     ~semaphore() { FERRY_ASSERT(waiters_.empty(), "semaphore destroyed while a task waits for it"); }
     semaphore(const semaphore&) = delete;
     semaphore& operator=(const semaphore&) = delete;
@@ -51,6 +52,7 @@ private:
     void give_back(std::size_t count) noexcept;
     void queue_changed() noexcept;
 
+    detail::one_loop loop_;
     detail::intrusive_list<detail::waiter> waiters_;
     std::size_t available_;
     detail::lock_record record_{"semaphore"};
@@ -99,6 +101,7 @@ public:
         this->held() = owner_.record_.held_by(&this->task(), count_);
         return true;
     }
+    [[nodiscard]] const detail::one_loop& loop() const noexcept { return owner_.loop_; }
     detail::intrusive_list<detail::waiter>& queue() noexcept { return owner_.waiters_; }
     void left_queue() noexcept { owner_.serve(); }
     detail::lock_record& record() noexcept { return owner_.record_; }

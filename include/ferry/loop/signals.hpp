@@ -5,6 +5,7 @@
 #include <ferry/core/awaitable.hpp>
 #include <ferry/core/config.hpp>
 #include <ferry/core/process.hpp>
+#include <ferry/loop/detail/one_loop.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/poller.hpp>
 
@@ -133,6 +134,7 @@ public:
         return true;
     }
     void link() noexcept {
+        detail::one_loop(owner_.loop_).check(task());
         FERRY_ASSERT(owner_.waiting_ == nullptr, "two tasks wait on one signals object");
         owner_.waiting_ = this;
     }

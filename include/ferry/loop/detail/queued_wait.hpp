@@ -6,6 +6,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/intrusive_list.hpp>
 #include <ferry/loop/detail/lock_record.hpp>
+#include <ferry/loop/detail/one_loop.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/timer_queue.hpp>
 
@@ -18,6 +19,7 @@ namespace detail {
 ///
 /// Derived offers
 ///     bool try_take() noexcept                 take it now, if nobody waits for it: held() is set then
+///     const one_loop& loop() const noexcept
 ///     intrusive_list<waiter>& queue() noexcept
 ///     void left_queue() noexcept               this one has left the queue with nothing: serve those behind it
 ///     const lock_record& record() noexcept     the mutex or semaphore in the wait graph
@@ -38,6 +40,7 @@ public:
     }
     static constexpr bool may_close_a_circle = true;
     void link() noexcept {
+        self().loop().check(this->task());
         self().queue().push_back(*this);
         self().queue_changed();
         constexpr wait_node::flags ends = wait_node::cancellable;
