@@ -41,4 +41,9 @@ ferry::task<> site(app::scope scope, app::receive receive, app::send send) {
     }
 }
 
-int main(int argc, char** argv) { return ferry::serve_main(&site, argc, argv); }
+// It takes more than a server should by default: the conformance suites send messages of 16 MiB, and 4 MiB in frames of
+// 64 octets.
+int main(int argc, char** argv) {
+    const auto limits = ferry::websocket::session_options().max_message_bytes(16 << 20).max_fragments(1 << 17);
+    return ferry::serve_main(&site, argc, argv, ferry::serve_options().websocket_limits(limits));
+}

@@ -16,6 +16,7 @@
 #include <ferry/http/writer.hpp>
 
 #include <ferry/websocket/handshake.hpp>
+#include <ferry/websocket/keep_alive.hpp>
 #include <ferry/websocket/session.hpp>
 
 #include <ferry/app/application.hpp>

@@ -126,6 +126,47 @@ TEST_CASE("utf8 gives the same answer wherever the text is cut", "[data][utf8]")
     }
 }
 
+TEST_CASE("utf8 agrees with the grammar wherever in a long text an octet is changed", "[data][utf8]") {
+    const std::string unit =
+        octets({0xC3, 0xA9, 0xE2, 0x82, 0xAC, 0xF0, 0x9F, 0x98, 0x80, 0x61, 0xED, 0x9F, 0xBF, 0xE0, 0xA0,
+                0x80, 0xF4, 0x8F, 0xBF, 0xBF, 0xF0, 0x90, 0x80, 0x80, 0xC2, 0x80, 0xEE, 0x80, 0x80});
+    std::string good;
+    while (good.size() < 240) good += unit;
+    REQUIRE(ferry::is_utf8(good));
+    std::size_t wrong = 0;
+    std::size_t accepted = 0;
+    for (std::size_t at = 0; at < good.size(); ++at) {
+        for (unsigned octet = 0; octet < 256; ++octet) {
+            std::string text = good;
+            text[at] = static_cast<char>(static_cast<unsigned char>(octet));
+            const bool expected = grammar_accepts(text);
+            accepted += expected ? 1 : 0;
+            wrong += ferry::is_utf8(text) != expected ? 1 : 0;
+            ferry::utf8_validator cut;  // the same in two pieces
+            const std::size_t where = (at * 7 + octet) % (text.size() + 1);
+            const bool in_pieces = cut.feed(std::string_view(text).substr(0, where)) &&
+                                   cut.feed(std::string_view(text).substr(where)) && cut.complete();
+            wrong += in_pieces != expected ? 1 : 0;
+        }
+    }
+    CHECK(wrong == 0);
+    CHECK(accepted > 5000);
+    CHECK(accepted < 40000);
+}
+
+TEST_CASE("utf8 agrees with the grammar however long the text is, and whatever is cut off its end", "[data][utf8]") {
+    std::string text = "abc";
+    while (text.size() < 200) text += octets({0xE2, 0x82, 0xAC, 0xF0, 0x9F, 0x98, 0x80});
+    for (std::size_t size = 0; size <= text.size(); ++size) {
+        const std::string_view front = std::string_view(text).substr(0, size);
+        ferry::utf8_validator check;
+        REQUIRE(check.feed(front));
+        REQUIRE(check.complete() == grammar_accepts(front));
+        REQUIRE(check.feed(std::string_view(text).substr(size)));
+        REQUIRE(check.complete());
+    }
+}
+
 TEST_CASE("utf8 is complete only between code points", "[data][utf8]") {
     ferry::utf8_validator check;
     CHECK(check.complete());

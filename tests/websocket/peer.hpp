@@ -49,6 +49,36 @@ inline std::string unmasked(unsigned first_octet, std::string_view payload) {
     return out;
 }
 
+/// The octets of one side of a conversation as the other side would have sent them: each frame that is masked is sent
+/// bare, and each bare one masked. What is malformed stays so.
+inline std::string from_other_role(std::string octets) {
+    constexpr ws::mask_key key = {0x37, 0xFA, 0x21, 0x3D};
+    std::string out;
+    for (std::size_t at = 0; at < octets.size();) {
+        char* const frame = octets.data() + at;
+        const std::size_t left = octets.size() - at;
+        if (left < 2 || left < ws::frame_header_bytes(frame)) return out.append(frame, left);
+        const std::size_t header_bytes = ws::frame_header_bytes(frame);
+        const ws::frame_header header = ws::decode_frame_header(frame);
+        const std::size_t size = header.payload_bytes < left - header_bytes
+                                     ? static_cast<std::size_t>(header.payload_bytes)
+                                     : left - header_bytes;
+        out.append(frame, header.masked ? header_bytes - 4 : header_bytes);
+        out[out.size() - (header.masked ? header_bytes - 4 : header_bytes) + 1] =
+            static_cast<char>(static_cast<unsigned char>(frame[1]) ^ 0x80);
+        char* const payload = frame + header_bytes;
+        if (header.masked) {
+            ws::apply_mask(payload, size, header.key);
+        } else {
+            ws::apply_mask(payload, size, key);
+            for (const unsigned char octet : key) out += static_cast<char>(octet);
+        }
+        out.append(payload, size);
+        at += header_bytes + size;
+    }
+    return out;
+}
+
 struct sent_frame {
     ws::opcode op;
     std::string payload;
@@ -79,7 +109,7 @@ inline std::string close_payload(std::uint16_t code, std::string_view reason = {
     return payload.append(reason);
 }
 
-/// All events up to `none`, one word each: "text:abc", "closed:1000:reason".
+/// All events up to `none`, one word each: "text:abc", "closed:1000:reason"; "text:ab..." for a piece that others follow.
 inline std::vector<std::string> drain(ws::session& session) {
     std::vector<std::string> events;
     for (;;) {
@@ -89,10 +119,10 @@ inline std::vector<std::string> drain(ws::session& session) {
             case ws::session_event::kind::none:
                 return events;
             case ws::session_event::kind::text:
-                events.push_back("text:" + data);
+                events.push_back("text:" + data + (event.more() ? "..." : ""));
                 break;
             case ws::session_event::kind::binary:
-                events.push_back("binary:" + data);
+                events.push_back("binary:" + data + (event.more() ? "..." : ""));
                 break;
             case ws::session_event::kind::pong:
                 events.push_back("pong:" + data);

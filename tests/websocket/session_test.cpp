@@ -200,6 +200,152 @@ TEST_CASE("a session that closes waits for the peer's close, and delivers what c
     CHECK(s.output.empty());  // neither a pong nor a second close
 }
 
+TEST_CASE("a session can answer what came before the peer's close, or before its error, until it is concluded",
+          "[websocket][session]") {
+    for (const bool breaks : {false, true}) {
+        server s;
+        std::string buffer = masked(text, "question") +
+                             (breaks ? unmasked(text, "bad") : masked(close_frame, close_payload(1000, "bye")));
+        s.session.feed(buffer.data(), buffer.size());
+        CHECK(s.session.next_event().data() == "question");
+        CHECK(s.session.next_event().what() == (breaks ? kind::failed : kind::closed));
+        CHECK(s.session.state() == state::open);
+        s.session.send_text("answer");
+        s.session.conclude();
+        s.session.conclude();
+        CHECK(s.session.state() == state::closed);
+        CHECK(s.session.next_event().what() == kind::none);
+        const std::vector<sent_frame> sent = frames_of(s.output);
+        REQUIRE(sent.size() == 2);
+        CHECK(sent[0] == sent_frame{ws::opcode::text, "answer"});
+        CHECK(sent[1].op == ws::opcode::close);
+        CHECK(sent[1].payload.substr(0, 2) == close_payload(breaks ? 1002 : 1000));
+    }
+}
+
+TEST_CASE("a session whose peer was the first to close answers with the peer's code", "[websocket][session]") {
+    server s;
+    std::string buffer = masked(close_frame, close_payload(4001));
+    s.session.feed(buffer.data(), buffer.size());
+    CHECK(s.session.next_event().what() == kind::closed);
+    s.session.close(4002, "mine");
+    CHECK(frames_of(s.output) == std::vector<sent_frame>{{ws::opcode::close, close_payload(4001)}});
+    CHECK(s.session.state() == state::closed);
+}
+
+TEST_CASE("a session that is asked for pieces delivers each octet as soon as it has come", "[websocket][session]") {
+    const auto options = ws::session_options().deliver_pieces(true).max_message_bytes(10);
+    server s(options);
+    const std::string frame = masked(text & not_final, "\xE2\x82\xAC and");
+    CHECK(feed(s.session, std::string_view(frame).substr(0, 6)) == strings());
+    CHECK(feed(s.session, std::string_view(frame).substr(6, 2)) == strings{"text:\xE2\x82..."});
+    CHECK(feed(s.session, std::string_view(frame).substr(8)) == strings{"text:\xAC and..."});
+    CHECK(feed(s.session, masked(ping, "p") + masked(continuation & not_final, "") + masked(continuation, " so")) ==
+          strings{"text: so"});
+    CHECK(feed(s.session, masked(binary & not_final, "a") + masked(continuation, "") + masked(text, "")) ==
+          strings{"binary:a...", "binary:", "text:"});
+    CHECK(feed(s.session, masked(binary & not_final, "12345") + masked(continuation & not_final, "67890")) ==
+          strings{"binary:12345...", "binary:67890..."});
+    CHECK(feed(s.session, masked(continuation, "!").substr(0, 6)) == strings{"failed:1009"});
+
+    server broken(options);
+    CHECK(feed(broken.session, masked(text & not_final, "ok") + masked(continuation & not_final, "\xE2\x82") +
+                                   masked(continuation, "")) ==
+          strings{"text:ok...", "text:\xE2\x82...", "failed:1007"});
+}
+
+TEST_CASE("a session's pieces joined are the message, wherever its octets are cut", "[websocket][session]") {
+    const std::string input = masked(text & not_final, "one ") + masked(pong, "!") +
+                              masked(continuation & not_final, "") + masked(continuation, "two") +
+                              masked(binary, "three") + masked(text, "");
+    for (std::size_t cut = 0; cut <= input.size(); ++cut) {
+        server s(ws::session_options().deliver_pieces(true));
+        std::string joined;
+        for (const std::string_view part :
+             {std::string_view(input).substr(0, cut), std::string_view(input).substr(cut)}) {
+            std::string buffer(part);
+            s.session.feed(buffer.data(), buffer.size());
+            for (auto event = s.session.next_event(); event.what() != kind::none; event = s.session.next_event()) {
+                if (event.what() == kind::pong) continue;
+                REQUIRE(s.session.take_data() == event.data());
+                joined.append(event.data()).append(event.more() ? "" : "|");
+                s.session.keep_input();
+            }
+        }
+        REQUIRE(joined == "one two|three||");
+    }
+}
+
+TEST_CASE("a session sends a message in pieces, with pings between them", "[websocket][session]") {
+    server s;
+    client c;
+    s.session.send_text_piece("\xE2\x82", true);
+    s.session.ping("p");
+    s.session.send_text_piece("\xAC", true);
+    s.session.send_text_piece("", false);
+    s.session.send_binary_piece("whole", false);
+    s.session.send_text("after");
+    CHECK(hex(s.output) ==
+          "0102e282"
+          "890170"
+          "0001ac"
+          "8000"
+          "8205" +
+              hex("whole") + "8105" + hex("after"));
+    CHECK(feed(c.session, s.output) == strings{"text:\xE2\x82\xAC", "binary:whole", "text:after"});
+
+    c.output.clear();
+    c.session.send_binary_piece("a", true);
+    c.session.send_binary_piece("b", false);
+    CHECK(feed(s.session, c.output) == strings{"binary:ab"});
+}
+
+TEST_CASE("a session lets no other message into one that is sent in pieces", "[websocket][session]") {
+    server s;
+    s.session.send_text_piece("a", true);
+    const std::string sent = s.output;
+    REQUIRE_THROWS_AS(s.session.send_text("b"), std::logic_error);
+    REQUIRE_THROWS_AS(s.session.send_binary("b"), std::logic_error);
+    REQUIRE_THROWS_AS(s.session.send_binary_piece("b", false), std::logic_error);
+    REQUIRE_THROWS_AS(s.session.send_encoded(ws::encoded_message::text("b")), std::logic_error);
+    REQUIRE_THROWS_AS(s.session.send_text_piece("\xFF", true), std::invalid_argument);
+    REQUIRE_THROWS_AS(s.session.send_text_piece("\xC3", false), std::invalid_argument);
+    CHECK(s.output == sent);
+    s.session.send_text_piece("\xC3\xA9", false);
+    client c;
+    CHECK(feed(c.session, s.output) == strings{"text:a\xC3\xA9"});
+    s.session.close();
+    REQUIRE_THROWS_AS(s.session.send_text_piece("late", false), ferry::closed_error);
+}
+
+TEST_CASE("a session takes a message of 16 MiB in one frame, in thousands, and in any reads", "[websocket][session]") {
+    const std::string large(16 * 1024 * 1024, 'x');
+    const auto options = ws::session_options().max_message_bytes(large.size());
+    std::string in_frames;
+    const std::string_view all = large;
+    for (std::size_t at = 0; at < all.size(); at += 4096) {
+        const bool last = at + 4096 == all.size();
+        in_frames += masked((at == 0 ? binary : continuation) & (last ? 0xFFU : not_final), all.substr(at, 4096));
+    }
+    for (const std::string& input : {masked(binary, large), in_frames}) {
+        for (const std::size_t read : {input.size(), std::size_t{65536}, std::size_t{1460}}) {
+            server s(options);
+            std::size_t messages = 0;
+            for (std::string_view left = input; !left.empty();) {
+                std::string buffer(left.substr(0, read));
+                left.remove_prefix(buffer.size());
+                s.session.feed(buffer.data(), buffer.size());
+                for (auto event = s.session.next_event(); event.what() != kind::none; event = s.session.next_event()) {
+                    REQUIRE(event.what() == kind::binary);
+                    REQUIRE(event.data() == large);
+                    ++messages;
+                }
+            }
+            CHECK(messages == 1);
+        }
+    }
+}
+
 TEST_CASE("a session refuses to send once it closes", "[websocket][session]") {
     const auto refuses_all = [](ws::session& session) {
         REQUIRE_THROWS_AS(session.send_text("a"), ferry::closed_error);

@@ -24,6 +24,8 @@ protected:
     ~message_source() { FERRY_ASSERT(waiting_ == nullptr, "a connection ended while a task waits in receive()"); }
     /// Called by the source when there is a message.
     void notify() noexcept;
+    /// Does a task wait in receive()?
+    [[nodiscard]] bool is_waited_for() const noexcept { return waiting_ != nullptr; }
 
 private:
     friend class receive;

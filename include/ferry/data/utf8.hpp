@@ -15,7 +15,8 @@ namespace ferry::inline FERRY_ABI {
 /// U+10FFFF.
 ///
 /// Thread-safety  As int.
-/// Cost           Three bytes; each octet is looked at once, ASCII eight at a time. Never allocates.
+/// Cost           Three bytes; each octet is looked at once, in blocks that compilers turn into vectors where the text is
+///                long enough. Never allocates.
 class utf8_validator {
 public:
     /// False as soon as no continuation can make the text valid; the validator is spent then.
@@ -52,15 +53,63 @@ inline const char* skip_ascii(const char* at, const char* end) noexcept {
     }
     return at;
 }
+
+inline constexpr std::size_t utf8_block_bytes = 64;
+
+/// Whether each octet of a block may follow the three before it, which are of the same text (RFC 3629 section 4). What
+/// the block leaves incomplete at its end is not judged. Eight octets to a word and without a branch: every condition is
+/// computed in the topmost bit of its octet, so compilers can make vectors of the words.
+inline bool valid_utf8_block(const char* block) noexcept {
+    using words = std::array<std::uint64_t, utf8_block_bytes / 8>;
+    std::array<words, 4> octets;  // [n]: the octets n places before
+    for (std::size_t n = 0; n < 4; ++n) std::memcpy(octets[n].data(), block - n, utf8_block_bytes);
+    std::uint64_t wrong = 0;
+    for (std::size_t i = 0; i < octets[0].size(); ++i) {
+        const std::uint64_t now = octets[0][i];
+        const std::uint64_t last = octets[1][i];
+        const std::uint64_t before_last = octets[2][i];
+        const std::uint64_t first_of_four = octets[3][i];
+        const std::uint64_t lead_2 = last & last << 1;    // 0xC0 and up
+        const std::uint64_t lead_3 = lead_2 & last << 2;  // 0xE0 and up
+        const std::uint64_t lead_4 = lead_3 & last << 3;  // 0xF0 and up
+        const std::uint64_t continues = now & ~(now << 1);
+        const std::uint64_t should = lead_2 | (before_last & before_last << 1 & before_last << 2) |
+                                     (first_of_four & first_of_four << 1 & first_of_four << 2 & first_of_four << 3);
+        wrong |= continues ^ should;
+
+        const std::uint64_t bit_4 = last << 3;
+        const std::uint64_t bit_3 = last << 4;
+        const std::uint64_t bit_2 = last << 5;
+        const std::uint64_t low_2 = last << 6 | last << 7;
+        const std::uint64_t from_a0 = now << 2;             // of a continuation: 0xA0 and up
+        const std::uint64_t from_90 = now << 2 | now << 3;  // 0x90 and up
+        const std::uint64_t is_ed = ~(last << 6) & last << 7 & bit_2 & bit_3 & ~bit_4;
+        wrong |= lead_2 & ~(last << 2 | bit_4 | bit_3 | bit_2 | last << 6);  // C0, C1
+        wrong |= lead_4 & (bit_3 | (bit_2 & low_2));                         // F5 to FF
+        wrong |= lead_3 & ~(bit_4 | bit_3 | bit_2 | low_2) & ~from_a0;       // E0, and overlong
+        wrong |= lead_3 & is_ed & from_a0;                                   // ED, and a surrogate
+        wrong |= lead_4 & ~(bit_3 | bit_2 | low_2) & ~from_90;               // F0, and overlong
+        wrong |= lead_4 & bit_2 & from_90;                                   // F4, and above U+10FFFF
+    }
+    return (wrong & 0x8080808080808080U) == 0;
+}
 }  // namespace detail
 
 inline bool utf8_validator::feed(std::string_view octets) noexcept {
-    const char* at = octets.data();
-    const char* const end = at + octets.size();
-    while (at != end) {
+    const char* const begin = octets.data();
+    const char* const end = begin + octets.size();
+    for (const char* at = begin; at != end;) {
         if (missing_ == 0) {
             at = detail::skip_ascii(at, end);
             if (at == end) break;
+            if (at - begin >= 3 && static_cast<std::size_t>(end - at) >= detail::utf8_block_bytes) {
+                do {
+                    if (!detail::valid_utf8_block(at)) return false;
+                    at += detail::utf8_block_bytes;
+                } while (static_cast<std::size_t>(end - at) >= detail::utf8_block_bytes);
+                // Back to the code point that the last block may have left incomplete, which is valid so far.
+                while ((static_cast<unsigned char>(*--at) & 0xC0) == 0x80) continue;
+            }
         }
         const auto octet = static_cast<unsigned char>(*at++);
         if (missing_ == 0) {

@@ -45,11 +45,7 @@ namespace detail {
 class connection : public list_hook<connection> {
 public:
     connection(server_context& server, net::socket socket)
-        : server_(server),
-          options_(server.options()),
-          socket_(std::move(socket)),
-          parser_(options_.http_limits()),
-          last_received_(server.loop().now()) {}
+        : server_(server), options_(server.options()), socket_(std::move(socket)), parser_(options_.http_limits()) {}
 
     /// The whole life of the connection. Throws nothing but `cancelled`.
     task<> run();
@@ -95,8 +91,6 @@ private:
     cancel_scope* idle_ = nullptr;  // what runs at the moment, if anything: the wait for a request, or an application
     http_exchange* http_ = nullptr;
     websocket_exchange* websocket_ = nullptr;
-    event_loop::time_point last_received_;
-    bool pinged_ = false;
     bool cut_ = false;
     bool gave_up_ = false;  // a peer that has not answered the close frame had its time
     std::string path_;      // of the request that runs, for reports
@@ -185,8 +179,6 @@ inline task<connection::next_step> connection::try_read_head() {
 
 inline task<bool> connection::receive_more() {
     const net::borrowed_bytes octets = co_await socket_.receive();
-    last_received_ = server_.loop().now();
-    pinged_ = false;
     pending_.append(octets.view());
     co_return !octets.empty();
 }
@@ -308,8 +300,7 @@ inline task<> connection::serve_websocket() {
     }
     websocket::handshake& opening = std::get<websocket::handshake>(checked);
     std::vector<std::string> offered = opening.subprotocols();
-    websocket_exchange exchange(server_.loop(), *out_, parser_.head(), std::move(opening), options_.websocket_limits(),
-                                server_.date());
+    websocket_exchange exchange(server_, *out_, parser_.head(), std::move(opening));
     app::scope what(app::protocol::websocket, parser_.take_head(), socket_.peer(), socket_.local(), std::move(offered));
     path_ = what.path();
     exchange.keep_early(pending_);
@@ -334,8 +325,8 @@ inline task<> connection::read_messages(websocket_exchange& exchange, task_group
     try {
         while (!exchange.closed()) {
             net::borrowed_bytes octets = co_await socket_.receive();
-            last_received_ = server_.loop().now();
-            pinged_ = false;
+            exchange.heard();
+            if (exchange.closed()) break;  // by what had come before the handshake was complete
             if (octets.empty()) {
                 exchange.lost();
             } else if (!exchange.accepted()) {
@@ -349,6 +340,10 @@ inline task<> connection::read_messages(websocket_exchange& exchange, task_group
     } catch (const std::runtime_error&) {  // reset by the client, or a network that fails
         out_->set_broken();
         exchange.lost();
+    }
+    if (exchange.answers()) {
+        co_await sleep_for(options_.close_timeout());
+        exchange.conclude();
     }
     co_await give_application_time(tasks);
 }
@@ -385,16 +380,10 @@ inline void connection::begin_shutdown() {
 
 inline void connection::check_liveness(event_loop::time_point now) {
     if (watch_) watch_->check(now);
-    if (websocket_ == nullptr || !websocket_->accepted()) return;
-    if (websocket_->incoming().full()) last_received_ = now;  // it is the application that does not listen
-    if (!pinged_ && now - last_received_ >= options_.ping_interval()) {
-        pinged_ = true;
-        websocket_->ping();
-    } else if (pinged_ && now - last_received_ >= options_.ping_interval() + options_.pong_timeout()) {
-        out_->set_broken();
-        websocket_->lost();
-        ::shutdown(socket_.descriptor(), SHUT_RDWR);  // the task that reads sees the end
-    }
+    if (websocket_ == nullptr || websocket_->check_alive(now)) return;
+    out_->set_broken();
+    websocket_->lost();
+    ::shutdown(socket_.descriptor(), SHUT_RDWR);  // the task that reads sees the end
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

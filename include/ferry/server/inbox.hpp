@@ -11,6 +11,7 @@
 #include <deque>
 #include <optional>
 #include <utility>
+#include <variant>
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
@@ -45,6 +46,19 @@ public:
         return !ended() && (queue_.size() >= max_messages || bytes_ >= max_bytes);
     }
 
+    /// Is there a message that the application has not taken, or that it has taken and not come back from?
+    [[nodiscard]] bool busy() const noexcept { return !queue_.empty() || (handles_message_ && !is_waited_for()); }
+
+    /// Who is told that the application has received the end.
+    class observer {
+    public:
+        virtual void end_taken() = 0;
+
+    protected:
+        ~observer() = default;
+    };
+    void tell_end(observer* who) noexcept { observer_ = who; }
+
     class room_awaiter;
     /// Waits until it is not full. A checkpoint; one task, the reader.
     [[nodiscard]] room_awaiter room() noexcept;
@@ -56,6 +70,8 @@ private:
     std::size_t bytes_ = 0;
     std::optional<app::message> last_;
     bool ignored_ = false;
+    bool handles_message_ = false;  // the message taken last is a WebSocket's
+    observer* observer_ = nullptr;
     room_awaiter* reader_ = nullptr;
 };
 
@@ -78,8 +94,12 @@ private:
 inline inbox::room_awaiter inbox::room() noexcept { return room_awaiter(*this); }
 
 inline app::message inbox::take() {
-    if (queue_.empty()) return *last_;
+    if (queue_.empty()) {
+        if (observer_ != nullptr) observer_->end_taken();
+        return *last_;
+    }
     app::message next = std::move(queue_.front().first);
+    handles_message_ = std::holds_alternative<app::websocket_receive>(next);
     bytes_ -= queue_.front().second;
     queue_.pop_front();
     if (!full()) release_reader();

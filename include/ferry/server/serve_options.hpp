@@ -21,6 +21,13 @@
 #include <vector>
 
 namespace ferry::inline FERRY_ABI {
+/// What becomes of a message to a WebSocket whose client reads too slowly: its output is above the high-water mark.
+enum class slow_reader : std::uint8_t {
+    wait,   // send() waits; a broadcast goes on when the slowest has read
+    drop,   // the message is dropped, and counted: see server::dropped_messages()
+    close,  // likewise, and the WebSocket is closed with 1008
+};
+
 /// Options of serve() and server, set in a chain: serve_options().host("0.0.0.0").port(80).
 class serve_options {
 public:
@@ -45,6 +52,8 @@ public:
     serve_options& websocket_origins(websocket::handshake_options rules) { return set(origins_, std::move(rules)); }
     /// Output of one connection beyond which send() waits. Default 64 KiB.
     serve_options& high_water_mark(std::size_t bytes) { return set(high_water_mark_, bytes); }
+    /// What a WebSocket's messages do above it. Default: wait.
+    serve_options& when_slow(slow_reader policy) { return set(slow_reader_, policy); }
     /// From the first octet of a request, or of the empty lines before it, to the end of its head. Default 10 s.
     serve_options& header_timeout(seconds limit) { return set(header_timeout_, limit); }
     /// For the first octet of the next request of a connection, the first one included. Default 5 s.
@@ -78,6 +87,7 @@ public:
     [[nodiscard]] const websocket::session_options& websocket_limits() const noexcept { return websocket_limits_; }
     [[nodiscard]] const websocket::handshake_options& websocket_origins() const noexcept { return origins_; }
     [[nodiscard]] std::size_t high_water_mark() const noexcept { return high_water_mark_; }
+    [[nodiscard]] slow_reader when_slow() const noexcept { return slow_reader_; }
     [[nodiscard]] seconds header_timeout() const noexcept { return header_timeout_; }
     [[nodiscard]] seconds keep_alive_timeout() const noexcept { return keep_alive_timeout_; }
     [[nodiscard]] std::size_t min_body_rate() const noexcept { return min_body_rate_; }
@@ -108,6 +118,7 @@ private:
     websocket::session_options websocket_limits_;
     websocket::handshake_options origins_;
     std::size_t high_water_mark_ = 64 * 1024;
+    slow_reader slow_reader_ = slow_reader::wait;
     seconds header_timeout_{10};
     seconds keep_alive_timeout_{5};
     std::size_t min_body_rate_ = 240;

@@ -23,6 +23,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <initializer_list>
@@ -52,6 +53,8 @@ public:
     /// Where it listens; tells the port that was chosen for port 0.
     [[nodiscard]] const net::address& address() const noexcept { return address_; }
     [[nodiscard]] std::size_t connections() const noexcept { return count_; }
+    /// Messages to WebSockets whose clients read too slowly: see serve_options::when_slow.
+    [[nodiscard]] std::uint64_t dropped_messages() const noexcept { return context_.dropped_messages(); }
 
     /// Serves until stop() and everything has ended. Cancelling it ends everything at once.
     task<> run();

@@ -8,6 +8,7 @@
 #include <ferry/server/http_date.hpp>
 #include <ferry/server/serve_options.hpp>
 
+#include <cstdint>
 #include <string_view>
 #include <utility>
 
@@ -24,12 +25,15 @@ public:
     [[nodiscard]] std::string_view date() { return date_.now(); }
     [[nodiscard]] bool stopping() const noexcept { return stopping_; }
     void stop() noexcept { stopping_ = true; }
+    [[nodiscard]] std::uint64_t dropped_messages() const noexcept { return dropped_messages_; }
+    void count_dropped_message() noexcept { ++dropped_messages_; }
 
 private:
     event_loop& loop_;
     app::any_application app_;
     serve_options options_;
     http_date date_;
+    std::uint64_t dropped_messages_ = 0;
     bool stopping_ = false;
 };
 }  // namespace detail

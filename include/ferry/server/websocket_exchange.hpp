@@ -9,10 +9,14 @@
 #include <ferry/http/request_head.hpp>
 #include <ferry/http/writer.hpp>
 #include <ferry/loop/event.hpp>
+#include <ferry/loop/event_loop.hpp>
 #include <ferry/server/error_response.hpp>
 #include <ferry/server/inbox.hpp>
 #include <ferry/server/outbox.hpp>
+#include <ferry/server/serve_options.hpp>
+#include <ferry/server/server_context.hpp>
 #include <ferry/websocket/handshake.hpp>
+#include <ferry/websocket/keep_alive.hpp>
 #include <ferry/websocket/session.hpp>
 
 #include <cstddef>
@@ -28,18 +32,20 @@ namespace detail {
 ///
 /// connecting --accept--> open --close, from either side--> closing --> closed
 ///            --close---> closed, with 403; or with the response that the application sends instead
-class websocket_exchange final : public app::message_sink, private outbox::observer {
+class websocket_exchange final : public app::message_sink, private outbox::observer, private inbox::observer {
 public:
-    websocket_exchange(event_loop& loop, outbox& out, const http::request_head& head, websocket::handshake opening,
-                       const websocket::session_options& limits, std::string_view date)
-        : out_(out),
+    websocket_exchange(server_context& server, outbox& out, const http::request_head& head,
+                       websocket::handshake opening)
+        : server_(server),
+          out_(out),
           opening_(std::move(opening)),
           denial_(out.buffer(), head),
-          session_(out.buffer(), limits),
-          date_(date),
-          over_(loop) {
+          session_(out.buffer(), server.options().websocket_limits()),
+          alive_(server.options().ping_interval(), server.options().pong_timeout(), server.loop().now()),
+          over_(server.loop()) {
         out_.observe(this);
         incoming_.push(app::websocket_connect(), 0);
+        incoming_.tell_end(this);
     }
     ~websocket_exchange() { out_.observe(nullptr); }
 
@@ -54,13 +60,20 @@ public:
     void keep_early(std::string_view octets) { early_.append(octets); }
     [[nodiscard]] std::size_t early_bytes() const noexcept { return early_.size(); }
     void feed(char* octets, std::size_t count) noexcept { session_.feed(octets, count); }
+    void heard() noexcept { alive_.heard(server_.loop().now()); }
     /// Takes what was fed, until the inbox is full. False when there may be more: call it again once there is room.
     [[nodiscard]] bool take_events();
     /// The connection ended without a close frame.
     void lost() { end(websocket::close_code::abnormal, {}); }
-    void ping() {
-        if (!accepted_ || session_.state() != websocket::session_state::open) return;
-        session_.ping();
+    /// Pings a silent peer; false once it has not answered in time either.
+    [[nodiscard]] bool check_alive(event_loop::time_point now);
+    /// Has the peer closed, or broken the protocol, while the application was still busy with a message from before? It
+    /// may answer that; then the peer is told the end.
+    [[nodiscard]] bool answers() const noexcept { return answers_; }
+    /// Tells the peer the end.
+    void conclude() {
+        answers_ = false;
+        session_.conclude();
         out_.touch();
     }
     /// The server is about to stop.
@@ -95,6 +108,7 @@ public:
         if (!accepted_) throw std::logic_error("send: websocket_send before websocket_accept");
         require_client();
         if (session_.state() != websocket::session_state::open) throw client_gone("send: the WebSocket is closed");
+        if (above_ && server_.options().when_slow() != slow_reader::wait) return spare(data);
         if (data.encoded() != nullptr) {
             session_.send_encoded(*data.encoded());
         } else if (data.is_text()) {
@@ -113,7 +127,7 @@ public:
     void deliver(app::http_response_start& start) override {
         if (accepted_) throw std::logic_error("send: http_response_start after websocket_accept");
         require_client();
-        denial_.date(date_).close_connection().start(start.status(), start.headers());
+        denial_.date(server_.date()).close_connection().start(start.status(), start.headers());
         out_.touch();
     }
     void deliver(app::http_response_body& piece) override {
@@ -136,30 +150,58 @@ private:
         out_.touch();
     }
     void deny(int status, std::string_view why) {
-        write_error_response(denial_, date_, status, why);
+        write_error_response(denial_, server_.date(), status, why);
         out_.touch();
     }
     void end(std::uint16_t code, std::string reason) {
         incoming_.end(app::websocket_disconnect(code, std::move(reason)));
         over_.set();
     }
-    void above_mark(bool above) noexcept override { set_above_high_water_mark(above); }
+    void above_mark(bool above) noexcept override {
+        above_ = above;
+        if (server_.options().when_slow() == slow_reader::wait) set_above_high_water_mark(above);
+    }
+    /// The client reads too slowly, and this message is not for it.
+    void spare(const app::websocket_send&) {
+        server_.count_dropped_message();
+        if (server_.options().when_slow() == slow_reader::drop) return;
+        close(websocket::close_code::policy_violation, "too slow");
+        end(websocket::close_code::policy_violation, "too slow");
+    }
+    void end_taken() override {
+        if (answers_) conclude();
+    }
     void all_written() noexcept override {
         if (out_.broken()) return lost();
         session_.output_written();
         if (!out_.buffer().empty()) out_.touch();
     }
 
+    server_context& server_;
     outbox& out_;
     inbox incoming_;
     websocket::handshake opening_;
     http::response_writer denial_;
     websocket::session session_;
-    std::string_view date_;
+    websocket::keep_alive alive_;
     std::string early_;
     event over_;
     bool accepted_ = false;
+    bool answers_ = false;
+    bool above_ = false;  // the high-water mark
 };
+
+inline bool websocket_exchange::check_alive(event_loop::time_point now) {
+    using action = websocket::keep_alive::action;
+    if (!accepted_) return true;
+    if (incoming_.full()) alive_.heard(now);  // it is the application that does not listen
+    const action due = alive_.check(now);
+    if (due == action::ping && session_.state() == websocket::session_state::open) {
+        session_.ping();
+        out_.touch();
+    }
+    return due != action::lost;
+}
 
 inline bool websocket_exchange::take_events() {
     using kind = websocket::session_event::kind;
@@ -179,8 +221,10 @@ inline bool websocket_exchange::take_events() {
                 break;
             case kind::closed:
             case kind::failed:
-                out_.touch();
+                answers_ = incoming_.busy();
                 end(event.code(), std::string(event.data()));
+                if (!answers_) conclude();
+                out_.touch();
                 return true;
         }
         if (incoming_.full()) {

@@ -59,13 +59,15 @@ struct frame_header {
 [[nodiscard]] constexpr std::size_t frame_header_bytes(const char* two_octets) noexcept;
 /// Reads frame_header_bytes() octets as they stand: any of the 16 opcodes, any length.
 [[nodiscard]] frame_header decode_frame_header(const char* octets) noexcept;
-/// What RFC 6455 forbids about a header that `receiver` got, whatever came before it; nullptr if nothing.
-[[nodiscard]] const char* find_violation(const frame_header& header, role receiver) noexcept;
+/// What RFC 6455 forbids about a header that `receiver` got, whatever came before it; nullptr if nothing. `claimed` are
+/// the reserved bits that a negotiated extension puts on the first frame of a message.
+[[nodiscard]] const char* find_violation(const frame_header& header, role receiver, unsigned claimed = 0) noexcept;
 
 /// Appends an unmasked frame, as servers send it.
-void append_frame(std::string& out, opcode op, std::string_view payload);
+void append_frame(std::string& out, opcode op, std::string_view payload, bool fin = true, unsigned reserved_bits = 0);
 /// Appends a masked frame, as clients send it.
-void append_masked_frame(std::string& out, opcode op, std::string_view payload, const mask_key& key);
+void append_masked_frame(std::string& out, opcode op, std::string_view payload, const mask_key& key, bool fin = true,
+                         unsigned reserved_bits = 0);
 
 /// Masks or unmasks octets in place, the first of which stands at `offset` in its frame's payload.
 void apply_mask(char* octets, std::size_t count, const mask_key& key, std::uint64_t offset = 0) noexcept;
@@ -75,14 +77,15 @@ namespace detail {
 inline constexpr unsigned length_is_16_bit = 126;
 inline constexpr unsigned length_is_64_bit = 127;
 
-inline void append_frame_header(std::string& out, opcode op, std::uint64_t payload_bytes, const mask_key* key) {
+inline void append_frame_header(std::string& out, unsigned first_octet, std::uint64_t payload_bytes,
+                                const mask_key* key) {
     char header[14];
     std::size_t size = 0;
     const auto put = [&](std::uint64_t octet) {
         header[size++] = static_cast<char>(static_cast<unsigned char>(octet));
     };
     const std::uint64_t mask_bit = key != nullptr ? 0x80 : 0;
-    put(0x80 | static_cast<std::uint64_t>(op));
+    put(first_octet);
     if (payload_bytes <= max_control_bytes) {
         put(mask_bit | payload_bytes);
     } else {
@@ -94,6 +97,10 @@ inline void append_frame_header(std::string& out, opcode op, std::uint64_t paylo
         for (const unsigned char octet : *key) put(octet);
     }
     out.append(header, size);
+}
+
+[[nodiscard]] constexpr unsigned first_octet(opcode op, bool fin, unsigned reserved_bits) noexcept {
+    return (fin ? 0x80U : 0U) | (reserved_bits & 7U) << 4 | static_cast<unsigned>(op);
 }
 }  // namespace detail
 
@@ -127,9 +134,10 @@ inline frame_header decode_frame_header(const char* octets) noexcept {
     return header;
 }
 
-inline const char* find_violation(const frame_header& header, role receiver) noexcept {
-    // An extension that was negotiated would claim its bits here (permessage-deflate: RSV1 of a message's first frame).
-    if (header.reserved_bits != 0) return "a reserved bit is set";
+inline const char* find_violation(const frame_header& header, role receiver, unsigned claimed) noexcept {
+    const bool begins_message = header.op == opcode::text || header.op == opcode::binary;
+    const unsigned allowed = begins_message ? claimed : 0;  // RFC 7692 6: neither on control nor on further frames
+    if ((header.reserved_bits & ~allowed) != 0) return "a reserved bit is set";
     if ((static_cast<unsigned>(header.op) & 7U) > 2) return "reserved opcode";
     if (header.masked != (receiver == role::server)) {
         return receiver == role::server ? "a client's frame must be masked" : "a server's frame must not be masked";
@@ -141,13 +149,14 @@ inline const char* find_violation(const frame_header& header, role receiver) noe
     return nullptr;
 }
 
-inline void append_frame(std::string& out, opcode op, std::string_view payload) {
-    detail::append_frame_header(out, op, payload.size(), nullptr);
+inline void append_frame(std::string& out, opcode op, std::string_view payload, bool fin, unsigned reserved_bits) {
+    detail::append_frame_header(out, detail::first_octet(op, fin, reserved_bits), payload.size(), nullptr);
     out.append(payload);
 }
 
-inline void append_masked_frame(std::string& out, opcode op, std::string_view payload, const mask_key& key) {
-    detail::append_frame_header(out, op, payload.size(), &key);
+inline void append_masked_frame(std::string& out, opcode op, std::string_view payload, const mask_key& key, bool fin,
+                                unsigned reserved_bits) {
+    detail::append_frame_header(out, detail::first_octet(op, fin, reserved_bits), payload.size(), &key);
     out.append(payload);
     apply_mask(out.data() + (out.size() - payload.size()), payload.size(), key);
 }

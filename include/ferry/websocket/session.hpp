@@ -6,7 +6,9 @@
 #include <ferry/core/error.hpp>
 #include <ferry/data/utf8.hpp>
 #include <ferry/websocket/detail/frame_input.hpp>
+#include <ferry/websocket/detail/frame_writer.hpp>
 #include <ferry/websocket/encoded_message.hpp>
+#include <ferry/websocket/extension.hpp>
 #include <ferry/websocket/frame.hpp>
 #include <ferry/websocket/mask_source.hpp>
 #include <ferry/websocket/session_event.hpp>
@@ -29,13 +31,16 @@ enum class session_state : std::uint8_t {
 };
 
 /// RFC 6455 after its handshake, as a function of octets: what the peer sends goes in and comes out as events, what is
-/// to be sent is appended to `output`. It knows no socket and no clock, and how the input is cut never matters.
+/// to be sent is appended to `output`. It knows no socket and no clock (see keep_alive), and how the input is cut never
+/// matters.
 ///
 ///     session.feed(buffer, size);
 ///     for (auto event = session.next_event(); event.what() != none; event = session.next_event()) take(event);
 ///     write(output);
 ///
-/// Pings are answered and close frames returned unasked. A failure comes after the messages that were complete before.
+/// Pings are answered and close frames returned unasked. A failure comes after the messages that were complete before,
+/// and these can still be answered: the close frame that a `closed` or `failed` event calls for is written by the next
+/// next_event(), or by conclude().
 ///
 /// Ownership      Refers to `output`, and to the octets given to feed(), which it unmasks in place: a message that lies
 ///                in them as one frame is a view of them. Only what their end cuts is copied.
@@ -48,12 +53,15 @@ class session {
 public:
     /// The server's end.
     explicit session(std::string& output, const session_options& options = session_options()) noexcept
-        : output_(output), options_(options) {}
+        : writer_(output, std::nullopt), options_(options) {}
     /// The client's end: each frame it sends draws a key from `masks`.
     session(std::string& output, mask_source masks, const session_options& options = session_options()) noexcept
-        : output_(output), masks_(masks), options_(options) {}
+        : writer_(output, masks), options_(options) {}
     session(const session&) = delete;
     session& operator=(const session&) = delete;
+
+    /// What the handshake has agreed on, before the first octet; it must outlive the session.
+    void use(extension& agreed) noexcept { extension_ = &agreed; }
 
     [[nodiscard]] session_state state() const noexcept { return state_; }
 
@@ -64,10 +72,16 @@ public:
     /// Copies what next_event() has not read yet, so that the buffer can be used for something else.
     void keep_input() { input_.keep(); }
     /// The data of the last event as a string: moved if it had to be put together, else copied.
-    [[nodiscard]] std::string take_data();
+    [[nodiscard]] std::string take_data() { return data_is_message_ ? std::move(message_) : std::string(data_); }
+    /// After a `closed` or `failed` event: writes the close frame, once, and ends the session. Does nothing otherwise.
+    void conclude();
 
     void send_text(std::string_view payload);
     void send_binary(std::string_view payload);
+    /// A message in pieces, one frame each; the last has `more` false. Pings may come between, another message may not
+    /// (std::logic_error). Code points may be cut.
+    void send_text_piece(std::string_view piece, bool more) { send_piece(opcode::text, piece, more); }
+    void send_binary_piece(std::string_view piece, bool more) { send_piece(opcode::binary, piece, more); }
     /// Throws std::logic_error in a client, which has to mask each frame anew.
     void send_encoded(const encoded_message& message);
     void ping(std::string_view payload = {});
@@ -76,30 +90,37 @@ public:
 
     /// To be called when `output` has been written. Of more than max_unwritten_pongs pings, only the newest is
     /// answered, and its pong waits for this.
-    void output_written();
-    static constexpr unsigned max_unwritten_pongs = 64;
+    void output_written() { writer_.written(state_ == session_state::open); }
+    static constexpr unsigned max_unwritten_pongs = detail::frame_writer::max_unwritten_pongs;
 
 private:
     using kind = session_event::kind;
+    using progress = std::optional<session_event>;  // nothing: read on; `none`: more input is needed
 
-    [[nodiscard]] role own_role() const noexcept { return masks_ ? role::client : role::server; }
-    [[nodiscard]] session_event read_control(const frame_header& header);
+    [[nodiscard]] progress read_header();
+    [[nodiscard]] progress read_control(const frame_header& header);
     [[nodiscard]] session_event read_close(std::string_view payload);
-    [[nodiscard]] session_event begin_frame(const frame_header& header);
-    [[nodiscard]] session_event read_payload();
-    [[nodiscard]] session_event deliver(kind what, std::string_view data, std::uint16_t code = 0) noexcept;
-    [[nodiscard]] session_event fail(std::uint16_t code, std::string_view how);
+    [[nodiscard]] progress begin_frame(const frame_header& header);
+    [[nodiscard]] progress read_payload();
+    [[nodiscard]] const char* decode(std::string_view piece, bool last, std::uint16_t& code);
+    [[nodiscard]] session_event end(kind what, std::uint16_t code, std::string_view how) noexcept;
+    [[nodiscard]] session_event deliver(kind what, std::string_view data, std::uint16_t code = 0,
+                                        bool more = false) noexcept;
+    [[nodiscard]] session_event deliver_message(bool more) noexcept;
     void release_message() noexcept;
 
     void require_open() const;
-    void append(std::string& out, opcode op, std::string_view payload) const;
-    void append_close(std::uint16_t code, std::string_view reason);
-    void answer_ping(std::string_view payload);
+    void require_no_message() const;
+    void send_message(opcode op, std::string_view payload);
+    void send_piece(opcode op, std::string_view piece, bool more);
 
-    std::string& output_;
-    std::optional<mask_source> masks_;
+    detail::frame_writer writer_;
     session_options options_;
+    extension* extension_ = nullptr;
     session_state state_ = session_state::open;
+    bool ended_ = false;                            // `closed` or `failed` was delivered, and not concluded
+    std::uint16_t end_code_ = close_code::no_code;  // of the close frame that is due then
+    std::string_view end_reason_;
 
     detail::frame_input input_;
     frame_header frame_;            // the data frame being read, if any
@@ -108,138 +129,176 @@ private:
 
     std::string message_;  // what is put together; empty while a message lies in one piece
     kind message_kind_ = kind::none;
+    bool encoded_ = false;             // by the extension
+    std::uint64_t message_bytes_ = 0;  // announced for the message being read, in the form in which it comes
+    std::size_t decoded_bytes_ = 0;    // what they stand for, if encoded
     std::size_t fragments_ = 0;
-    utf8_validator utf8_;             // complete between messages, as every text that ends is
-    std::string_view data_;           // of the last event
-    bool message_delivered_ = false;  // data_ is message_
+    utf8_validator utf8_;           // complete between messages, as every text that ends is
+    std::string_view data_;         // of the last event
+    bool data_is_message_ = false;  // data_ is message_
 
-    std::string late_pong_;  // the frame that waits for output_written()
-    unsigned unwritten_pongs_ = 0;
+    opcode sending_ = opcode::continuation;  // the message whose pieces are being sent, if any
+    utf8_validator sent_utf8_;
 };
 
 // ---- implementation ---------------------------------------------------------------
 inline session_event session::next_event() {
-    if (message_delivered_) release_message();
+    if (data_is_message_) release_message();
     data_ = {};
+    conclude();
     while (state_ != session_state::closed) {
-        if (!in_frame_) {
-            const char* octets = input_.gather(2);
-            if (octets == nullptr) return {};
-            const std::size_t header_bytes = frame_header_bytes(octets);
-            octets = input_.gather(header_bytes);
-            if (octets == nullptr) return {};
-            const frame_header header = decode_frame_header(octets);
-            if (const char* violation = find_violation(header, own_role())) {
-                return fail(close_code::protocol_error, violation);
-            }
-            const bool is_control = header.is_control();
-            if (is_control && input_.gather(header_bytes + static_cast<std::size_t>(header.payload_bytes)) == nullptr) {
-                return {};
-            }
-            input_.skip(header_bytes);
-            const session_event event = is_control ? read_control(header) : begin_frame(header);
-            if (event.what() != kind::none) return event;
-        } else {
-            const session_event event = read_payload();
-            if (event.what() != kind::none || in_frame_) return event;
-        }
+        const progress found = in_frame_ ? read_payload() : read_header();
+        if (found) return *found;
     }
     input_.drop();
     return {};
 }
 
-/// A control frame, all of which is there.
-inline session_event session::read_control(const frame_header& header) {
+/// A frame's header; of a control frame, all of it.
+inline session::progress session::read_header() {
+    const char* octets = input_.gather(2);
+    if (octets == nullptr) return session_event();
+    const std::size_t header_bytes = frame_header_bytes(octets);
+    octets = input_.gather(header_bytes);
+    if (octets == nullptr) return session_event();
+    const frame_header header = decode_frame_header(octets);
+    const unsigned claimed = extension_ == nullptr ? 0 : extension_->reserved_bits();
+    if (const char* violation = find_violation(header, writer_.own_role(), claimed)) {
+        return end(kind::failed, close_code::protocol_error, violation);
+    }
+    const bool is_control = header.is_control();
+    if (is_control && input_.gather(header_bytes + static_cast<std::size_t>(header.payload_bytes)) == nullptr) {
+        return session_event();
+    }
+    input_.skip(header_bytes);
+    return is_control ? read_control(header) : begin_frame(header);
+}
+
+inline session::progress session::read_control(const frame_header& header) {
     const std::span<char> payload = input_.take(header.payload_bytes);
     if (header.masked) apply_mask(payload.data(), payload.size(), header.key);
     const std::string_view data(payload.data(), payload.size());
     if (header.op == opcode::close) return read_close(data);
     if (header.op == opcode::pong) return deliver(kind::pong, data);
-    answer_ping(data);
-    return {};
+    if (state_ == session_state::open) writer_.pong(data);
+    return std::nullopt;
 }
 
 /// RFC 6455 5.5.1: nothing, or a code and perhaps a reason.
 inline session_event session::read_close(std::string_view payload) {
     std::uint16_t code = close_code::no_code;
     if (!payload.empty()) {
-        if (payload.size() == 1) return fail(close_code::protocol_error, "close frame with half a code");
+        if (payload.size() == 1) return end(kind::failed, close_code::protocol_error, "close frame with half a code");
         const auto octet = [payload](std::size_t at) {
             return static_cast<unsigned>(static_cast<unsigned char>(payload[at]));
         };
         code = static_cast<std::uint16_t>(octet(0) << 8 | octet(1));
         payload.remove_prefix(2);
-        if (!valid_close_code(code)) return fail(close_code::protocol_error, "invalid close code");
-        if (!is_utf8(payload)) return fail(close_code::invalid_text, "close reason is not UTF-8");
+        if (!valid_close_code(code)) return end(kind::failed, close_code::protocol_error, "invalid close code");
+        if (!is_utf8(payload)) return end(kind::failed, close_code::invalid_text, "close reason is not UTF-8");
     }
-    if (state_ == session_state::open) append_close(code, {});
-    state_ = session_state::closed;
-    release_message();
-    return deliver(kind::closed, payload, code);
+    return end(kind::closed, code, payload);
 }
 
 /// The header of a data frame: what RFC 6455 5.4 and the limits say about it, before any of its payload.
-inline session_event session::begin_frame(const frame_header& header) {
+inline session::progress session::begin_frame(const frame_header& header) {
     const bool continues = header.op == opcode::continuation;
     if (continues && message_kind_ == kind::none) {
-        return fail(close_code::protocol_error, "continuation without a beginning");
+        return end(kind::failed, close_code::protocol_error, "continuation without a beginning");
     }
     if (!continues) {
-        if (message_kind_ != kind::none) return fail(close_code::protocol_error, "message within a message");
+        if (message_kind_ != kind::none) {
+            return end(kind::failed, close_code::protocol_error, "message within a message");
+        }
         message_kind_ = header.op == opcode::text ? kind::text : kind::binary;
-        fragments_ = 0;
+        encoded_ = header.reserved_bits != 0;
+        message_bytes_ = decoded_bytes_ = fragments_ = 0;
     }
-    if (header.payload_bytes > options_.max_message_bytes() - message_.size()) {
-        return fail(close_code::message_too_big, "message too long");
+    if (header.payload_bytes > options_.max_message_bytes() - message_bytes_) {
+        return end(kind::failed, close_code::message_too_big, "message too long");
     }
-    if (++fragments_ > options_.max_fragments()) return fail(close_code::message_too_big, "message in too many frames");
+    if (++fragments_ > options_.max_fragments()) {
+        return end(kind::failed, close_code::message_too_big, "message in too many frames");
+    }
+    message_bytes_ += header.payload_bytes;
     frame_ = header;
     frame_read_ = 0;
     in_frame_ = true;
-    return {};
+    return std::nullopt;
 }
 
-/// As much of the current frame's payload as there is; in_frame_ stays true if some is missing.
-inline session_event session::read_payload() {
-    for (;;) {
-        const std::span<char> piece = input_.take(frame_.payload_bytes - frame_read_);
-        if (frame_.masked) apply_mask(piece.data(), piece.size(), frame_.key, frame_read_);
-        frame_read_ += piece.size();
-        in_frame_ = frame_read_ != frame_.payload_bytes;
-        const bool ends = frame_.fin && !in_frame_;
-        const std::string_view data(piece.data(), piece.size());
-        if (message_kind_ == kind::text && (!utf8_.feed(data) || (ends && !utf8_.complete()))) {
-            return fail(close_code::invalid_text, "text is not UTF-8");
-        }
-        if (ends && message_.empty()) return deliver(std::exchange(message_kind_, kind::none), data);
-        message_.append(data);
-        if (ends) {
-            message_delivered_ = true;
-            return deliver(std::exchange(message_kind_, kind::none), message_);
-        }
-        if (!in_frame_ || piece.empty()) return {};
+/// The next piece of the current frame's payload; in_frame_ stays true if some is missing.
+inline session::progress session::read_payload() {
+    const std::span<char> piece = input_.take(frame_.payload_bytes - frame_read_);
+    if (frame_.masked) apply_mask(piece.data(), piece.size(), frame_.key, frame_read_);
+    frame_read_ += piece.size();
+    if (piece.empty() && frame_read_ != frame_.payload_bytes) return session_event();
+    in_frame_ = frame_read_ != frame_.payload_bytes;
+    const bool last = frame_.fin && !in_frame_;
+    std::string_view data(piece.data(), piece.size());
+    if (encoded_) {
+        const std::size_t before = message_.size();
+        std::uint16_t code = 0;
+        if (const char* const error = decode(data, last, code)) return end(kind::failed, code, error);
+        data = std::string_view(message_).substr(before);
     }
+    if (message_kind_ == kind::text && (!utf8_.feed(data) || (last && !utf8_.complete()))) {
+        return end(kind::failed, close_code::invalid_text, "text is not UTF-8");
+    }
+    const bool whole = last && message_.empty();  // it lies in the input as it is
+    const bool as_piece = options_.deliver_pieces() && (last || !data.empty());
+    if (!encoded_) {
+        if (whole || as_piece) {
+            const kind what = last ? std::exchange(message_kind_, kind::none) : message_kind_;
+            return deliver(what, data, 0, !last);
+        }
+        message_.append(data);
+    }
+    if (!last && !as_piece) return std::nullopt;
+    return deliver_message(!last);
 }
 
-inline session_event session::deliver(kind what, std::string_view data, std::uint16_t code) noexcept {
+/// Appends what a piece stands for to message_. What is wrong with it, and the code for that; else nullptr.
+inline const char* session::decode(std::string_view piece, bool last, std::uint16_t& code) {
+    const std::size_t before = message_.size();
+    const std::size_t room = options_.max_message_bytes() - decoded_bytes_;
+    const extension::outcome result = extension_->decode(piece, last, room, message_);
+    FERRY_ASSERT(message_.size() - before <= room, "an extension wrote more than it was given room for");
+    decoded_bytes_ += message_.size() - before;
+    code = result == extension::outcome::too_big ? close_code::message_too_big : close_code::protocol_error;
+    if (result == extension::outcome::too_big) return "message too long";
+    return result == extension::outcome::malformed ? "message cannot be decoded" : nullptr;
+}
+
+inline session_event session::deliver(kind what, std::string_view data, std::uint16_t code, bool more) noexcept {
     data_ = data;
-    return session_event(what, data, code);
+    return session_event(what, data, code, more);
 }
 
-/// RFC 6455 7.1.7: tell the peer why, once, and read no more.
-inline session_event session::fail(std::uint16_t code, std::string_view how) {
-    if (state_ == session_state::open) append_close(code, how);
-    state_ = session_state::closed;
+inline session_event session::deliver_message(bool more) noexcept {
+    data_is_message_ = true;
+    return deliver(more ? message_kind_ : std::exchange(message_kind_, kind::none), message_, 0, more);
+}
+
+/// Nothing is read after this event. RFC 6455 5.5.1, 7.1.7: the peer is told why, once, when it is concluded.
+inline session_event session::end(kind what, std::uint16_t code, std::string_view how) noexcept {
+    ended_ = true;
+    end_code_ = code;
+    if (what == kind::failed) end_reason_ = how;  // static text; a peer's own reason is not sent back
     release_message();
-    return deliver(kind::failed, how, code);
+    return deliver(what, how, code);
+}
+
+inline void session::conclude() {
+    if (!ended_ || state_ == session_state::closed) return;
+    if (state_ == session_state::open) writer_.append_close(end_code_, end_reason_);
+    state_ = session_state::closed;
 }
 
 inline void session::release_message() noexcept {
     std::string().swap(message_);
-    message_delivered_ = false;
+    data_is_message_ = false;
 }
-
-inline std::string session::take_data() { return message_delivered_ ? std::move(message_) : std::string(data_); }
 
 inline void session::require_open() const {
     if (state_ == session_state::open) return;
@@ -248,36 +307,55 @@ inline void session::require_open() const {
                            : "websocket: nothing can be sent any more, the peer has closed or broken the protocol");
 }
 
-inline void session::append(std::string& out, opcode op, std::string_view payload) const {
-    if (masks_) {
-        append_masked_frame(out, op, payload, masks_->draw());
-    } else {
-        append_frame(out, op, payload);
-    }
+inline void session::require_no_message() const {
+    if (sending_ == opcode::continuation) return;
+    throw std::logic_error("websocket: the last piece of the message before has not been sent yet");
 }
 
 inline void session::send_text(std::string_view payload) {
     require_open();
     detail::require_utf8(payload, "the payload of a text message");
-    append(output_, opcode::text, payload);
+    send_message(opcode::text, payload);
 }
 
 inline void session::send_binary(std::string_view payload) {
     require_open();
-    append(output_, opcode::binary, payload);
+    send_message(opcode::binary, payload);
+}
+
+inline void session::send_message(opcode op, std::string_view payload) {
+    require_no_message();
+    std::string encoded;
+    const unsigned bits = extension_ == nullptr ? 0 : extension_->encode(payload, encoded);
+    writer_.append(op, bits != 0 ? std::string_view(encoded) : payload, true, bits);
+}
+
+inline void session::send_piece(opcode op, std::string_view piece, bool more) {
+    require_open();
+    if (sending_ != op) require_no_message();
+    if (op == opcode::text) {
+        utf8_validator checked = sent_utf8_;
+        if (!checked.feed(piece) || (!more && !checked.complete())) {
+            throw std::invalid_argument("websocket: the payload of a text message is not UTF-8");
+        }
+        sent_utf8_ = checked;
+    }
+    writer_.append(sending_ == opcode::continuation ? op : opcode::continuation, piece, !more);
+    sending_ = more ? op : opcode::continuation;
 }
 
 inline void session::send_encoded(const encoded_message& message) {
-    if (masks_)
+    if (writer_.own_role() == role::client)
         throw std::logic_error("websocket: an encoded_message is not masked; a client sends the payload instead");
     require_open();
-    output_.append(message.bytes());
+    require_no_message();
+    writer_.append_octets(message.bytes());
 }
 
 inline void session::ping(std::string_view payload) {
     require_open();
     if (payload.size() > max_control_bytes) throw std::invalid_argument("websocket: a ping carries 125 bytes at most");
-    append(output_, opcode::ping, payload);
+    writer_.append(opcode::ping, payload);
 }
 
 inline void session::close(std::uint16_t code, std::string_view reason) {
@@ -288,43 +366,9 @@ inline void session::close(std::uint16_t code, std::string_view reason) {
         throw std::invalid_argument("websocket: a close reason has 123 bytes at most");
     }
     detail::require_utf8(reason, "the close reason");
+    conclude();  // if the peer was first, its code is the answer
     if (state_ != session_state::open) return;
-    append_close(code, reason);
+    writer_.append_close(code, reason);
     state_ = session_state::closing;
-}
-
-inline void session::append_close(std::uint16_t code, std::string_view reason) {
-    std::string payload;
-    if (code != close_code::no_code) {
-        payload += static_cast<char>(static_cast<unsigned char>(code >> 8));
-        payload += static_cast<char>(static_cast<unsigned char>(code & 0xFF));
-        payload += reason;
-    }
-    append(output_, opcode::close, payload);
-}
-
-inline void session::answer_ping(std::string_view payload) {
-    if (state_ != session_state::open) return;
-    if (output_.empty()) {
-        unwritten_pongs_ = 0;
-        late_pong_.clear();  // the one for this ping is newer
-    }
-    if (unwritten_pongs_ < max_unwritten_pongs) {
-        ++unwritten_pongs_;
-        append(output_, opcode::pong, payload);
-    } else {
-        late_pong_.clear();
-        append(late_pong_, opcode::pong, payload);
-    }
-}
-
-inline void session::output_written() {
-    unwritten_pongs_ = 0;
-    if (late_pong_.empty()) return;
-    if (state_ == session_state::open) {
-        output_.append(late_pong_);
-        unwritten_pongs_ = 1;
-    }
-    std::string().swap(late_pong_);
 }
 }  // namespace ferry::inline FERRY_ABI::websocket

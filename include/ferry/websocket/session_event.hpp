@@ -13,23 +13,27 @@ class session_event {
 public:
     enum class kind : std::uint8_t {
         none,    // all input is used up
-        text,    // data() is a whole message, valid UTF-8
-        binary,  // data() is a whole message
+        text,    // data() is a whole message, valid UTF-8; or a piece of one, see more()
+        binary,  // likewise
         pong,    // data() is the payload of the pong
         closed,  // the peer sent a close frame: code(), 1005 if it had none, and its reason in data()
         failed,  // the peer broke the protocol: code() is what it is told, data() says how
     };
 
     session_event() noexcept = default;
-    session_event(kind what, std::string_view data, std::uint16_t code = 0) noexcept
-        : what_(what), code_(code), data_(data) {}
+    session_event(kind what, std::string_view data, std::uint16_t code = 0, bool more = false) noexcept
+        : what_(what), more_(more), code_(code), data_(data) {}
 
     [[nodiscard]] kind what() const noexcept { return what_; }
     [[nodiscard]] std::string_view data() const noexcept { return data_; }
     [[nodiscard]] std::uint16_t code() const noexcept { return code_; }
+    /// Further pieces of this message follow: only where session_options ask for pieces. The end of a piece may be
+    /// inside a code point.
+    [[nodiscard]] bool more() const noexcept { return more_; }
 
 private:
     kind what_ = kind::none;
+    bool more_ = false;
     std::uint16_t code_ = 0;
     std::string_view data_;
 };

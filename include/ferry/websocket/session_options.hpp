@@ -22,12 +22,20 @@ public:
         fragments_ = frames;
         return *this;
     }
+    /// Default false. True: messages are delivered piece by piece as they arrive, instead of being put together; the
+    /// limits are the same.
+    constexpr session_options& deliver_pieces(bool in_pieces) noexcept {
+        pieces_ = in_pieces;
+        return *this;
+    }
 
     [[nodiscard]] constexpr std::size_t max_message_bytes() const noexcept { return message_bytes_; }
     [[nodiscard]] constexpr std::size_t max_fragments() const noexcept { return fragments_; }
+    [[nodiscard]] constexpr bool deliver_pieces() const noexcept { return pieces_; }
 
 private:
     std::size_t message_bytes_ = 1024 * 1024;
     std::size_t fragments_ = 16384;
+    bool pieces_ = false;
 };
 }  // namespace ferry::inline FERRY_ABI::websocket
