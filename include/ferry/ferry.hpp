@@ -15,6 +15,7 @@
 #include <ferry/http/uri.hpp>
 #include <ferry/http/writer.hpp>
 
+#include <ferry/websocket/client_handshake.hpp>
 #include <ferry/websocket/handshake.hpp>
 #include <ferry/websocket/keep_alive.hpp>
 #include <ferry/websocket/session.hpp>
