@@ -3,7 +3,7 @@
 #pragma once
 
 #include <ferry/core/config.hpp>
-#include <ferry/http/detail/chunk_parser.hpp>
+#include <ferry/http/detail/body_parser.hpp>
 #include <ferry/http/detail/field_parser.hpp>
 #include <ferry/http/detail/framing.hpp>
 #include <ferry/http/detail/grammar.hpp>
@@ -15,9 +15,6 @@
 #include <ferry/http/status.hpp>
 #include <ferry/http/uri.hpp>
 
-#include <algorithm>
-#include <cstddef>
-#include <cstdint>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
@@ -55,7 +52,7 @@ public:
         : limits_(limits),
           line_(limits.max_request_line_bytes()),
           fields_(limits.max_header_bytes(), limits.max_header_fields()),
-          chunks_(limits.max_body_bytes(), limits.max_chunk_extension_bytes()) {}
+          body_parser_(limits.max_body_bytes(), limits.max_chunk_extension_bytes()) {}
 
     /// Takes octets off the front of `bytes` up to the next event. Call it, with an empty view too, until it returns
     /// need_more, end or error. After a head that wants an upgrade, `bytes` begins with what belongs to the new
@@ -78,22 +75,19 @@ public:
     void next();
 
 private:
-    enum class phase { request_line, fields, fixed_body, chunked_body, trailers, ended, failed };
+    enum class phase { request_line, fields, body, ended, failed };
 
     request_event read_head(std::string_view& bytes);
     parse_error interpret_head();
-    request_event read_fixed_body(std::string_view& bytes);
-    request_event read_chunked_body(std::string_view& bytes);
-    request_event read_trailers(std::string_view& bytes);
+    request_event read_body(std::string_view& bytes);
     request_event fail(const parse_error& error) noexcept;
 
     request_limits limits_;
     phase phase_ = phase::request_line;
-    std::uint64_t body_left_ = 0;  // of a body of known length
-    bool keep_alive_ = false;      // outlives take_head()
+    bool keep_alive_ = false;  // outlives take_head()
     detail::request_line_parser line_;
     detail::field_parser fields_;  // the headers, then the trailers
-    detail::chunk_parser chunks_;
+    detail::body_parser body_parser_;
     request_head head_;
     headers trailers_;
     std::string_view body_;
@@ -117,12 +111,8 @@ inline request_event request_parser::read(std::string_view& bytes) {
             [[fallthrough]];
         case phase::fields:
             return read_head(bytes);
-        case phase::fixed_body:
-            return read_fixed_body(bytes);
-        case phase::chunked_body:
-            return read_chunked_body(bytes);
-        case phase::trailers:
-            return read_trailers(bytes);
+        case phase::body:
+            return read_body(bytes);
         case phase::ended:
             return request_event::end;
         case phase::failed:
@@ -142,8 +132,7 @@ inline request_event request_parser::read_head(std::string_view& bytes) {
     }
     if (const parse_error refused = interpret_head()) return fail(refused);
     keep_alive_ = head_.keep_alive_;
-    body_left_ = head_.body_.length();
-    phase_ = head_.body_.how() == body_framing::kind::chunked ? phase::chunked_body : phase::fixed_body;
+    phase_ = phase::body;
     return request_event::head;
 }
 
@@ -157,14 +146,12 @@ inline parse_error request_parser::interpret_head() {
     if (hosts == 1 && !fields.find("host")->empty() && !valid_host(*fields.find("host"))) {
         return parse_error(400, "the Host is not a host with an optional port");
     }
-    if (const parse_error refused = detail::decide_request_framing(fields, head_.minor_version_, head_.body_)) {
+    if (const parse_error refused = detail::decide_framing(fields, head_.minor_version_, head_.body_)) {
         return refused;
     }
-    if (head_.body_.length() > limits_.max_body_bytes()) return parse_error(413, "the request body is too large");
+    if (const parse_error refused = body_parser_.begin(head_.body_)) return refused;
 
-    // RFC 9112 9.3: "close" wins over everything, and HTTP/1.0 stays open only if it asks for it.
-    head_.keep_alive_ = !fields.contains_token("connection", "close") &&
-                        (at_least_1_1 || fields.contains_token("connection", "keep-alive"));
+    head_.keep_alive_ = detail::allows_keep_alive(fields, head_.minor_version_);
     if (!at_least_1_1) return parse_error();  // RFC 9110 7.8, 10.1.1: Upgrade and Expect are to be ignored
     head_.wants_upgrade_ =
         !head_.body_.has_body() && fields.contains("upgrade") && fields.contains_token("connection", "upgrade");
@@ -177,42 +164,16 @@ inline parse_error request_parser::interpret_head() {
     return parse_error();
 }
 
-inline request_event request_parser::read_fixed_body(std::string_view& bytes) {
-    if (body_left_ == 0) {
-        phase_ = phase::ended;
-        return request_event::end;
-    }
-    if (bytes.empty()) return request_event::need_more;
-    body_ = bytes.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(body_left_, bytes.size())));
-    bytes.remove_prefix(body_.size());
-    body_left_ -= body_.size();
-    return request_event::body;
-}
-
-inline request_event request_parser::read_chunked_body(std::string_view& bytes) {
-    switch (chunks_.read(bytes, body_)) {
+inline request_event request_parser::read_body(std::string_view& bytes) {
+    switch (body_parser_.read(bytes, body_, fields_, trailers_)) {
         case detail::step::need_more:
             return request_event::need_more;
         case detail::step::data:
             return request_event::body;
         case detail::step::failed:
-            return fail(chunks_.error());
+            return fail(body_parser_.error());
         case detail::step::done:
             break;
-    }
-    fields_.continue_with_trailers();
-    phase_ = phase::trailers;
-    return read_trailers(bytes);
-}
-
-inline request_event request_parser::read_trailers(std::string_view& bytes) {
-    switch (fields_.read(bytes, trailers_)) {
-        case detail::step::done:
-            break;
-        case detail::step::failed:
-            return fail(fields_.error());
-        default:
-            return request_event::need_more;
     }
     phase_ = phase::ended;
     return request_event::end;
@@ -232,7 +193,7 @@ inline void request_parser::next() {
     phase_ = phase::request_line;
     line_ = detail::request_line_parser(limits_.max_request_line_bytes());
     fields_ = detail::field_parser(limits_.max_header_bytes(), limits_.max_header_fields());
-    chunks_ = detail::chunk_parser(limits_.max_body_bytes(), limits_.max_chunk_extension_bytes());
+    body_parser_ = detail::body_parser(limits_.max_body_bytes(), limits_.max_chunk_extension_bytes());
     head_.restart();
     trailers_.clear();
     body_ = {};

@@ -122,7 +122,7 @@ inline step chunk_parser::add_digit(int digit) noexcept {
 
 inline step chunk_parser::end_size() noexcept {
     if (size_ == 0) return step::done;
-    if (size_ > body_left_) return fail(413, "the request body is too large");
+    if (size_ > body_left_) return fail(413, "the body is too large");
     body_left_ -= size_;
     state_ = state::data;
     return step::need_more;

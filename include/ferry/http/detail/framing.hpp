@@ -3,9 +3,9 @@
 #pragma once
 
 #include <ferry/core/config.hpp>
+#include <ferry/http/body_framing.hpp>
 #include <ferry/http/detail/grammar.hpp>
 #include <ferry/http/headers.hpp>
-#include <ferry/http/request_head.hpp>
 #include <ferry/http/status.hpp>
 
 #include <cstddef>
@@ -40,26 +40,33 @@ namespace ferry::inline FERRY_ABI::http::detail {
     return parse_error(400, "the transfer coding must be chunked, alone and once");
 }
 
-/// The one place that decides how a request's body is framed. It never guesses: whatever two implementations could
-/// read differently (RFC 9112 11.2) is refused, and a refused message is the last one of its connection.
-[[nodiscard]] inline parse_error decide_request_framing(const headers& fields, int minor_version,
-                                                        body_framing& framing) noexcept {
+/// The one place that decides how a message with such fields is framed. It never guesses: whatever two implementations
+/// could read differently (RFC 9112 11.2) is refused, and a refused message is the last one of its connection. The
+/// framing is none where neither field is there.
+[[nodiscard]] inline parse_error decide_framing(const headers& fields, int minor_version,
+                                                body_framing& framing) noexcept {
     const std::size_t codings = fields.count("transfer-encoding");
     const std::size_t lengths = fields.count("content-length");
     framing = body_framing();
     if (codings != 0) {
-        if (lengths != 0) return parse_error(400, "the request has both Transfer-Encoding and Content-Length");
-        if (minor_version == 0) return parse_error(400, "Transfer-Encoding in an HTTP/1.0 request");
-        if (codings > 1) return parse_error(400, "the request has more than one Transfer-Encoding");
+        if (lengths != 0) return parse_error(400, "the message has both Transfer-Encoding and Content-Length");
+        if (minor_version == 0) return parse_error(400, "Transfer-Encoding in an HTTP/1.0 message");
+        if (codings > 1) return parse_error(400, "the message has more than one Transfer-Encoding");
         const std::string_view value = *fields.find("transfer-encoding");
         if (!equal_ignoring_case(value, "chunked")) return refuse_transfer_coding(value);
         framing = body_framing::chunked();
     } else if (lengths != 0) {
-        if (lengths > 1) return parse_error(400, "the request has more than one Content-Length");
+        if (lengths > 1) return parse_error(400, "the message has more than one Content-Length");
         const std::optional<std::uint64_t> length = parse_length(*fields.find("content-length"));
         if (!length) return parse_error(400, "the Content-Length is not a number of octets");
         framing = body_framing::of_length(*length);
     }
     return parse_error();
+}
+
+/// RFC 9112 9.3: "close" wins over everything, and HTTP/1.0 stays open only if it asks for it.
+[[nodiscard]] inline bool allows_keep_alive(const headers& fields, int minor_version) noexcept {
+    return !fields.contains_token("connection", "close") &&
+           (minor_version >= 1 || fields.contains_token("connection", "keep-alive"));
 }
 }  // namespace ferry::inline FERRY_ABI::http::detail
