@@ -17,6 +17,10 @@ namespace ws = ferry::websocket;
 TEST_CASE("an empty message means an empty, last piece", "[app][message]") {
     CHECK(app::http_request().body().empty());
     CHECK_FALSE(app::http_request().more_body());
+    CHECK(app::http_request().trailers() == nullptr);
+    CHECK(app::http_request::end(ferry::http::headers()).trailers() == nullptr);
+    CHECK_FALSE(app::http_request::end(ferry::http::headers().add("a", "b")).more_body());
+    CHECK(app::http_request::end(ferry::http::headers().add("a", "b")).trailers()->find("a") == "b");
     CHECK_FALSE(app::http_response_body().more_body());
     CHECK(app::websocket_close().code() == 1000);
     CHECK(app::websocket_accept().subprotocol().empty());

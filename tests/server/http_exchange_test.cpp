@@ -90,6 +90,27 @@ TEST_CASE("a request body reaches the application in order, however it is cut", 
     CHECK(client.read_response().body == big);
 }
 
+TEST_CASE("trailers reach the application behind the body, and apart from the headers", "[server][http_exchange]") {
+    site server([](app::scope scope, app::receive receive, app::send send) -> ferry::task<> {
+        std::string said;
+        for (bool more = true; more;) {
+            const app::message next = co_await receive();
+            const auto& piece = std::get<app::http_request>(next);
+            more = piece.more_body();
+            said += more ? piece.body() : "|";
+            if (piece.trailers() == nullptr) continue;
+            for (const ferry::http::header field : *piece.trailers())
+                said.append(field.name).append("=").append(field.value).append(";");
+        }
+        co_await respond(send, said.append(scope.header("x-t")));
+    });
+    raw_client client(server);
+    const std::string head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n";
+    client.send(head + "X-T: v\r\nHost: b\r\n\r\n" + head + "\r\n");
+    CHECK(client.read_response().body == "hi|X-T=v;Host=b;");
+    CHECK(client.read_response().body == "hi|");
+}
+
 TEST_CASE("an upload waits while the application takes nothing", "[server][http_exchange]") {
     site server([](app::scope, app::receive receive, app::send send) -> ferry::task<> {
         co_await ferry::sleep_for(1s);
@@ -203,6 +224,26 @@ TEST_CASE("an application that returns without a response costs a 500", "[server
     client.request("GET", "/");
     CHECK(client.read_response().status == 500);
     CHECK(client.at_end());
+}
+
+TEST_CASE("a request that its client cuts is the client's fault, unless the application fails",
+          "[server][http_exchange]") {
+    const reports reported;
+    bool fails = false;
+    site server([&](app::scope, app::receive receive, app::send) -> ferry::task<> {
+        co_await until_disconnect(receive);
+        if (fails) throw std::runtime_error("on half a body");
+    });
+    for (const int status : {400, 500}) {
+        fails = status == 500;
+        raw_client client(server);
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell");
+        client.finish_sending();
+        const response answer = client.read_response();
+        CHECK(answer.status == status);
+        CHECK(answer.has("Connection: close"));
+        CHECK(client.at_end());
+    }
 }
 
 TEST_CASE("messages out of place throw into the application", "[server][http_exchange]") {

@@ -22,12 +22,22 @@ class http_request {
 public:
     explicit http_request(std::string body = {}, bool more_body = false) noexcept
         : body_(std::move(body)), more_body_(more_body) {}
+    /// The empty last piece.
+    [[nodiscard]] static http_request end(const http::headers& trailers) {
+        http_request last;
+        if (!trailers.empty()) last.trailers_ = std::make_shared<const http::headers>(trailers);
+        return last;
+    }
     [[nodiscard]] const std::string& body() const noexcept { return body_; }
     [[nodiscard]] std::string take_body() noexcept { return std::move(body_); }
     [[nodiscard]] bool more_body() const noexcept { return more_body_; }
+    /// The fields behind a chunked body, with its last piece; null if there are none. Nothing vouches for them: never
+    /// take them for headers.
+    [[nodiscard]] const http::headers* trailers() const noexcept { return trailers_.get(); }
 
 private:
     std::string body_;
+    std::shared_ptr<const http::headers> trailers_;
     bool more_body_;
 };
 

@@ -254,7 +254,7 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
                     break;
                 }
                 case http::request_event::end:
-                    exchange.incoming().push(app::http_request(), 0);
+                    exchange.incoming().push(app::http_request::end(parser_.trailers()), 0);
                     complete = true;
                     break;
                 case http::request_event::error:
@@ -264,7 +264,7 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
                 default:
                     if (!co_await watch_->more_body(receive_more(), pending_)) {
                         if (watch_->trickles()) exchange.refuse(408, "the request body comes too slowly");
-                        exchange.disconnect();
+                        exchange.cut();
                         complete = true;
                     }
             }

@@ -37,6 +37,11 @@ public:
 
     /// The client has sent its last octet. It may still read: what is sent now is still tried.
     void disconnect() { incoming_.end(app::http_disconnect()); }
+    /// The same in the middle of the request's body (RFC 9112 8). An application that does not respond then is right.
+    void cut() {
+        cut_ = true;
+        disconnect();
+    }
     /// The request's body is malformed: the application is told that the client is gone, the client why, if it can be.
     void refuse(int status, std::string_view why) {
         disconnect();
@@ -65,7 +70,11 @@ public:
     [[nodiscard]] bool finish(bool failed) {
         if (writer_.finished() || out_.broken()) return true;
         if (writer_.started()) return false;
-        respond(500, failed ? "the application failed" : "the application did not respond");
+        if (cut_ && !failed) {
+            respond(400, "the request ended before its body did");
+        } else {
+            respond(500, failed ? "the application failed" : "the application did not respond");
+        }
         return true;
     }
 
@@ -92,6 +101,7 @@ private:
     std::string_view date_;
     bool wants_continue_;
     bool refused_ = false;
+    bool cut_ = false;
 };
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
