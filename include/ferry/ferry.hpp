@@ -7,8 +7,11 @@
 #include <ferry/net/address.hpp>
 #include <ferry/net/connect.hpp>
 #include <ferry/net/listener.hpp>
+#include <ferry/net/memory_stream.hpp>
 #include <ferry/net/resolver.hpp>
+#include <ferry/net/send_file.hpp>
 #include <ferry/net/socket.hpp>
+#include <ferry/net/stream.hpp>
 
 #include <ferry/http/headers.hpp>
 #include <ferry/http/request_parser.hpp>

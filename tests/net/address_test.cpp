@@ -4,6 +4,7 @@
 
 #include "support/catch.hpp"
 
+#include <cstddef>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -105,11 +106,76 @@ TEST_CASE("link-local addresses on two interfaces differ", "[net][address]") {
     CHECK(first != second);
 }
 
-TEST_CASE("a socket address of another family, or cut short, is refused", "[net][address]") {
+TEST_CASE("a link-local address names its interface, by name or number", "[net][address]") {
+    const address by_number = address::parse("[fe80::1%1]:80");  // 1 is the loopback interface everywhere
+    CHECK(by_number == address("fe80::1%lo", 80));
+    CHECK(by_number.host() == "fe80::1%lo");
+    CHECK(by_number.to_string() == "[fe80::1%lo]:80");
+    CHECK(address::parse(by_number.to_string()) == by_number);
+    CHECK(address("fe80::1%4000000", 80).host() == "fe80::1%4000000");  // there is no such interface
+    CHECK(by_number != address("fe80::1", 80));
+    for (const std::string_view host : {"fe80::1%", "fe80::1%nosuchinterface", "fe80::1%0", "fe80::1%1%1",
+                                        "127.0.0.1%lo", "fe80::1%99999999999", "fe80::1%lo "}) {
+        CHECK_THROWS_AS(address(host, 80), std::invalid_argument);
+    }
+}
+
+TEST_CASE("a path is an address, in the file system and in the abstract namespace", "[net][address]") {
+    for (const std::string_view path : {"/run/ferry.sock", "relative", "@ferry", "@a/b"}) {
+        const address at = address::of_path(path);
+        CHECK(at.is_path());
+        CHECK(at.path() == path);
+        CHECK(at.host().empty());
+        CHECK(at.port() == 0);
+        CHECK(at.to_string() == "unix:" + std::string(path));
+        CHECK(address::parse(at.to_string()) == at);
+        const address copy = at;
+        CHECK(address::from_native(copy.data(), copy.size()) == at);
+    }
+    CHECK(address::of_path("/a") != address::of_path("/b"));
+    CHECK(address::of_path("/a") != address::of_path("@a"));
+    CHECK(address::of_path("/a") != address());
+    CHECK(address::of_path(std::string(107, 'p')).path() == std::string(107, 'p'));
+    CHECK_FALSE(address().is_path());
+    CHECK(address().path().empty());
+}
+
+TEST_CASE("a path that the kernel could not take is refused", "[net][address]") {
+    for (const std::string& path : {std::string(), std::string("@"), std::string(108, 'p'), std::string("a\0b", 3)}) {
+        CHECK_THROWS_AS(address::of_path(path), std::invalid_argument);
+    }
+    CHECK(contains(refusal_of("unix:"), "/run/ferry.sock"));
+}
+
+TEST_CASE("a unix-domain socket without a name is an address without a path", "[net][address]") {
     ::sockaddr_un native{};
     native.sun_family = AF_UNIX;
+    const address nameless = address::from_native(reinterpret_cast<const ::sockaddr*>(&native), sizeof(::sa_family_t));
+    CHECK(nameless.is_path());
+    CHECK(nameless.path().empty());
+    CHECK(nameless.to_string() == "unix:");
+    CHECK(nameless.size() == sizeof(::sa_family_t));
+    CHECK(nameless != address::of_path("/a"));
+}
+
+TEST_CASE("a path that the kernel reports without its zero, or with more behind it, is the same path",
+          "[net][address]") {
+    ::sockaddr_un native{};
+    native.sun_family = AF_UNIX;
+    std::strcpy(native.sun_path, "/a");
+    constexpr std::size_t path_at = offsetof(::sockaddr_un, sun_path);
+    for (const std::size_t size : {path_at + 2, path_at + 3, sizeof native}) {
+        CHECK(address::from_native(reinterpret_cast<const ::sockaddr*>(&native), static_cast<::socklen_t>(size)) ==
+              address::of_path("/a"));
+    }
+}
+
+TEST_CASE("a socket address of another family, or cut short, is refused", "[net][address]") {
+    ::sockaddr_storage native{};
+    native.ss_family = AF_APPLETALK;
     CHECK_THROWS_AS(address::from_native(reinterpret_cast<const ::sockaddr*>(&native), sizeof native),
                     std::invalid_argument);
     const address whole("127.0.0.1", 80);
     CHECK_THROWS_AS(address::from_native(whole.data(), whole.size() - 1), std::invalid_argument);
+    CHECK_THROWS_AS(address::from_native(whole.data(), 0), std::invalid_argument);
 }

@@ -15,8 +15,11 @@
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
+#include <cstdlib>
+#include <optional>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include <fcntl.h>
@@ -235,4 +238,95 @@ TEST_CASE("destroying a listener while a task waits for it is an assertion", "[n
         const auto waiting = ferry::spawn(loop, accept_one(door, accepted));
         loop.run_until_idle();
     }));
+}
+
+namespace {
+/// A directory for sockets, gone with the test.
+class directory {
+public:
+    directory() { REQUIRE(::mkdtemp(name_) != nullptr); }
+    ~directory() { ::rmdir(name_); }  // which fails, and is found out, if something is left in it
+    directory(const directory&) = delete;
+    directory& operator=(const directory&) = delete;
+    net::address operator/(const char* file) const { return net::address::of_path(std::string(name_) + "/" + file); }
+
+private:
+    char name_[32] = "/tmp/ferry_listener_XXXXXX";
+};
+bool exists(const net::address& at) { return ::access(at.path().c_str(), F_OK) == 0; }
+}  // namespace
+
+TEST_CASE("a listener at a path accepts, and takes its path away with it", "[net][listener]") {
+    ferry::event_loop loop;
+    const directory here;
+    const net::address at = here / "door";
+    {
+        net::listener door(loop, at);
+        CHECK(door.local() == at);
+        CHECK(exists(at));
+        net::socket client = loop.run(net::connect(at));
+        net::socket accepted = loop.run(door.accept());
+        CHECK(client.peer() == at);
+        CHECK(accepted.local() == at);
+        CHECK(accepted.peer().is_path());
+        CHECK(accepted.peer().path().empty());
+        REQUIRE(client.send_some("hello") == 5);
+        char text[8];
+        CHECK(loop.run(accepted.receive(text, sizeof text)) == 5);
+    }
+    CHECK_FALSE(exists(at));
+}
+
+TEST_CASE("a listener in the abstract namespace leaves no file", "[net][listener]") {
+    ferry::event_loop loop;
+    const net::address at = net::address::of_path("@ferry-listener-test-" + std::to_string(::getpid()));
+    net::listener door(loop, at);
+    const net::socket client = loop.run(net::connect(at));
+    CHECK(loop.run(door.accept()).local() == at);
+    CHECK_FALSE(exists(net::address::of_path(at.path().substr(1))));
+}
+
+TEST_CASE("a path that an ended program left behind is taken over, one in use is not", "[net][listener]") {
+    ferry::event_loop loop;
+    const directory here;
+    const net::address at = here / "door";
+    {
+        const int left_behind = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        REQUIRE(::bind(left_behind, at.data(), at.size()) == 0);
+        ::close(left_behind);
+    }
+    REQUIRE(exists(at));
+    const net::listener door(loop, at);
+    const std::string text = failure_to_listen(loop, at, EADDRINUSE);
+    CHECK(contains(text, at.to_string()));
+    CHECK(contains(text, "choose another path"));
+    CHECK(exists(at));
+}
+
+TEST_CASE("a file that is no socket is never removed for a listener", "[net][listener]") {
+    ferry::event_loop loop;
+    const directory here;
+    const net::address at = here / "file";
+    ::close(::open(at.path().c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    CHECK(contains(failure_to_listen(loop, at, EADDRINUSE), "choose another path"));
+    CHECK(exists(at));
+    ::unlink(at.path().c_str());
+}
+
+TEST_CASE("a path that somebody else has made anew stays", "[net][listener]") {
+    ferry::event_loop loop;
+    const directory here;
+    const net::address at = here / "door";
+    std::optional<net::listener> first(std::in_place, loop, at);
+    ::unlink(at.path().c_str());
+    const net::listener second(loop, at);
+    first.reset();
+    CHECK(exists(at));
+    const net::socket client = loop.run(net::connect(at));
+    CHECK(client.peer() == at);
+}
+
+TEST_CASE("a directory that is not there is an error that names the path", "[net][listener]") {
+    ferry::event_loop loop;
+    CHECK(contains(failure_to_listen(loop, net::address::of_path("/no/such/door"), ENOENT), "unix:/no/such/door"));
 }

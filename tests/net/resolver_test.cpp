@@ -53,3 +53,10 @@ TEST_CASE("resolving inside a loop's turn is refused, since it would block the l
     ferry::event_loop loop;
     CHECK_THROWS_AS(loop.run(resolve_in_a_turn()), ferry::blocking_error);
 }
+
+TEST_CASE("a task resolves without blocking its loop", "[net][resolver]") {
+    ferry::event_loop loop;
+    CHECK(loop.run(ferry::net::resolve("localhost", 8000)) == resolve_blocking("localhost", 8000));
+    CHECK(loop.run(ferry::net::resolve("::1", 80)) == std::vector<address>(1, address("::1", 80)));
+    CHECK_THROWS_AS(loop.run(ferry::net::resolve("no..such..host", 80)), std::system_error);
+}

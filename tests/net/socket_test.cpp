@@ -22,6 +22,7 @@
 #include <chrono>
 #include <cstddef>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -137,6 +138,11 @@ ferry::task<std::string> receive_text(net::socket& from) {
     co_return std::string(bytes.view());
 }
 ferry::task<> keep_text(net::socket& from, std::string& into) { into = co_await receive_text(from); }
+
+ferry::task<> send_pieces(net::socket& to, const std::vector<std::string_view>& pieces) {
+    co_await to.send_all(pieces);
+    to.shutdown_send();
+}
 
 ferry::task<net::borrowed_bytes> pass_up(net::socket& from) { co_return co_await from.receive(); }
 ferry::task<std::string> receive_through_layers(net::socket& from) {
@@ -260,6 +266,49 @@ TEST_CASE("a sender that is cancelled anywhere knows what it has sent", "[net][s
         loop.run(ferry::when_all(send_in_two_parts(client, bytes, turns), collect(server, received, how::own_buffer)));
         CHECK(received == bytes);
     }
+}
+
+TEST_CASE("pieces are sent in their order, empty ones too, however little the kernel takes", "[net][socket]") {
+    ferry::event_loop loop;
+    auto [server, client] = loop.run(connected_pair());
+    shrink_send_buffer(client);
+    const std::string bytes = pattern(big, 3);
+    std::vector<std::string_view> pieces;
+    std::size_t at = 0;
+    for (std::size_t size = 0; at < bytes.size(); size = (size * 7 + 3) % 5003) {
+        pieces.push_back(std::string_view(bytes).substr(at, size));
+        at += pieces.back().size();
+    }
+    REQUIRE(pieces.size() > 1000);
+    std::string received;
+    loop.run(ferry::when_all(send_pieces(client, pieces), collect(server, received)));
+    CHECK(received == bytes);
+}
+
+TEST_CASE("pieces are handed over together", "[net][socket]") {
+    ferry::event_loop loop;
+    auto [server, client] = loop.run(connected_pair());
+    const std::string_view few[] = {"", "head", "", "body", ""};
+    loop.run(client.send_all(few));
+    CHECK(loop.run(receive_text(server)) == "headbody");  // one segment, so one receive
+    loop.run(client.send_all(std::span<const std::string_view>()));
+    CHECK_FALSE(server.is_readable());
+    client.abort();
+    CHECK_THROWS_AS(loop.run(server.send_all(few)), ferry::disconnected);
+}
+
+TEST_CASE("a socket is readable when receive has something to tell", "[net][socket]") {
+    ferry::event_loop loop;
+    auto [server, client] = loop.run(connected_pair());
+    CHECK_FALSE(server.is_readable());
+    REQUIRE(client.send_some("x") == 1);
+    loop.run(wait_readable(server));
+    CHECK(server.is_readable());
+    CHECK(loop.run(receive_text(server)) == "x");
+    CHECK_FALSE(server.is_readable());
+    client.shutdown_send();
+    loop.run(wait_readable(server));
+    CHECK(server.is_readable());
 }
 
 TEST_CASE("a wake-up with nothing behind it does not end a wait", "[net][socket]") {

@@ -22,6 +22,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace ferry::inline FERRY_ABI::net {
 class listener_options {
@@ -49,12 +51,13 @@ private:
     int backlog_ = 4096;
 };
 
-/// A listening TCP socket. Port 0 lets the kernel choose one, which local() tells.
+/// A listening TCP or unix-domain socket. Port 0 lets the kernel choose one, which local() tells.
 ///
 ///     ferry::net::listener door(loop, ferry::net::address("127.0.0.1", 8000));
 ///     for (;;) group.start(greet(co_await door.accept()));
 ///
-/// What it accepts sends small writes at once (TCP_NODELAY).
+/// What it accepts sends small writes at once (TCP_NODELAY). A path is removed with the listener; one that a program
+/// which has ended left behind is taken over.
 ///
 /// When the process has no descriptor left, accept() does not fail: it closes the connection that waits longest, so
 /// that its peer is not left hanging, tries again every 100 ms, and reports once, until it succeeds. Whatever else the
@@ -67,6 +70,7 @@ private:
 class listener {
 public:
     listener(event_loop& loop, const address& at, listener_options options = listener_options());
+    ~listener() { path_.remove(); }
     listener(const listener&) = delete;
     listener& operator=(const listener&) = delete;
 
@@ -78,15 +82,30 @@ public:
 private:
     class accept_awaiter;
 
+    /// The file of a unix-domain socket, so long as it is the one that was made here.
+    class socket_file {
+    public:
+        void remember(std::string path) noexcept;
+        void remove() const noexcept;
+
+    private:
+        std::string path_;  // empty without a file
+        ::dev_t device_ = 0;
+        ::ino_t inode_ = 0;
+    };
+
     static constexpr std::chrono::milliseconds pause{100};
 
     [[nodiscard]] static int open(const address& at, const listener_options& options);
+    [[nodiscard]] static bool bind(int descriptor, const address& at) noexcept;
+    [[nodiscard]] static bool nobody_listens(const address& at) noexcept;
     void fill_reserve() noexcept;
     [[nodiscard]] bool turn_one_away() noexcept;
     void begin_refusal(int error);
 
     detail::watched_descriptor descriptor_;
     address local_;
+    socket_file path_;
     detail::unique_descriptor reserve_;  // given up for a moment when there is no other descriptor
     bool refused_ = false;               // it cannot accept, and has said so
 };
@@ -114,7 +133,7 @@ inline bool listener::accept_awaiter::try_complete() noexcept {
         ::sockaddr* const native = reinterpret_cast<::sockaddr*>(&storage);
         accepted_ = ::accept4(owner_.descriptor_.get(), native, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (accepted_ >= 0) {
-            peer_ = address::from_native(native, size);  // cannot throw: it is of the listener's family
+            peer_ = address::from_native(native, size);  // does not throw: it is of the listener's family
             return true;
         }
         switch (error_ = errno) {
@@ -153,7 +172,22 @@ inline std::optional<socket> listener::accept_awaiter::finish() {
 
 inline listener::listener(event_loop& loop, const address& at, listener_options options)
     : descriptor_(loop, open(at, options)), local_(detail::local_address(descriptor_.get())) {
+    path_.remember(local_.path());
     fill_reserve();
+}
+
+inline void listener::socket_file::remember(std::string path) noexcept {
+    struct ::stat found {};
+    if (path.empty() || path.front() == '@' || ::stat(path.c_str(), &found) != 0) return;
+    path_ = std::move(path);
+    device_ = found.st_dev;
+    inode_ = found.st_ino;
+}
+
+inline void listener::socket_file::remove() const noexcept {
+    struct ::stat found {};
+    if (path_.empty() || ::lstat(path_.c_str(), &found) != 0) return;
+    if (found.st_dev == device_ && found.st_ino == inode_) ::unlink(path_.c_str());
 }
 
 inline int listener::open(const address& at, const listener_options& options) {
@@ -161,22 +195,24 @@ inline int listener::open(const address& at, const listener_options& options) {
         const int error = errno;
         throw std::system_error(error, std::system_category(), "ferry: cannot listen on " + at.to_string() + way_out);
     };
-    const int domain = at.is_ipv6() ? AF_INET6 : AF_INET;
-    detail::unique_descriptor made(::socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    detail::unique_descriptor made(::socket(at.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (made.get() < 0) fail("");
     const int on = 1;
     ::setsockopt(made.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    ::setsockopt(made.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // on Linux, what it accepts inherits it
+    // On Linux, what it accepts inherits it. A unix-domain socket has no such option.
+    ::setsockopt(made.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (options.reuse_port() && ::setsockopt(made.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) {
         fail(" with SO_REUSEPORT");
     }
-    if (::bind(made.get(), at.data(), at.size()) != 0 || ::listen(made.get(), options.backlog()) != 0) {
+    if (!bind(made.get(), at) || ::listen(made.get(), options.backlog()) != 0) {
         switch (errno) {
             case EADDRINUSE:
-                fail("; stop the other program there or choose another port");
+                fail(at.is_path() ? "; stop the other program there or choose another path"
+                                  : "; stop the other program there or choose another port");
                 break;
             case EACCES:
-                fail("; choose a port from 1024, or grant the program CAP_NET_BIND_SERVICE");
+                fail(at.is_path() ? "; choose a directory in which this user may make files"
+                                  : "; choose a port from 1024, or grant the program CAP_NET_BIND_SERVICE");
                 break;
             case EADDRNOTAVAIL:
                 fail("; choose an address of this machine, or 0.0.0.0 or :: for all of them");
@@ -186,6 +222,25 @@ inline int listener::open(const address& at, const listener_options& options) {
         }
     }
     return made.release();
+}
+
+inline bool listener::bind(int descriptor, const address& at) noexcept {
+    if (::bind(descriptor, at.data(), at.size()) == 0) return true;
+    if (errno != EADDRINUSE || !nobody_listens(at)) return false;
+    return ::unlink(at.path().c_str()) == 0 && ::bind(descriptor, at.data(), at.size()) == 0;
+}
+
+/// Is this the path of a socket that a program left behind? Keeps errno if it is not.
+inline bool listener::nobody_listens(const address& at) noexcept {
+    const int before = errno;
+    struct ::stat found {};
+    bool nobody = false;
+    if (at.is_path() && ::lstat(at.path().c_str(), &found) == 0 && S_ISSOCK(found.st_mode)) {
+        const detail::unique_descriptor probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+        nobody = ::connect(probe.get(), at.data(), at.size()) != 0 && errno == ECONNREFUSED;
+    }
+    errno = before;
+    return nobody;
 }
 
 inline task<socket> listener::accept() {

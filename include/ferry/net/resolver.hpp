@@ -2,7 +2,9 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <ferry/bridge/sync_to_async.hpp>
 #include <ferry/core/config.hpp>
+#include <ferry/core/task.hpp>
 #include <ferry/deadlock/park.hpp>
 #include <ferry/net/address.hpp>
 
@@ -10,6 +12,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -27,6 +30,10 @@ namespace ferry::inline FERRY_ABI::net {
 /// Thread-safety  Any thread.
 /// Errors         std::system_error that names the host; blocking_error inside a loop's turn.
 [[nodiscard]] std::vector<address> resolve_blocking(const std::string& host, std::uint16_t port);
+
+/// The same for a task: a thread of the default pool looks the name up. A cancelled task leaves the call behind, since
+/// nothing ends it. Numeric text is read in place.
+[[nodiscard]] task<std::vector<address>> resolve(std::string host, std::uint16_t port);
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 inline const std::error_category& resolver_category() noexcept {
@@ -60,5 +67,13 @@ inline std::vector<address> resolve_blocking(const std::string& host, std::uint1
         if (std::find(found.begin(), found.end(), next) == found.end()) found.push_back(next);
     }
     return found;
+}
+
+inline task<std::vector<address>> resolve(std::string host, std::uint16_t port) {
+    try {
+        co_return std::vector<address>(1, address(host, port));
+    } catch (const std::invalid_argument&) {  // a name
+    }
+    co_return co_await to_thread(abandonable, &resolve_blocking, host, port);
 }
 }  // namespace ferry::inline FERRY_ABI::net

@@ -10,9 +10,11 @@
 #include <ferry/net/borrowed_bytes.hpp>
 #include <ferry/net/detail/descriptor.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -20,6 +22,7 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 namespace ferry::inline FERRY_ABI::net {
 /// A connected stream: what listener::accept() and connect() yield.
@@ -47,6 +50,7 @@ public:
     class readable_awaiter;
     class writable_awaiter;
     class send_all_awaiter;
+    class send_pieces_awaiter;
 
     /// Takes over a connected, non-blocking stream descriptor, also when it throws. `peer` is what reports call it.
     socket(event_loop& loop, int descriptor, const address& peer);
@@ -57,6 +61,8 @@ public:
     [[nodiscard]] receive_into_awaiter receive(char* buffer, std::size_t size) noexcept;
     /// Waits until receive() has something to tell: bytes, the end of the stream or an error. A checkpoint.
     [[nodiscard]] readable_awaiter readable() noexcept;
+    /// Whether readable() would end at once.
+    [[nodiscard]] bool is_readable() const noexcept;
 
     /// Hands the kernel what it takes at once, and returns how much; 0 when it takes nothing before writable().
     [[nodiscard]] std::size_t send_some(std::string_view bytes);
@@ -65,6 +71,9 @@ public:
     /// Hands all of it to the kernel; the bytes are the caller's until then. A checkpoint. If it is cancelled, part of
     /// it may have been sent: count with send_some() where the connection is to be used further.
     [[nodiscard]] send_all_awaiter send_all(std::string_view bytes) noexcept;
+    /// The same with pieces that need not be joined, in as few syscalls as the kernel lets it be. Pieces and bytes are
+    /// the caller's until then. See also send_file.hpp.
+    [[nodiscard]] send_pieces_awaiter send_all(std::span<const std::string_view> pieces) noexcept;
 
     /// Tells the peer that nothing more will be sent; receiving goes on. Does nothing if the connection is gone.
     void shutdown_send() noexcept;
@@ -125,6 +134,15 @@ public:
     outcome send(std::string_view bytes) const noexcept {
         outcome result;
         do result = outcome(::send(get(), bytes.data(), bytes.size(), MSG_NOSIGNAL));
+        while (result.error() == EINTR);
+        return result;
+    }
+    outcome send(const ::iovec* pieces, std::size_t count) const noexcept {
+        ::msghdr message{};
+        message.msg_iov = const_cast<::iovec*>(pieces);
+        message.msg_iovlen = count;
+        outcome result;
+        do result = outcome(::sendmsg(get(), &message, MSG_NOSIGNAL));
         while (result.error() == EINTR);
         return result;
     }
@@ -235,6 +253,45 @@ private:
     connection::outcome result_;
 };
 
+class socket::send_pieces_awaiter : public detail::slot_awaiter<send_pieces_awaiter> {
+public:
+    static constexpr const char* what = "socket::send_all";
+    send_pieces_awaiter(connection& owner, std::span<const std::string_view> pieces) noexcept
+        : slot_awaiter(owner.writer()), connection_(owner), pieces_(pieces) {}
+    bool try_complete() noexcept {
+        for (skip(0); !pieces_.empty(); skip(result_.count())) {
+            constexpr std::size_t at_once = 64;
+            ::iovec views[at_once];
+            const std::size_t count = std::min(at_once, pieces_.size());
+            for (std::size_t at = 0; at < count; ++at) {
+                views[at].iov_base = const_cast<char*>(pieces_[at].data());
+                views[at].iov_len = pieces_[at].size();
+            }
+            views[0].iov_base = const_cast<char*>(pieces_[0].data() + sent_of_first_);
+            views[0].iov_len -= sent_of_first_;
+            result_ = connection_.send(views, count);
+            if (result_.error() != 0) return !result_.would_block();
+        }
+        return true;
+    }
+    void finish() const { connection_.check(result_, "send to"); }
+
+private:
+    /// Leaves behind what was sent, and empty pieces.
+    void skip(std::size_t bytes) noexcept {
+        sent_of_first_ += bytes;
+        while (!pieces_.empty() && sent_of_first_ >= pieces_[0].size()) {
+            sent_of_first_ -= pieces_[0].size();
+            pieces_ = pieces_.subspan(1);
+        }
+    }
+
+    connection& connection_;
+    std::span<const std::string_view> pieces_;
+    std::size_t sent_of_first_ = 0;
+    connection::outcome result_;
+};
+
 inline void socket::deleter::operator()(connection* dead) const noexcept { delete dead; }
 
 inline socket::socket(event_loop& loop, int descriptor, const address& peer) {
@@ -255,6 +312,7 @@ inline socket::receive_into_awaiter socket::receive(char* buffer, std::size_t si
     return receive_into_awaiter(open(), buffer, size);
 }
 inline socket::readable_awaiter socket::readable() noexcept { return readable_awaiter(open()); }
+inline bool socket::is_readable() const noexcept { return open().is_ready(POLLIN); }
 
 inline std::size_t socket::send_some(std::string_view bytes) {
     const connection& to = open();
@@ -265,6 +323,10 @@ inline std::size_t socket::send_some(std::string_view bytes) {
 inline socket::writable_awaiter socket::writable() noexcept { return writable_awaiter(open()); }
 inline socket::send_all_awaiter socket::send_all(std::string_view bytes) noexcept {
     return send_all_awaiter(open(), bytes);
+}
+
+inline socket::send_pieces_awaiter socket::send_all(std::span<const std::string_view> pieces) noexcept {
+    return send_pieces_awaiter(open(), pieces);
 }
 
 inline void socket::shutdown_send() noexcept { ::shutdown(open().get(), SHUT_WR); }
