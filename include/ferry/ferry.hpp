@@ -15,6 +15,7 @@
 
 #include <ferry/http/headers.hpp>
 #include <ferry/http/request_parser.hpp>
+#include <ferry/http/request_writer.hpp>
 #include <ferry/http/response_parser.hpp>
 #include <ferry/http/uri.hpp>
 #include <ferry/http/writer.hpp>

@@ -3,13 +3,12 @@
 #pragma once
 
 #include <ferry/core/config.hpp>
-#include <ferry/http/detail/framing.hpp>
 #include <ferry/http/detail/grammar.hpp>
+#include <ferry/http/detail/output.hpp>
 #include <ferry/http/headers.hpp>
 #include <ferry/http/request_head.hpp>
 #include <ferry/http/status.hpp>
 
-#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -79,9 +78,7 @@ private:
     void check_body(std::string_view piece, bool more) const;
     void end_head(std::optional<std::size_t> whole_body);
     void write_status_line(int status, std::string_view reason);
-    void write_field(std::string_view name, std::string_view value);
     void write_fields(const headers& fields);
-    void write_number(std::uint64_t value, int base);
 
     std::string& out_;
     std::string_view date_;
@@ -101,16 +98,6 @@ inline void refuse_framing_fields(const headers& fields) {
     if (fields.contains("content-length") || fields.contains("transfer-encoding")) {
         throw std::invalid_argument("http: a 1xx response has no Content-Length and no Transfer-Encoding");
     }
-}
-
-[[nodiscard]] inline std::optional<std::uint64_t> declared_length(const headers& fields) {
-    const auto text = fields.find("content-length");
-    if (!text) return std::nullopt;
-    const std::optional<std::uint64_t> length = parse_length(*text);
-    if (!length || fields.count("content-length") > 1) {
-        throw std::invalid_argument("http: the Content-Length of a response must be one number of octets");
-    }
-    return length;
 }
 }  // namespace detail
 
@@ -157,8 +144,8 @@ inline void response_writer::start(int status, const headers& fields, std::strin
 
     write_status_line(status, reason.empty() ? reason_phrase(status) : reason);
     write_fields(fields);
-    if (!date_.empty() && !fields.contains("date")) write_field("Date", date_);
-    if (status == 205) write_field("Content-Length", "0");
+    if (!date_.empty() && !fields.contains("date")) detail::append_field(out_, "Date", date_);
+    if (status == 205) detail::append_field(out_, "Content-Length", "0");
 }
 
 inline void response_writer::flush_head() {
@@ -170,10 +157,7 @@ inline void response_writer::body(std::string_view piece, bool more) {
     check_body(piece, more);
     if (state_ == state::head) end_head(more ? std::nullopt : std::optional<std::size_t>(piece.size()));
     if (framing_ == framing::chunked) {
-        if (!piece.empty()) {  // an empty chunk would be the last one
-            write_number(piece.size(), 16);
-            out_.append("\r\n").append(piece).append("\r\n");
-        }
+        detail::append_chunk(out_, piece);
         if (!more) out_.append("0\r\n\r\n");
     } else if (framing_ != framing::no_body) {
         out_.append(piece);
@@ -216,21 +200,21 @@ inline void response_writer::end_head(std::optional<std::size_t> whole_body) {
             framing_ = framing::length;
             length_left_ = *whole_body;
             out_.append("Content-Length: ");
-            write_number(*whole_body, 10);
+            detail::append_number(out_, *whole_body, 10);
             out_.append("\r\n");
         } else if (to_http_1_0_ && !to_head_request_) {
             framing_ = framing::until_close;
             keep_alive_ = false;
         } else if (!to_head_request_) {
             framing_ = framing::chunked;
-            write_field("Transfer-Encoding", "chunked");
+            detail::append_field(out_, "Transfer-Encoding", "chunked");
         }
         if (to_head_request_) framing_ = framing::no_body;
     }
     if (!keep_alive_) {
-        write_field("Connection", "close");
+        detail::append_field(out_, "Connection", "close");
     } else if (to_http_1_0_) {
-        write_field("Connection", "keep-alive");
+        detail::append_field(out_, "Connection", "keep-alive");
     }
     out_.append("\r\n");
     state_ = state::body;
@@ -238,12 +222,8 @@ inline void response_writer::end_head(std::optional<std::size_t> whole_body) {
 
 inline void response_writer::write_status_line(int status, std::string_view reason) {
     out_.append("HTTP/1.1 ");  // also to HTTP/1.0: it states what the server speaks (RFC 9110 6.2)
-    write_number(static_cast<std::uint64_t>(status), 10);
+    detail::append_number(out_, static_cast<std::uint64_t>(status), 10);
     out_.append(" ").append(reason).append("\r\n");
-}
-
-inline void response_writer::write_field(std::string_view name, std::string_view value) {
-    out_.append(name).append(": ").append(value).append("\r\n");
 }
 
 /// All but what the writer decides itself.
@@ -256,13 +236,7 @@ inline void response_writer::write_fields(const headers& fields) {
             continue;
         }
         if ((status_ == 204 || status_ == 205) && detail::equal_ignoring_case(field.name, "content-length")) continue;
-        write_field(field.name, field.value);
+        detail::append_field(out_, field.name, field.value);
     }
-}
-
-inline void response_writer::write_number(std::uint64_t value, int base) {
-    char digits[20];
-    const std::to_chars_result result = std::to_chars(digits, digits + sizeof digits, value, base);
-    out_.append(digits, result.ptr);
 }
 }  // namespace ferry::inline FERRY_ABI::http
