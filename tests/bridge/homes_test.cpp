@@ -89,10 +89,10 @@ TEST_CASE("a thread that waits serves calls and drives its loop in turns", "[bri
         bool sleep_until(ferry::detail::thread_parker&, std::chrono::steady_clock::time_point) noexcept override {
             return true;
         }
-        [[nodiscard]] const ferry::detail::wakeable& inbox() const noexcept override { return inbox_; }
-        class : public ferry::detail::wakeable {
-            void wake() noexcept override {}
-        } inbox_;
+        bool spin(const ferry::detail::thread_parker&) noexcept override { return false; }
+        [[nodiscard]] const ferry::detail::wait_node& loop_record() const noexcept override {
+            return ferry::detail::record_of_this_thread();
+        }
     };
     class flooded final : public ferry::detail::wait_service {
     public:

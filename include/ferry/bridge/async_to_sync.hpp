@@ -127,7 +127,7 @@ namespace detail {
 /// The loop, if frames of this thread drive it and it takes new work: it is driven from here, or nobody would turn it.
 inline event_loop* driven_here(const loop_control& target) noexcept {
     const wait_service* const service = service_of_this_wait();
-    if (service == nullptr || service->find_driven(target) == nullptr) return nullptr;
+    if (service == nullptr || service->find_driven(target.record()) == nullptr) return nullptr;
     return target.loop().closing() ? nullptr : &target.loop();
 }
 

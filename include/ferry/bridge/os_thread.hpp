@@ -86,7 +86,6 @@ private:
 /// Joins, unless this thread is inside a loop's turn, where a join would stop that loop: then the reaper joins, and a
 /// report says so, once for each kind of object. The thread must have been told to end.
 inline void join_or_hand_over(pthread_t thread, std::atomic<bool>& reported, const char* what) {
-    const thread_state& self = this_thread();
     if (::pthread_equal(thread, ::pthread_self()) != 0) return reaper::join_later(thread);
     if (may_block_here()) {
         ::pthread_join(thread, nullptr);

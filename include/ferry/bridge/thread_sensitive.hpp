@@ -32,7 +32,7 @@ class thread_sensitive_scope {
 public:
     thread_sensitive_scope()
         : made_(detail::homes::still_there(detail::current_home()) == nullptr ? new detail::scope_home(opener())
-                                                                             : nullptr) {
+                                                                              : nullptr) {
         if (made_ != nullptr) place(made_);
     }
     ~thread_sensitive_scope() {

@@ -187,13 +187,32 @@ public:
     };
 
 protected:
+    /// While it lives, this thread is inside a turn of the executor.
+    class inside_turn {
+    public:
+        explicit inside_turn(executor& owner) noexcept
+            : owner_(owner), turned_(owner), outer_(std::exchange(this_thread().turn, &owner)) {
+            owner_.beneath_ = outer_;
+        }
+        ~inside_turn() {
+            owner_.beneath_ = nullptr;
+            this_thread().turn = outer_;
+        }
+        inside_turn(const inside_turn&) = delete;
+        inside_turn& operator=(const inside_turn&) = delete;
+
+    private:
+        executor& owner_;
+        const turned_here turned_;
+        executor* outer_;
+    };
+
     /// Asks the wait graph, which lies in a layer below; see inspect().
     using inspect_function = void (*)(const wait_node& changed, logical_task* waiting) noexcept;
 
     explicit executor(inspect_function inspect)
         : record_(&wait_node::acquire(wait_node::kind::loop)), inspect_(inspect) {}
     ~executor() { record_->release(); }
-    void set_beneath(const executor* outer) noexcept { beneath_ = outer; }
     void set_remote(remote_inbox& inbox) noexcept {
         remote_ = &inbox;
         record_->inbox = &inbox;

@@ -76,7 +76,7 @@ public:
     static constexpr flags refusable = 32;   // thread: its wait can be ended by an error
     static constexpr flags refused = 64;     // thread: it has been, by another thread, and was woken
     static constexpr flags open = 128;  // lock: an unknown may release it; pool: it can start a thread; deadline: armed
-    static constexpr flags bound = 256;      // loop: nobody turns it, and only that thread may
+    static constexpr flags bound = 256;  // loop: nobody turns it, and only that thread may
 
     [[nodiscard]] static wait_node& acquire(kind what);
     void release() noexcept;

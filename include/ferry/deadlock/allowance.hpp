@@ -78,26 +78,30 @@ namespace detail {
 /// "task load_user", "a callback", or the thread that forbids it.
 [[nodiscard]] inline std::string who_runs_here() {
     const thread_state& self = this_thread();
-    if (self.turn == nullptr) return self.thread_name == nullptr ? "this thread" : "thread " + std::string(self.thread_name);
+    if (self.turn == nullptr)
+        return self.thread_name == nullptr ? "this thread" : "thread " + std::string(self.thread_name);
     const logical_task* const running = self.turn->current();
     return running == nullptr ? "a callback" : "task " + short_name(running->name());
 }
 [[noreturn]] inline void throw_blocking_error(const std::string& call) {
     const thread_state& self = this_thread();
     if (self.turn == nullptr) {
-        throw blocking_error("blocking: " + call + " would block a thread that must not\n  " + who_runs_here() +
-                             " is in forbid_blocking(\"" + self.allowance->reason() +
-                             "\")\n  call it on another thread, with to_thread, or open allow_blocking(\"reason\") if it "
-                             "has to be");
+        throw blocking_error(
+            "blocking: " + call + " would block a thread that must not\n  " + who_runs_here() +
+            " is in forbid_blocking(\"" + self.allowance->reason() +
+            "\")\n  call it on another thread, with to_thread, or open allow_blocking(\"reason\") if it "
+            "has to be");
     }
-    throw blocking_error("blocking: " + call + " would block a loop\n  " + who_runs_here() +
-                         " runs in a turn of a loop, which serves nobody while it is blocked\n  co_await it, move the call "
-                         "to to_thread, or open allow_blocking(\"reason\") if it has to be");
+    throw blocking_error(
+        "blocking: " + call + " would block a loop\n  " + who_runs_here() +
+        " runs in a turn of a loop, which serves nobody while it is blocked\n  co_await it, move the call "
+        "to to_thread, or open allow_blocking(\"reason\") if it has to be");
 }
 }  // namespace detail
 
 inline void check_blocking(const char* what, std::source_location where) {
     if (detail::may_block_here()) return;
-    detail::throw_blocking_error(std::string(what) + " (" + where.file_name() + ":" + std::to_string(where.line()) + ")");
+    detail::throw_blocking_error(std::string(what) + " (" + where.file_name() + ":" + std::to_string(where.line()) +
+                                 ")");
 }
 }  // namespace ferry::inline FERRY_ABI

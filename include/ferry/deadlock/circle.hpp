@@ -47,7 +47,7 @@ private:
     class words {
     public:
         const char* kind;
-        const char* whom;    // the wait would be for
+        const char* whom;  // the wait would be for
         const char* advice;
     };
 
@@ -108,7 +108,8 @@ inline std::string circle::what_it_waits_for(const wait_node& waiting) {
             if (place->what() == kind::thread && whom->has(wait_node::begun)) {
                 return "its call, which " + name_of(*place) + " runs";
             }
-            if (place->what() == kind::thread) return "its thread-sensitive call, which only " + name_of(*place) + " may run";
+            if (place->what() == kind::thread)
+                return "its thread-sensitive call, which only " + name_of(*place) + " may run";
             std::size_t threads = 0;
             for (const wait_node* each = place->first_member(); each != nullptr; each = each->next_member()) ++threads;
             return "a free worker of " + name_of(*place) + " (all " + std::to_string(threads) + " busy)";
@@ -121,11 +122,15 @@ inline std::string circle::what_it_waits_for(const wait_node& waiting) {
             }
             return "the " + name_of(*whom) + " that " + (holders.empty() ? "nobody" : holders) + " holds";
         }
-        case kind::family: return "its children";
+        case kind::family:
+            return "its children";
         case kind::promise:
-            return whom->needs() == nullptr ? "a promise" : "a result that " + name_of(*whom->needs()) + " has promised";
-        case kind::loop: return "a loop";
-        default: return name_of(*whom);
+            return whom->needs() == nullptr ? "a promise"
+                                            : "a result that " + name_of(*whom->needs()) + " has promised";
+        case kind::loop:
+            return "a loop";
+        default:
+            return name_of(*whom);
     }
 }
 
@@ -195,9 +200,10 @@ inline circle::words circle::choose_words() const {
         serves = serves || asked == role::serves;
     });
     if (pool) {
-        return {"pool-exhaustion", "a thread that is waiting for it",
-                "give the pool more threads or a higher max_spare, or have its calls return what is to be awaited instead "
-                "of blocking for it"};
+        return {
+            "pool-exhaustion", "a thread that is waiting for it",
+            "give the pool more threads or a higher max_spare, or have its calls return what is to be awaited instead "
+            "of blocking for it"};
     }
     if (lock && threads > 0) {
         return {"async-mutex", "a holder that is waiting for it",
@@ -219,10 +225,10 @@ inline circle::words circle::choose_words() const {
         return {"self-await", "itself", "a task cannot await its own result: await it from another one"};
     }
     if (threads == 0) {
-        return {"await-cycle", "a task that is waiting for it",
-                "let one of them go on without the other's result"};
+        return {"await-cycle", "a task that is waiting for it", "let one of them go on without the other's result"};
     }
-    return {"wait-cycle", "somebody who is waiting for it", "let one of them go on without the other: co_await instead of "
+    return {"wait-cycle", "somebody who is waiting for it",
+            "let one of them go on without the other: co_await instead of "
             "blocking, or wait with a time limit"};
 }
 

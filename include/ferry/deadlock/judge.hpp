@@ -38,13 +38,24 @@ inline std::atomic<std::size_t>& blocked_threads() noexcept {
 /// A thread's? Not where it waits for a task that has started, on a loop that does not come to cancel it.
 [[nodiscard]] inline bool can_be_refused(const wait_graph& graph, const wait_node& thread) noexcept {
     const wait_node* const loop = thread.scope();
-    return thread.has(wait_node::refusable) &&
-           (loop == nullptr || !graph.is_closed(*loop, wait_graph::role::goes_on));
+    return thread.has(wait_node::refusable) && (loop == nullptr || !graph.is_closed(*loop, wait_graph::role::goes_on));
 }
 
 /// Somebody of the circle is told that it cannot be: a thread that waits, else a task, on its own loop. With the graph's
 /// lock held, after a hopeless question. False when nobody can be told.
 bool refuse_somebody(const wait_graph& graph);
+
+/// Is it plain that whoever is waited for can go on, while no thread waits? Without the lock: for tasks of this thread's
+/// loop, and those of others, which look for this wait before they stop.
+[[nodiscard]] inline bool goes_on_plainly(const wait_node& whom) noexcept {
+    using kind = wait_node::kind;
+    if (whom.what() == kind::call) return true;
+    if (whom.what() != kind::lock) return whom.needs() == nullptr;
+    for (const wait_node* each = whom.first_member(); each != nullptr; each = each->next_member()) {
+        if (each->needs() != nullptr && each->needs()->needs() != nullptr) return false;
+    }
+    return true;
+}
 
 /// For executors: `changed` waits for somebody from now on, or is what waits have relied on. `waiting` is the task whose
 /// wait this is, if the error may go to it.
@@ -58,11 +69,11 @@ public:
         : task_(&task), version_(task.version()), error_(std::move(error)) {
         run = [](ready_node& arrived) noexcept {
             const refusal_on_its_way& self = static_cast<refusal_on_its_way&>(arrived);
-            const wait_node& task = *self.task_.node();
+            const wait_node& waiting = *self.task_.node();
             // Whatever it does meanwhile, a task that goes on changes one of these.
-            const bool still_waits = task.generation() == self.task_.generation() && task.version() == self.version_ &&
-                                     can_be_refused(task);
-            if (still_waits) task.task->refuse_wait(self.error_);
+            const bool still_waits = waiting.generation() == self.task_.generation() &&
+                                     waiting.version() == self.version_ && can_be_refused(waiting);
+            if (still_waits) waiting.task->refuse_wait(self.error_);
             delete &self;
         };
     }
@@ -78,7 +89,8 @@ inline bool refuse_somebody(const wait_graph& graph) {
     wait_node* thread = nullptr;
     const wait_node* task = nullptr;
     found.for_each_node([&](wait_graph::role, const wait_node& node) {
-        if (node.what() == wait_node::kind::thread && can_be_refused(graph, node)) thread = const_cast<wait_node*>(&node);
+        if (node.what() == wait_node::kind::thread && can_be_refused(graph, node))
+            thread = const_cast<wait_node*>(&node);
         if (node.what() == wait_node::kind::task && can_be_refused(node)) task = &node;
     });
     if (thread != nullptr) {
@@ -93,13 +105,12 @@ inline bool refuse_somebody(const wait_graph& graph) {
     return false;
 }
 
-/// A wait for a task or a lock is looked at without the lock first: mostly whom it waits for can go on.
 inline void inspect_waits(const wait_node& changed, logical_task* waiting) noexcept {
-    const wait_node* const whom = changed.needs();
-    if (waiting != nullptr && whom != nullptr && whom->what() == wait_node::kind::call) {
-        // Its place was made known before: either this load finds a thread that waits, or that thread finds this wait.
-        std::atomic_thread_fence(std::memory_order_seq_cst);
-        if (blocked_threads().load(std::memory_order_relaxed) == 0) return;
+    // The links were written before: of two who close a circle at a time, one finds those of the other after its fence.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (waiting != nullptr && blocked_threads().load(std::memory_order_relaxed) == 0) {
+        const wait_node* const whom = changed.needs();
+        if (whom == nullptr || goes_on_plainly(*whom)) return;
     }
     std::exception_ptr refusal;
     try {

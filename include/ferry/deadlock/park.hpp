@@ -25,9 +25,9 @@ public:
     virtual bool turn() noexcept = 0;
     /// Sleeps until there is something to do, the parker has a token, or the deadline has passed (false).
     virtual bool sleep_until(thread_parker& parker, thread_parker::clock::time_point deadline) noexcept = 0;
-    /// Where other threads wake it; no other loop has the same.
-    [[nodiscard]] virtual const wakeable& inbox() const noexcept = 0;
-    /// It in the wait graph.
+    /// Looks for something to do, or a token, for a moment. False when it is time to sleep.
+    virtual bool spin(const thread_parker& parker) noexcept = 0;
+    /// It in the wait graph; no other loop has the same node.
     [[nodiscard]] virtual const wait_node& loop_record() const noexcept = 0;
 
 protected:
@@ -44,6 +44,9 @@ public:
     bool serve() noexcept {
         calls_first_ = !calls_first_;
         return calls_first_ ? serve_call() || turn() : turn() || serve_call();
+    }
+    bool spin(thread_parker& parker) noexcept {
+        return driven_ == nullptr ? parker.spin() : driven_->loop_.spin(parker);
     }
     bool sleep_until(thread_parker& parker, thread_parker::clock::time_point deadline) noexcept {
         return driven_ == nullptr ? parker.park_until(deadline) : driven_->loop_.sleep_until(parker, deadline);
@@ -64,10 +67,11 @@ public:
         drivable& loop_;
         driving* const outer_;
     };
-    /// The loop with that inbox, if a frame of this thread drives it, or has driven it up to the frames above; else null.
-    [[nodiscard]] drivable* find_driven(const wakeable& inbox) const noexcept {
+    /// That loop, if a frame of this thread drives it, or has driven it up to the frames above; else null.
+    [[nodiscard]] drivable* find_driven(const node_reference& loop) const noexcept {
+        if (loop.node()->generation() != loop.generation()) return nullptr;
         const driving* each = driven_;
-        while (each != nullptr && &each->loop_.inbox() != &inbox) each = each->outer_;
+        while (each != nullptr && &each->loop_.loop_record() != loop.node()) each = each->outer_;
         return each == nullptr ? nullptr : &each->loop_;
     }
     /// The loop that a wait would drive now, in the wait graph; null for none.
@@ -115,6 +119,7 @@ inline bool serve_or_sleep(wait_service* service, thread_parker& parker, thread_
                            thread_parker::clock::time_point deadline) {
     using clock = thread_parker::clock;
     if (service != nullptr && service->serve()) return deadline == clock::time_point::max() || clock::now() < deadline;
+    if (service == nullptr ? parker.spin() : service->spin(parker)) return true;
     const thread_wait::asleep in_graph(what, service != nullptr ? service->driven_record() : nullptr, deadline);
     const clock::time_point until = in_graph.wakes_at();
     const bool in_time = service == nullptr ? parker.park_until(until) : service->sleep_until(parker, until);

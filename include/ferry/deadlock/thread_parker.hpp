@@ -5,6 +5,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/process.hpp>
 #include <ferry/core/this_thread.hpp>
+#include <ferry/deadlock/spin.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -43,6 +44,10 @@ public:
 
     [[nodiscard]] static thread_parker& of_this_thread();
 
+    /// Looks for a token for a moment, as long as that pays. True if it has taken one; else park.
+    bool spin() noexcept {
+        return spinner_.spin([this] { return has_token(); }) && take_token();
+    }
     void park() noexcept { park_until(clock::time_point::max()); }
     /// The thread is about to sleep elsewhere, in a poller, and a token shall wake it there. False when there is one.
     [[nodiscard]] bool begin_sleep_in(wakeable& elsewhere) noexcept;
@@ -65,10 +70,12 @@ private:
                          deadline, nullptr, FUTEX_BITSET_MATCH_ANY);
     }
     static void give_back() noexcept;
+    bool take_token() noexcept { return state_.exchange(empty, std::memory_order_acquire) == token; }
 
     std::atomic<std::uint32_t> state_{empty};
     std::atomic<bool> woken_{false};  // whoever found it sleeping elsewhere has woken it there
     wakeable* elsewhere_ = nullptr;   // published by state_
+    spinner spinner_;
     thread_parker* next_ = nullptr;
     thread_exit_hook exit_hook_;
 };

@@ -115,6 +115,7 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
         self.set_scope(loop_);
         self.wait_for(whom_, static_cast<wait_node::flags>(how));
         blocked_threads().fetch_add(1, std::memory_order_relaxed);
+        std::atomic_thread_fence(std::memory_order_seq_cst);  // inspect_waits()' other half
         if (whom_.node() == nullptr) return;
         wait_graph& graph = wait_graph::instance();
         if (timed) {

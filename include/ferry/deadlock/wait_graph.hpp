@@ -44,9 +44,9 @@ public:
         std::uint32_t version;   // as found
         role asked;
         bool open;
-        std::uint32_t first;      // of its inputs
-        std::uint32_t count;      // of them
-        std::size_t threshold;    // how much of them has to be open
+        std::uint32_t first;    // of its inputs
+        std::uint32_t count;    // of them
+        std::size_t threshold;  // how much of them has to be open
     };
 
     static wait_graph& instance() { return process_wide<wait_graph>::get(); }

@@ -25,7 +25,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <type_traits>
 #include <utility>
 
 namespace ferry::inline FERRY_ABI {
@@ -72,8 +71,8 @@ public:
     void run_until_idle();
     /// Makes run() return after the current turn. Tasks stay where they are.
     void stop() noexcept;
-    /// Cancels every task that the loop owns, and turns until all have ended. New ones may be started afterwards. Tasks
-    /// that have not ended after hang_after() are reported, with what they wait in.
+    /// Cancels every task that the loop owns, and turns until all have ended; those that take longer than hang_after() are
+    /// reported. New ones may be started afterwards.
     void cancel_tasks();
     /// The same, and refuses new work: what had not started does not start, and its waiters get closed_error.
     void close();
@@ -113,8 +112,7 @@ public:
         if (!control_->left_behind()) poller_->remove(descriptor);
     }
     [[nodiscard]] detail::loop_control& control() const noexcept { return *control_.get(); }
-    /// The one buffer that every socket of this loop receives into; an idle connection holds none. What is in it is
-    /// valid until the next task runs.
+    /// The one buffer that every socket of this loop receives into. What is in it is valid until the next task runs.
     [[nodiscard]] char* read_buffer() {
         if (read_buffer_ == nullptr) read_buffer_ = std::make_unique<char[]>(read_buffer_size);
         return read_buffer_.get();
@@ -154,8 +152,9 @@ private:
     void poll(time_point until, bool heeds_stop = false, const detail::thread_parker* sleeper = nullptr) noexcept;
     bool work_in_turn() noexcept;
     bool turn() noexcept override;
+    bool spin(const detail::thread_parker& parker) noexcept override { return spin_for_answer(&parker); }
+    bool spin_for_answer(const detail::thread_parker* parker) noexcept;
     bool sleep_until(detail::thread_parker& parker, time_point deadline) noexcept override;
-    [[nodiscard]] const detail::wakeable& inbox() const noexcept override { return *control_.get(); }
     [[nodiscard]] const detail::wait_node& loop_record() const noexcept override { return record(); }
     void rest(time_point until, bool heeds_stop = false) noexcept;
     [[nodiscard]] bool has_work() const noexcept {
@@ -175,31 +174,22 @@ private:
     std::unique_ptr<char[]> read_buffer_;
     std::size_t outside_work_ = 0;
     bool closing_ = false;
-    bool worked_ = false;    // turn() has found something to do, and has not polled since
+    bool worked_ = false;  // turn() has found something to do, and has not polled since
+    detail::spinner spinner_;
     bool embedded_ = false;  // between two turns a push signals the descriptor
     std::atomic<bool> stop_requested_{false};
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-/// While it lives, this thread is inside a turn of the loop.
-class event_loop::turn_guard {
+class event_loop::turn_guard : private inside_turn {
 public:
-    explicit turn_guard(event_loop& loop) noexcept
-        : loop_(loop), turned_(loop), outer_(std::exchange(detail::this_thread().turn, &loop)) {
-        loop_.set_beneath(outer_);
-    }
+    explicit turn_guard(event_loop& loop) noexcept : inside_turn(loop), loop_(loop) {}
     ~turn_guard() {
         if (loop_.embedded_) loop_.control_->leave_asleep();
-        loop_.set_beneath(nullptr);
-        detail::this_thread().turn = outer_;
     }
-    turn_guard(const turn_guard&) = delete;
-    turn_guard& operator=(const turn_guard&) = delete;
 
 private:
     event_loop& loop_;
-    const turned_here turned_;
-    detail::executor* outer_;
 };
 
 inline event_loop::event_loop(poller* given)
@@ -233,15 +223,13 @@ detail::await_result<Awaitable> event_loop::run(Awaitable what) {
     if (closing_ || control_->left_behind()) {
         throw closed_error("run(" + detail::short_name(main->name()) + "): " + control_->refusal());
     }
-    {
-        detail::check_own_wait("event_loop::run", main->name(), this);
-        control_->receive();
-        admit(static_cast<std::size_t>(-1));  // what was posted before goes first
-        schedule(*main);
-        for (work_in_turn(); !main->ended(); work_in_turn()) {
-            check_process("event_loop::run");  // a task may fork, and go on in the child
-            rest(time_point::max());
-        }
+    detail::check_own_wait("event_loop::run", main->name(), this);
+    control_->receive();
+    admit(static_cast<std::size_t>(-1));  // what was posted before goes first
+    schedule(*main);
+    for (work_in_turn(); !main->ended(); work_in_turn()) {
+        check_process("event_loop::run");  // a task may fork, and go on in the child
+        rest(time_point::max());
     }
     detail::exchange_current_context(std::move(main->context()));
     return main->outcome().take();
@@ -365,12 +353,18 @@ inline bool event_loop::turn() noexcept {
     return worked_;
 }
 
+inline bool event_loop::spin_for_answer(const detail::thread_parker* parker) noexcept {
+    if (outside_work_ == 0) return false;  // no thread is about to answer
+    return spinner_.spin([&] { return control_->has_mail() || (parker != nullptr && parker->has_token()); });
+}
+
 inline bool event_loop::sleep_until(detail::thread_parker& parker, time_point deadline) noexcept {
     if (!parker.begin_sleep_in(*control_.get())) return true;
     {
         const turn_guard inside(*this);
         worked_ = false;
-        poll(poller_->is_virtual() ? time_point::max() : deadline, false, &parker);  // which is a time of the real clock
+        poll(poller_->is_virtual() ? time_point::max() : deadline, false,
+             &parker);  // which is a time of the real clock
     }
     parker.end_sleep_in();
     return deadline == time_point::max() || now() < deadline || has_ready() || control_->has_mail();
@@ -381,6 +375,7 @@ inline bool event_loop::sleep_until(detail::thread_parker& parker, time_point de
 inline void event_loop::poll(time_point until, bool heeds_stop, const detail::thread_parker* sleeper) noexcept {
     if (has_ready() || control_->has_mail() || timers_.next() <= until) until = next_deadline();
     if (until == time_point::min() && !wake_watch_) return;  // nothing to poll: no descriptor, no sleep
+    if (until != time_point::min() && sleeper == nullptr && spin_for_answer(nullptr)) until = time_point::min();
     prepare_wake_descriptor();
     // Asked after prepare_sleep(): a stop(), or a token, that comes later finds the loop asleep and wakes it.
     if (until != time_point::min() &&

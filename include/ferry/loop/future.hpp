@@ -333,7 +333,9 @@ inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadl
     };
     thread_wait here(operation, subject, whom_);
     try {
-        if (detail::wait_until(here, [this] { return ready(); }, deadline)) return true;
+        if (detail::wait_until(
+                here, [this] { return ready(); }, deadline))
+            return true;
     } catch (...) {
         if (leave()) throw;
         return true;  // it has come after all

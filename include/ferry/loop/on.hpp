@@ -79,8 +79,8 @@ private:
     class root final : public rooted_task<T> {
     public:
         root(event_loop& loop, task<T> body, travelling_task& owner)
-            : rooted_task<T>(loop, nullptr, &ended, std::move(body), std::exchange(owner.record_, nullptr)), owner_(owner) {
-        }
+            : rooted_task<T>(loop, nullptr, &ended, std::move(body), std::exchange(owner.record_, nullptr)),
+              owner_(owner) {}
 
     private:
         static void ended(logical_task& self) noexcept { static_cast<root&>(self).owner_.finish(); }

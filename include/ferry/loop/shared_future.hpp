@@ -82,7 +82,10 @@ public:
         if (!join(self)) return true;
         thread_wait here(operation, subject, source.whom());
         try {
-            if (!detail::wait_until(here, [this] { return ready(); }, deadline) && leave(self)) return false;
+            if (!detail::wait_until(
+                    here, [this] { return ready(); }, deadline) &&
+                leave(self))
+                return false;
         } catch (...) {
             if (leave(self)) throw;
         }

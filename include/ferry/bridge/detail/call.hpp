@@ -115,7 +115,8 @@ private:
 
 inline void call::run_here() noexcept {
     thread_state& self = this_thread();
-    record_->wait_for(node_reference(&record_of_this_thread()), static_cast<wait_node::flags>(flags_ | wait_node::begun));
+    record_->wait_for(node_reference(&record_of_this_thread()),
+                      static_cast<wait_node::flags>(flags_ | wait_node::begun));
     home* const outer_home = std::exchange(self.home, made_at());
     call* const outer_call = std::exchange(self.running_call, this);
     run();

@@ -48,7 +48,7 @@ private:
     /// frame of another one (a call has run a loop of its own, say), the call's waits drive it.
     void run(call& taken) noexcept {
         const loop_reference made_by = drives_several() ? taken.loop() : loop_reference();
-        drivable* const loop = made_by ? find_driven(*made_by.get()) : nullptr;
+        drivable* const loop = made_by ? find_driven(made_by->record()) : nullptr;
         if (loop == nullptr) return taken.run_here();
         const driving it(*this, *loop);
         taken.run_here();

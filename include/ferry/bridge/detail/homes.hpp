@@ -28,7 +28,7 @@ private:
     std::atomic<std::size_t> count_{0};
     // Guarded by the mutex of homes.
     intrusive_list<call> calls_;
-    thread_parker* owner_ = nullptr;  // of the thread that serves it; null while none does
+    thread_parker* owner_ = nullptr;    // of the thread that serves it; null while none does
     const wait_node* place_ = nullptr;  // that thread in the wait graph, or the pool from which one will come
 };
 

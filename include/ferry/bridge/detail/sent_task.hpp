@@ -194,8 +194,8 @@ private:
     class root final : public rooted_task<T> {
     public:
         root(event_loop& loop, task<T> body, sent_task& owner)
-            : rooted_task<T>(loop, nullptr, &ended, std::move(body), std::exchange(owner.record_, nullptr)), owner_(owner) {
-        }
+            : rooted_task<T>(loop, nullptr, &ended, std::move(body), std::exchange(owner.record_, nullptr)),
+              owner_(owner) {}
 
     private:
         static void ended(logical_task& self) noexcept { static_cast<root&>(self).owner_.finish(); }
@@ -344,7 +344,7 @@ T run_on_private_loop(home_frame& frame, task<T> body) {
     class leftovers {
     public:
         explicit leftovers(home_thread& thread)
-            : is_outermost_(thread.find_driven(private_loop().control()) == nullptr) {}
+            : is_outermost_(thread.find_driven(private_loop().control().record()) == nullptr) {}
         ~leftovers() {
             event_loop& loop = private_loop();
             if (is_outermost_ && !loop.control().left_behind()) loop.cancel_tasks();

@@ -70,7 +70,9 @@ public:
     }
 
 private:
-    [[nodiscard]] wait_node::flags flags() const noexcept { return unknown_ > 0 ? wait_node::open : wait_node::flags{0}; }
+    [[nodiscard]] wait_node::flags flags() const noexcept {
+        return unknown_ > 0 ? wait_node::open : wait_node::flags{0};
+    }
     void set_unknown(std::size_t holders) noexcept {
         unknown_ = holders;
         record_.set_flags(flags());
