@@ -67,7 +67,8 @@ TEST_CASE("a loop can be driven from another: native_handle, next_deadline, run_
         loop.post([&] { loop.post([&posted] { ++posted; }); });
         loop.run_once();
         CHECK(posted == 0);
-        CHECK(loop.next_deadline() == event_loop::time_point::min());
+        const auto next = loop.next_deadline();
+        CHECK(next <= loop.now());
         CHECK(becomes_readable(handle, 0));
         loop.run_once();
         CHECK(posted == 1);
@@ -77,7 +78,8 @@ TEST_CASE("a loop can be driven from another: native_handle, next_deadline, run_
         auto done = ferry::spawn(loop, note_twice(order, 1));
         loop.run_once();
         loop.post([&] { auto other = ferry::spawn(note_twice(order, 2)); });
-        CHECK(loop.next_deadline() == event_loop::time_point::min());
+        const auto next = loop.next_deadline();
+        CHECK(next <= loop.now());
         loop.run_until_idle();
         CHECK(loop.next_deadline() == event_loop::time_point::max());
     }

@@ -19,6 +19,7 @@
 #include <ferry/loop/poller.hpp>
 #include <ferry/loop/timer_queue.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -86,9 +87,8 @@ public:
     auto spawn(What&&... what);
 
     [[nodiscard]] time_point now() const noexcept { return poller_->now(); }
-    [[nodiscard]] time_point next_deadline() const noexcept {
-        return has_ready() || control_->has_mail() ? time_point::min() : timers_.next();
-    }
+    /// When it has something to do: now while anything is ready, time_point::max() where only others can bring it on.
+    [[nodiscard]] time_point next_deadline() const noexcept { return anything_ready() ? now() : timers_.next(); }
     /// For embedding: promises that only this thread runs the loop. A blocking call here that waits for one of its tasks
     /// then throws deadlock_error, since nobody would turn the loop meanwhile.
     void bind_to_this_thread() noexcept { executor::bind_to_this_thread(); }
@@ -157,9 +157,8 @@ private:
     bool sleep_until(detail::thread_parker& parker, time_point deadline) noexcept override;
     [[nodiscard]] const detail::wait_node& loop_record() const noexcept override { return record(); }
     void rest(time_point until, bool heeds_stop = false) noexcept;
-    [[nodiscard]] bool has_work() const noexcept {
-        return !owned_.empty() || has_ready() || control_->has_mail() || !turn_end_.empty();
-    }
+    [[nodiscard]] bool anything_ready() const noexcept { return has_ready() || control_->has_mail(); }
+    [[nodiscard]] bool has_work() const noexcept { return anything_ready() || !owned_.empty() || !turn_end_.empty(); }
     void end_tasks(const char* operation) noexcept;
     void admit(std::size_t most) noexcept;
     void prepare_wake_descriptor();
@@ -261,7 +260,7 @@ inline void event_loop::run_until_idle() {
         check_process("event_loop::run_until_idle");
         work();
         poll(outside_work_ > 0 ? time_point::max() : time_point::min());
-    } while (has_ready() || control_->has_mail() || outside_work_ > 0 || timers_.next() <= now());
+    } while (anything_ready() || outside_work_ > 0 || timers_.next() <= now());
 }
 
 inline void event_loop::stop() noexcept {
@@ -367,13 +366,13 @@ inline bool event_loop::sleep_until(detail::thread_parker& parker, time_point de
              &parker);  // which is a time of the real clock
     }
     parker.end_sleep_in();
-    return deadline == time_point::max() || now() < deadline || has_ready() || control_->has_mail();
+    return deadline == time_point::max() || now() < deadline || anything_ready();
 }
 
 /// May sleep until `until` when nothing is ready. A kernel that refuses even an epoll or event descriptor leaves no way
 /// to wait for the tasks that are under way, nor to unwind them: the program ends with that error's text.
 inline void event_loop::poll(time_point until, bool heeds_stop, const detail::thread_parker* sleeper) noexcept {
-    if (has_ready() || control_->has_mail() || timers_.next() <= until) until = next_deadline();
+    until = anything_ready() ? time_point::min() : std::min(until, timers_.next());
     if (until == time_point::min() && !wake_watch_) return;  // nothing to poll: no descriptor, no sleep
     if (until != time_point::min() && sleeper == nullptr && spin_for_answer(nullptr)) until = time_point::min();
     prepare_wake_descriptor();
