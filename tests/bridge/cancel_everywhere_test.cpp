@@ -9,6 +9,7 @@
 #include <ferry/loop/run.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdlib>
 #include <optional>
@@ -64,9 +65,10 @@ private:
     int popped_ = 0;
 };
 
-/// One thread for all runs: a run leaves it idle.
+/// One thread for all runs: a run leaves it idle, and what it holds must not be given back in the middle of another one.
 ferry::thread_pool& one_thread() {
-    static ferry::thread_pool pool(1, "one");
+    static ferry::thread_pool pool(
+        ferry::thread_pool_options().size(1).name("one").idle_end(std::chrono::milliseconds::max()));
     return pool;
 }
 

@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -98,6 +99,76 @@ TEST_CASE("two threads that wake each other in turn never lose a token", "[deadl
     }
     partner.join();
     CHECK(plain == 2 * rounds);
+}
+
+namespace {
+/// Counts what a thread tells of its waits, while it lives.
+class observed_thread final : public ferry::detail::blocking_observer {
+public:
+    observed_thread() noexcept { ferry::detail::this_thread().blocking = this; }
+    ~observed_thread() { ferry::detail::this_thread().blocking = nullptr; }
+    observed_thread(const observed_thread&) = delete;
+    observed_thread& operator=(const observed_thread&) = delete;
+    void blocks() noexcept override { ++blocked; }
+    void goes_on() noexcept override { ++gone_on; }
+    int blocked = 0;
+    int gone_on = 0;
+};
+/// Serves as often as it is told to, then has nothing to do.
+class serves_calls final : public ferry::detail::wait_service {
+public:
+    explicit serves_calls(int calls) noexcept : left_(calls) { ferry::detail::this_thread().service = this; }
+    ~serves_calls() { ferry::detail::this_thread().service = nullptr; }
+    serves_calls(const serves_calls&) = delete;
+    serves_calls& operator=(const serves_calls&) = delete;
+    bool serve_call() noexcept override { return left_ > 0 && left_-- > 0; }
+    [[nodiscard]] int left() const noexcept { return left_; }
+
+private:
+    int left_;
+};
+}  // namespace
+
+TEST_CASE("a wait says once that it blocks, before it sleeps, and once that it is over", "[deadlock][park]") {
+    observed_thread self;
+    thread_parker& mine = thread_parker::of_this_thread();
+    int asked = 0;
+    const auto at_third_try = [&] {
+        CHECK(self.blocked == (asked == 0 ? 0 : 1));
+        CHECK(self.gone_on == 0);
+        mine.unpark();
+        return ++asked == 3;
+    };
+    CHECK(ferry::detail::wait_until(at_third_try));
+    CHECK(self.blocked == 1);
+    CHECK(self.gone_on == 1);
+    const auto never = [] { return false; };
+    mine.park();
+    CHECK(!ferry::detail::wait_until(never, thread_parker::clock::now()));
+    CHECK(self.blocked == 2);
+    CHECK(self.gone_on == 2);
+    const auto throws = [&]() -> bool {
+        if (self.blocked == 3) throw std::runtime_error("in the middle");
+        mine.unpark();
+        return false;
+    };
+    REQUIRE_THROWS_AS(ferry::detail::wait_until(throws), std::runtime_error);
+    CHECK(self.gone_on == 3);
+}
+
+TEST_CASE("a wait that is over at once does not count as blocked; one that serves does", "[deadlock][park]") {
+    observed_thread self;
+    const auto at_once = [] { return true; };
+    CHECK(ferry::detail::wait_until(at_once));
+    CHECK(self.blocked == 0);
+    serves_calls calls(10);
+    const auto all_served = [&] {
+        CHECK(self.blocked == (calls.left() == 10 ? 0 : 1));
+        return calls.left() == 0;
+    };
+    CHECK(ferry::detail::wait_until(all_served));
+    CHECK(self.blocked == 1);
+    CHECK(self.gone_on == 1);
 }
 
 TEST_CASE("waiting inside a turn for a task of the same loop is a deadlock, and both sides are named",

@@ -7,9 +7,11 @@
 #include <catch2/catch.hpp>
 #endif
 
+#include <ferry/bridge/thread_pool.hpp>
 #include <ferry/loop/poll_poller.hpp>
 #include <ferry/loop/shuffled_loop.hpp>
 
+#include <chrono>
 #include <cstdlib>
 #include <string_view>
 
@@ -21,5 +23,7 @@ int main(int argc, char* argv[]) {
     }
     const char* const poller = std::getenv("FERRY_POLLER");
     if (poller != nullptr && std::string_view(poller) == "poll") ferry::use_poll_in_every_loop();
+    // What a thread has freed is counted when it ends: no thread may end in the middle of a later test.
+    ferry::thread_pool::configure_default(ferry::thread_pool_options().idle_end(std::chrono::milliseconds::max()));
     return Catch::Session().run(argc, argv);
 }

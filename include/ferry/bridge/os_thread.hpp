@@ -83,6 +83,13 @@ private:
     bool started_ = false;
 };
 
+inline void report_destruction_in_turn(const char* what) {
+    std::string text = "ferry: a ";  // in steps: GCC 12 takes one expression for an overflow
+    text.append(what).append(" is destroyed inside a turn of a loop; its threads end in the background. Destroy it ");
+    text.append("outside of the loop, or with to_thread, to know when they have ended");
+    report(text);
+}
+
 /// Joins, unless this thread is inside a loop's turn, where a join would stop that loop: then the reaper joins, and a
 /// report says so, once for each kind of object. The thread must have been told to end.
 inline void join_or_hand_over(pthread_t thread, std::atomic<bool>& reported, const char* what) {
@@ -93,10 +100,7 @@ inline void join_or_hand_over(pthread_t thread, std::atomic<bool>& reported, con
     }
     reaper::join_later(thread);
     if (reported.exchange(true, std::memory_order_relaxed)) return;
-    std::string text = "ferry: a ";  // in steps: GCC 12 takes one expression for an overflow
-    text.append(what).append(" is destroyed inside a turn of a loop; its threads end in the background. Destroy it ");
-    text.append("outside of the loop, or with to_thread, to know when they have ended");
-    report(text);
+    report_destruction_in_turn(what);
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

@@ -12,6 +12,7 @@ class event_loop;
 
 namespace detail {
 class blocking_scope;
+class blocking_observer;
 class call;
 class executor;
 class home;
@@ -66,6 +67,7 @@ struct thread_state {
     detail::home* home = nullptr;                // code outside of tasks: where its thread-sensitive calls run
     detail::home_thread* home_thread = nullptr;  // this thread's queue of such calls, made on first use
     wait_service* service = nullptr;             // what this thread does while it waits outside of a turn
+    blocking_observer* blocking = nullptr;       // a pool's worker, and nobody else: told when it blocks
     event_loop* private_loop = nullptr;          // what block_on drives here when there is no other loop
     thread_exit_hook private_loop_hook;
     thread_contexts* contexts = nullptr;  // the context variables of code outside of tasks, made on first use

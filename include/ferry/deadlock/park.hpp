@@ -90,6 +90,35 @@ private:
     driving* driven_ = nullptr;  // the innermost
     bool calls_first_ = false;
 };
+/// Told by a thread that it blocks: its pool, which may let another thread work meanwhile. Waits nest, where a thread serves
+/// during one; each of them tells.
+class blocking_observer {
+public:
+    virtual void blocks() noexcept = 0;
+    /// Once for each blocks().
+    virtual void goes_on() noexcept = 0;
+
+protected:
+    ~blocking_observer() = default;
+};
+
+/// While it lives, the thread counts as blocked: from when a wait does not end at once to its end. What it serves meanwhile
+/// may block, too, or turn on and on, and wait for what needs another thread.
+class blocked_part {
+public:
+    blocked_part() noexcept : told_(this_thread().blocking) {
+        if (told_ != nullptr) told_->blocks();
+    }
+    ~blocked_part() {
+        if (told_ != nullptr) told_->goes_on();
+    }
+    blocked_part(const blocked_part&) = delete;
+    blocked_part& operator=(const blocked_part&) = delete;
+
+private:
+    blocking_observer* told_;
+};
+
 /// What this thread does during a wait that begins here: nothing inside a turn, which must not be entered again.
 [[nodiscard]] inline wait_service* service_of_this_wait() noexcept {
     const thread_state& self = this_thread();
@@ -131,6 +160,7 @@ bool wait_until(thread_wait& what, Done&& done, thread_parker::clock::time_point
     if (done()) return true;
     thread_parker& parker = thread_parker::of_this_thread();
     wait_service* const service = service_of_this_wait();
+    const blocked_part blocked;
     do {
         if (!serve_or_sleep(service, parker, &what, deadline)) return done();
         if (!done()) what.look();
@@ -143,6 +173,7 @@ bool wait_until(Done&& done, thread_parker::clock::time_point deadline) {
     if (done()) return true;
     thread_parker& parker = thread_parker::of_this_thread();
     wait_service* const service = service_of_this_wait();
+    const blocked_part blocked;
     do {
         if (!serve_or_sleep(service, parker, nullptr, deadline)) return done();
     } while (!done());

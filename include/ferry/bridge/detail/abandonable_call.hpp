@@ -53,11 +53,12 @@ public:
     // The awaiter's.
     /// Null when it is on its way.
     [[nodiscard]] std::exception_ptr submit(logical_task& waiting, event_loop& from) noexcept {
-        this->is_awaited_by(waiting, nullptr);
+        this->is_awaited_by(waiting);
         loop_ = loop_reference(from.control());
         made_at_ = waiting.home();
         node_ = &waiting;
         context_ = waiting.context();
+        name = waiting.name();
         retain();
         const std::exception_ptr refused = where_.submit(*this);
         if (refused != nullptr) release();
@@ -91,13 +92,9 @@ private:
             const lent_context from_task(context_);
             return std::apply(std::move(fn_), std::move(args_));
         });
-        end();
     }
-    void refuse() noexcept override {
-        outcome_.set_exception(where_.closed());
-        end();
-    }
-    void end() noexcept {
+    void fail(std::exception_ptr error) noexcept override { outcome_.set_exception(std::move(error)); }
+    void deliver() noexcept override {
         this->is_over();
         state before = state::awaited;
         if (state_.compare_exchange_strong(before, state::ended,

@@ -11,7 +11,9 @@
 #include <ferry/loop/loop_control.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <exception>
 #include <utility>
 
 namespace ferry::inline FERRY_ABI {
@@ -68,22 +70,29 @@ public:
     call() = default;
     call(const call&) = delete;
     call& operator=(const call&) = delete;
-    /// On the thread; the call may be gone when it returns.
+    /// On the thread: runs the function and keeps what comes of it.
     virtual void run() noexcept = 0;
-    /// Whoever should have run it is closing; the call may be gone when it returns.
-    virtual void refuse() noexcept = 0;
+    /// Instead of that: this is what comes of it.
+    virtual void fail(std::exception_ptr error) noexcept = 0;
+    /// After one of them: hands over what was kept. The call may be gone when it returns.
+    virtual void deliver() noexcept = 0;
     /// The loop that made it, to which block_on inside it comes back; none once the call is left behind.
     [[nodiscard]] virtual loop_reference loop() const noexcept = 0;
     /// The innermost home where it was made.
     [[nodiscard]] virtual home* made_at() const noexcept = 0;
     [[nodiscard]] virtual call_stop& stop() noexcept = 0;
 
-    /// Runs it on this thread, as what a call made where it was made sees.
+    /// While it lives, this thread is in the call: it sees what a call made where this one was made sees.
+    class inside;
+    /// Runs it on this thread.
     void run_here() noexcept;
     /// The call in the wait graph.
     [[nodiscard]] const wait_node* record() const noexcept { return record_; }
     /// Whom it waits for: the pool, or the thread that serves its queue. Under the lock of the place where it is queued.
     void waits_for(const wait_node* place) noexcept { record_->wait_for(node_reference(place), flags_); }
+
+    const char* name = nullptr;                         // in reports
+    std::chrono::steady_clock::time_point submitted{};  // where a pool measures
 
     // Guarded by the mutex of whoever has it queued.
     bool queued = false;
@@ -97,7 +106,7 @@ protected:
         if (record_ != nullptr) record_->release();
     }
     /// Before it is submitted: the task waits for it from now on.
-    void is_awaited_by(logical_task& waiting, const char* name) {
+    void is_awaited_by(logical_task& waiting) {
         record_ = &wait_node::acquire(wait_node::kind::call);
         record_->set_name(name);
         record_->set_scope(waiting.record().scope());  // through it a cancellation reaches what block_on runs beneath
@@ -109,19 +118,39 @@ protected:
     void is_over() noexcept { record_->wait_is_over(); }
 
 private:
+    void runs_here() noexcept {
+        record_->wait_for(node_reference(&record_of_this_thread()),
+                          static_cast<wait_node::flags>(flags_ | wait_node::begun));
+    }
     wait_node* record_ = nullptr;
     const wait_node::flags flags_ = 0;
 };
 
+class call::inside {
+public:
+    explicit inside(call& entered) noexcept
+        : self_(this_thread()),
+          outer_home_(std::exchange(self_.home, entered.made_at())),
+          outer_call_(std::exchange(self_.running_call, &entered)) {
+        entered.runs_here();
+    }
+    ~inside() {  // the call may be gone
+        self_.running_call = outer_call_;
+        self_.home = outer_home_;
+    }
+    inside(const inside&) = delete;
+    inside& operator=(const inside&) = delete;
+
+private:
+    thread_state& self_;
+    home* outer_home_;
+    call* outer_call_;
+};
+
 inline void call::run_here() noexcept {
-    thread_state& self = this_thread();
-    record_->wait_for(node_reference(&record_of_this_thread()),
-                      static_cast<wait_node::flags>(flags_ | wait_node::begun));
-    home* const outer_home = std::exchange(self.home, made_at());
-    call* const outer_call = std::exchange(self.running_call, this);
+    const inside here(*this);
     run();
-    self.running_call = outer_call;
-    self.home = outer_home;
+    deliver();
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

@@ -77,12 +77,15 @@ private:
     void serve(worker& self) noexcept;
 
     /// In the wait graph: its threads, and whether there may be another one.
-    void update_record() noexcept { record_.set_flags(running_ < most_ ? wait_node::open : wait_node::flags{0}); }
+    void update_record() noexcept {
+        record_.set_flags(running_ < most_ || in_graph_ < running_ ? wait_node::open : wait_node::flags{0});
+    }
 
     wait_node& record_ = wait_node::acquire(wait_node::kind::pool);
     intrusive_list<scope_home> waiting_;
     intrusive_list<worker> idle_;
     std::size_t running_ = 0;
+    std::size_t in_graph_ = 0;  // of them, those that have begun, and those that are about to end
     std::size_t most_ = default_most;
     std::size_t names_ = 0;
 };
@@ -194,10 +197,13 @@ inline void leased_threads::work(void* argument) noexcept {
         const std::lock_guard lock(homes::mutex());
         owner.record_.set_name("leases");
         owner.record_.add_member(record);
+        ++owner.in_graph_;
+        owner.update_record();
     }
     while (owner.wait_for_scope(self)) owner.serve(self);
     const std::lock_guard lock(homes::mutex());
     owner.record_.remove_member(record);
+    --owner.in_graph_;
     owner.update_record();
 }
 

@@ -61,7 +61,8 @@ public:
     static constexpr bool may_close_a_circle = true;
     bool try_complete() noexcept { return false; }
     void link() noexcept {
-        this->is_awaited_by(this->task(), name_);
+        call::name = name_ != nullptr ? name_ : this->task().name();
+        this->is_awaited_by(this->task());
         event_loop& loop = event_loop::of(this->task());
         home_loop_ = loop_reference(loop.control());
         made_at_ = this->task().home().get();
@@ -98,22 +99,17 @@ private:
             const lent_context from_task(context_);
             return std::apply(std::forward<Fn>(fn_), std::move(args_));
         });
-        wake();
     }
-    void refuse() noexcept override {
-        outcome_.set_exception(where_.closed());
-        wake();
-    }
-    [[nodiscard]] loop_reference loop() const noexcept override { return home_loop_; }
-    [[nodiscard]] home* made_at() const noexcept override { return made_at_; }
-    [[nodiscard]] call_stop& stop() noexcept override { return stop_; }
-
-    void wake() noexcept {
+    void fail(std::exception_ptr error) noexcept override { outcome_.set_exception(std::move(error)); }
+    void deliver() noexcept override {
         this->is_over();
         const loop_reference home = std::move(home_loop_);
         // A loop is not sealed before its tasks have ended, so it takes the node.
         [[maybe_unused]] const bool taken = home->push(*node_);
     }
+    [[nodiscard]] loop_reference loop() const noexcept override { return home_loop_; }
+    [[nodiscard]] home* made_at() const noexcept override { return made_at_; }
+    [[nodiscard]] call_stop& stop() noexcept override { return stop_; }
 
     destination where_;
     const char* name_;

@@ -1,0 +1,300 @@
+// ferry/bridge/detail/pool_state.hpp - a pool's queue and its threads: who runs a call, and when threads start and end
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/bridge/detail/call.hpp>
+#include <ferry/bridge/detail/pool_worker.hpp>
+#include <ferry/bridge/os_thread.hpp>
+#include <ferry/bridge/pool_observer.hpp>
+#include <ferry/bridge/thread_pool_options.hpp>
+#include <ferry/core/config.hpp>
+#include <ferry/core/error.hpp>
+#include <ferry/core/intrusive_list.hpp>
+#include <ferry/core/process.hpp>
+#include <ferry/deadlock/park.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <pthread.h>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// What a pool and its threads share. It outlives the pool object until the last thread has left, and the last call has let
+/// go of it.
+///
+/// The mutex guards the queue, the list of idle threads and all counts, and this holds whenever it is released: while a call
+/// is queued, as many threads as the pool's size are active, or none is idle and no more may be started. Each event that
+/// could break it wakes or starts one thread (find_runner): a call is queued, an active thread blocks, a thread leaves. A
+/// thread that wants a call while more than the size are active, since blocked ones came back, becomes idle instead.
+///
+/// Thread-safety  Every member, on any thread, but what the workers call. Its mutex is a leaf: nothing of the user's, and
+///                no other lock of ferry's, is entered under it.
+class pool_state {
+public:
+    using clock = std::chrono::steady_clock;
+    enum class submission : unsigned char { accepted, closed, full, left_behind, no_thread };
+
+    explicit pool_state(const thread_pool_options& options) : options_(options) {
+        process::begin();
+        record_.set_name(options_.name_);
+        update_record();
+    }
+    pool_state(const pool_state&) = delete;
+    pool_state& operator=(const pool_state&) = delete;
+
+    /// Queues the call. When it is not accepted, it is the caller's again.
+    submission submit(call& made) noexcept;
+    /// True when the call was still queued: it will not run, and is the caller's again.
+    bool withdraw(call& made) noexcept;
+    /// Refuses calls from now on, and those that are queued.
+    void close() noexcept;
+
+    /// Was the pool made before a fork? Its threads are not in this process, and its mutex may be locked for ever.
+    [[nodiscard]] bool left_behind() const noexcept { return generation_ != process::generation(); }
+    [[nodiscard]] const thread_pool_options& options() const noexcept { return options_; }
+    [[nodiscard]] const char* name() const noexcept { return options_.name_; }
+    [[nodiscard]] std::size_t size() const noexcept { return options_.size_; }
+    [[nodiscard]] pool_metrics metrics() const noexcept;
+
+    /// How the pool stands, for whoever judges whether a queued call can ever run. exhausted: every thread is blocked in a
+    /// wait of ferry's, and another one may not be started.
+    struct standing {
+        std::size_t threads = 0;
+        std::size_t blocked = 0;
+        bool another_may_start = false;
+        bool exhausted = false;
+    };
+    [[nodiscard]] standing stands() const noexcept;
+
+    void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+    void release() noexcept {
+        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    }
+
+    // The pool's end, once it is closed; see pool_end.hpp.
+    friend class pool_end;
+
+private:
+    friend class pool_worker;
+    ~pool_state() { record_.release(); }
+
+    // With the mutex held.
+    /// In the wait graph: a call that is queued can run as long as one of the threads can go on, or may yet be there.
+    void update_record() noexcept {
+        const bool another = !closed_ && (threads_ < most_threads() || in_graph_ < threads_);
+        record_.set_flags(another ? wait_node::open : wait_node::flags{0});
+    }
+    void enter_graph(pool_worker& self) noexcept;
+    [[nodiscard]] thread_parker* find_runner() noexcept;
+    bool start_worker() noexcept;
+    [[nodiscard]] std::size_t free_number() const noexcept;
+    void take_out(call& made) noexcept {
+        queue_.erase(made);
+        made.queued = false;
+        --queue_length_;
+    }
+    [[nodiscard]] std::size_t most_threads() const noexcept { return options_.size_ + options_.max_spare_; }
+
+    // The workers'; see pool_threads.hpp.
+    static void work(void* worker) noexcept;
+    call* next(pool_worker& self) noexcept;
+    bool wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept;
+    void run(pool_worker& self, call& taken) noexcept;
+    [[nodiscard]] std::exception_ptr prepare(pool_worker& self) noexcept;
+    void leave(pool_worker& self) noexcept;
+    void one_blocks() noexcept;
+    void one_goes_on() noexcept;
+
+    [[nodiscard]] pool_call describe(const call& made) const noexcept {
+        pool_call told;
+        told.name = made.name;
+        told.pool = options_.name_;
+        return told;
+    }
+    void tell_dropped(const call& made) const noexcept {
+        if (options_.observer_ != nullptr) options_.observer_->dropped(describe(made));
+    }
+
+    const thread_pool_options options_;
+    const std::uint32_t generation_ = process::generation();
+    std::atomic<std::size_t> references_{1};
+
+    mutable std::mutex mutex_;    // guards everything below
+    intrusive_list<call> queue_;  // oldest first; those beyond the limit wait for room
+    std::size_t queue_length_ = 0;
+    intrusive_list<pool_worker> workers_;
+    std::vector<pool_worker*> idle_;  // the most recently active last: its caches are warm, and it is taken first
+    wait_node& record_ = wait_node::acquire(wait_node::kind::pool);
+    std::size_t threads_ = 0;
+    std::size_t in_graph_ = 0;  // of them, those that have begun
+    std::size_t active_ = 0;
+    std::size_t blocked_ = 0;
+    call_sums of_the_gone_;  // threads that have left
+    bool closed_ = false;
+    bool joins_itself_ = false;  // nobody will join: the last thread is to detach itself
+    bool has_left_ = false;      // a thread has left and is not joined yet: this one
+    pthread_t left_{};
+    thread_parker* watcher_ = nullptr;  // of the thread that waits for the last worker to leave
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline pool_state::submission pool_state::submit(call& made) noexcept {
+    if (left_behind()) return submission::left_behind;
+    if (options_.measured_) {
+        made.submitted = clock::now();
+        if (options_.observer_ != nullptr) options_.observer_->enqueued(describe(made));
+    }
+    submission answer = submission::accepted;
+    thread_parker* sleeper = nullptr;
+    {
+        const std::lock_guard lock(mutex_);
+        if (closed_) {
+            answer = submission::closed;
+        } else if (queue_length_ >= options_.queue_limit_ && options_.when_full_ == full_queue::refuse) {
+            answer = submission::full;
+        } else {
+            queue_.push_back(made);
+            made.waits_for(&record_);
+            made.queued = true;
+            ++queue_length_;
+            sleeper = find_runner();
+            if (threads_ == 0) {  // a thread that cannot be started is no error while there is another one
+                take_out(made);
+                answer = submission::no_thread;
+            }
+        }
+    }
+    if (sleeper != nullptr) sleeper->unpark();  // a parker is never freed
+    if (answer != submission::accepted) tell_dropped(made);
+    return answer;
+}
+
+inline bool pool_state::withdraw(call& made) noexcept {
+    if (left_behind()) return false;
+    {
+        const std::lock_guard lock(mutex_);
+        if (!made.queued) return false;
+        take_out(made);
+    }
+    tell_dropped(made);
+    return true;
+}
+
+inline void pool_state::close() noexcept {
+    if (left_behind()) return;
+    intrusive_list<call> refused;
+    std::vector<pool_worker*> idle;
+    {
+        const std::lock_guard lock(mutex_);
+        if (std::exchange(closed_, true)) return;
+        update_record();
+        while (call* const made = queue_.front()) {
+            take_out(*made);
+            refused.push_back(*made);
+        }
+        idle.swap(idle_);
+        for (pool_worker* each : idle) each->idle = false;
+        active_ += idle.size();
+        // Under the mutex: once awake they leave, and are gone.
+        for (pool_worker* each : idle) each->parker->unpark();
+    }
+    while (call* const made = refused.pop_front()) {
+        tell_dropped(*made);
+        made->fail(
+            std::make_exception_ptr(closed_error("to_thread: pool \"" + std::string(options_.name_) + "\" is closed")));
+        made->deliver();
+    }
+}
+
+inline pool_metrics pool_state::metrics() const noexcept {
+    pool_metrics now;
+    if (left_behind()) return now;
+    const std::lock_guard lock(mutex_);
+    now.queued = std::min(queue_length_, options_.queue_limit_);
+    now.waiting = queue_length_ - now.queued;
+    now.blocked = blocked_;
+    now.idle = idle_.size();
+    now.threads = threads_;
+    now.spares = threads_ - std::min(threads_, options_.size_);
+    call_sums sums = of_the_gone_;
+    for (const pool_worker* each = workers_.front(); each != nullptr; each = intrusive_list<pool_worker>::next(*each)) {
+        each->sums.add_to(sums);
+        if (each->job.load(std::memory_order_acquire) != nullptr) ++now.running;
+    }
+    now.calls = sums.calls;
+    now.queue_time = sums.queue_time;
+    now.max_queue_time = sums.max_queue_time;
+    now.run_time = sums.run_time;
+    now.max_run_time = sums.max_run_time;
+    return now;
+}
+
+inline pool_state::standing pool_state::stands() const noexcept {
+    standing now;
+    if (left_behind()) return now;
+    const std::lock_guard lock(mutex_);
+    now.threads = threads_;
+    now.blocked = blocked_;
+    now.another_may_start = !closed_ && threads_ < most_threads();
+    now.exhausted = threads_ == blocked_ && !now.another_may_start;
+    return now;
+}
+
+/// Whom to wake for the oldest call, if one more thread may work; starts a thread where none is idle.
+inline thread_parker* pool_state::find_runner() noexcept {
+    if (queue_.empty() || active_ >= options_.size_) return nullptr;
+    if (!idle_.empty()) {
+        pool_worker& chosen = *idle_.back();
+        idle_.pop_back();
+        chosen.idle = false;
+        ++active_;
+        return chosen.parker;
+    }
+    if (threads_ < most_threads() && start_worker()) ++active_;
+    return nullptr;
+}
+
+inline std::size_t pool_state::free_number() const noexcept {
+    for (std::size_t number = 0;; ++number) {
+        const pool_worker* each = workers_.front();
+        while (each != nullptr && each->number != number) each = intrusive_list<pool_worker>::next(*each);
+        if (each == nullptr) return number;
+    }
+}
+
+inline bool pool_state::start_worker() noexcept {
+    try {
+        const std::size_t number = free_number();
+        const std::string suffix = "/" + std::to_string(number);
+        idle_.reserve(threads_ + 1);
+        pool_worker* const made = new pool_worker(*this, number, options_.name_ + suffix);
+        try {
+            // The kernel keeps 15 letters: the number is among them.
+            std::string shown = options_.name_;
+            shown.resize(std::min(shown.size(), 15 - std::min<std::size_t>(suffix.size(), 15)));
+            made->thread = start_thread(&work, made, shown + suffix);
+        } catch (...) {
+            delete made;
+            throw;
+        }
+        retain();
+        workers_.push_back(*made);
+        ++threads_;
+        update_record();
+        return true;
+    } catch (const std::exception&) {
+        return false;
+    }
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI

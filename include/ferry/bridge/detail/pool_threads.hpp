@@ -1,0 +1,188 @@
+// ferry/bridge/detail/pool_threads.hpp - what the threads of a pool do, from their start until they leave it
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/bridge/detail/call.hpp>
+#include <ferry/bridge/detail/pool_state.hpp>
+#include <ferry/bridge/detail/pool_worker.hpp>
+#include <ferry/bridge/pool_observer.hpp>
+#include <ferry/core/config.hpp>
+#include <ferry/core/this_thread.hpp>
+#include <ferry/deadlock/park.hpp>
+#include <ferry/loop/timer_queue.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <utility>
+
+#include <pthread.h>
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+inline void pool_state::work(void* argument) noexcept {
+    pool_worker* const self = static_cast<pool_worker*>(argument);
+    pool_state& pool = self->pool;
+    thread_state& thread = this_thread();
+    thread.thread_name = self->name.c_str();
+    thread.blocking = self;
+    self->parker = &thread_parker::of_this_thread();
+    pool.enter_graph(*self);
+    while (call* const taken = pool.next(*self)) pool.run(*self, *taken);
+    if (pool.left_behind()) return;
+    if (self->prepared && pool.options_.thread_end_) pool.options_.thread_end_();
+    thread.blocking = nullptr;
+    thread.thread_name = nullptr;
+    pool.leave(*self);
+    pool.release();
+}
+
+inline void pool_state::enter_graph(pool_worker& self) noexcept {
+    self.record = &record_of_this_thread();
+    self.record->set_name(self.name.c_str());
+    const std::lock_guard lock(mutex_);
+    record_.add_member(*self.record);
+    ++in_graph_;
+    update_record();
+}
+
+/// The next call, or null: then the thread does not count as active any more, and is to leave.
+inline call* pool_state::next(pool_worker& self) noexcept {
+    if (!left_behind()) {  // else a call has forked, and goes on in the child
+        std::unique_lock lock(mutex_);
+        do {
+            if (call* const oldest = queue_.front(); oldest != nullptr && active_ <= options_.size_) {
+                take_out(*oldest);
+                self.job.store(oldest->name == nullptr ? "?" : oldest->name, std::memory_order_relaxed);
+                return oldest;
+            }
+            --active_;
+        } while (wait_for_work(self, lock));
+    }
+    self.leaving = true;
+    return nullptr;
+}
+
+/// False when there was none for so long that the thread ends, or will be none any more.
+///
+/// A thread puts itself on the idle list under the mutex under which calls are queued; whoever takes it off the list has
+/// made it active, and wakes it. Tokens left from other waits only make it look again.
+inline bool pool_state::wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept {
+    if (closed_) return false;
+    self.idle = true;
+    idle_.push_back(&self);
+    const clock::time_point since = clock::now();
+    for (;;) {
+        const auto patience = threads_ > options_.size_ ? options_.spare_linger_ : options_.idle_end_;
+        const clock::time_point until = deadline_after(since, to_nanoseconds(patience));
+        lock.unlock();
+        const bool in_time = self.parker->park_until(until);
+        lock.lock();
+        if (!self.idle) return true;
+        if (in_time || (threads_ <= options_.size_ && patience != options_.idle_end_)) continue;
+        self.idle = false;
+        idle_.erase(std::find(idle_.begin(), idle_.end(), &self));
+        return false;
+    }
+}
+
+inline std::exception_ptr pool_state::prepare(pool_worker& self) noexcept {
+    try {
+        if (!self.prepared && options_.thread_start_) options_.thread_start_();
+        self.prepared = true;
+        if (options_.before_call_) options_.before_call_();
+        return nullptr;
+    } catch (...) {
+        return std::current_exception();
+    }
+}
+
+/// The hooks are part of the call: they see what it sees. All that anyone may look at is up to date before it is delivered.
+inline void pool_state::run(pool_worker& self, call& taken) noexcept {
+    const call::inside here(taken);
+    pool_call told;
+    clock::time_point began;
+    if (options_.measured_) {
+        told = describe(taken);
+        told.thread = self.name.c_str();
+        began = clock::now();
+        told.queue_time = began - taken.submitted;
+        if (options_.observer_ != nullptr) options_.observer_->started(told);
+    }
+    if (std::exception_ptr error = prepare(self)) {
+        taken.fail(std::move(error));
+    } else {
+        taken.run();
+        if (options_.after_call_) options_.after_call_();
+    }
+    if (options_.measured_) {
+        told.run_time = clock::now() - began;
+        self.sums.add(told.queue_time, told.run_time);
+        if (options_.observer_ != nullptr) options_.observer_->ended(told);
+    }
+    self.sums.add();
+    self.job.store(nullptr, std::memory_order_release);
+    taken.deliver();
+}
+
+/// Each thread that leaves joins the one that left before it, which has nothing more to do than to end; so there is one to
+/// join at most, however often threads start and end.
+inline void pool_state::leave(pool_worker& self) noexcept {
+    bool joins = false;
+    pthread_t before{};
+    thread_parker* sleeper = nullptr;
+    thread_parker* watcher = nullptr;
+    {
+        const std::lock_guard lock(mutex_);
+        self.sums.add_to(of_the_gone_);
+        workers_.erase(self);
+        record_.remove_member(*self.record);
+        --in_graph_;
+        --threads_;
+        update_record();
+        joins = std::exchange(has_left_, true);
+        before = std::exchange(left_, self.thread);
+        if (threads_ == 0 && joins_itself_) {
+            has_left_ = false;
+            ::pthread_detach(self.thread);
+        }
+        if (threads_ == 0) watcher = watcher_;
+        sleeper = find_runner();
+    }
+    delete &self;
+    if (sleeper != nullptr) sleeper->unpark();
+    if (watcher != nullptr) watcher->unpark();
+    if (joins) ::pthread_join(before, nullptr);
+}
+
+inline void pool_state::one_blocks() noexcept {
+    thread_parker* sleeper = nullptr;
+    {
+        const std::lock_guard lock(mutex_);
+        --active_;
+        ++blocked_;
+        sleeper = find_runner();
+    }
+    if (sleeper != nullptr) sleeper->unpark();
+}
+
+inline void pool_state::one_goes_on() noexcept {
+    const std::lock_guard lock(mutex_);
+    ++active_;
+    --blocked_;
+}
+
+inline void pool_worker::blocks() noexcept {
+    if (waits_++ != 0 || leaving || pool.left_behind()) return;
+    blocked.store(true, std::memory_order_relaxed);
+    pool.one_blocks();
+}
+
+inline void pool_worker::goes_on() noexcept {
+    if (--waits_ != 0 || leaving || pool.left_behind()) return;
+    blocked.store(false, std::memory_order_relaxed);
+    pool.one_goes_on();
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
