@@ -6,6 +6,7 @@
 #include <ferry/bridge/detail/pool_end.hpp>
 #include <ferry/bridge/detail/pool_state.hpp>
 #include <ferry/bridge/detail/pool_threads.hpp>
+#include <ferry/bridge/exit_wait.hpp>
 #include <ferry/bridge/pool_observer.hpp>
 #include <ferry/bridge/thread_pool_options.hpp>
 #include <ferry/core/config.hpp>
@@ -13,11 +14,14 @@
 #include <ferry/core/process.hpp>
 #include <ferry/core/this_thread.hpp>
 #include <ferry/deadlock/report.hpp>
+#include <ferry/loop/timer_queue.hpp>
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <exception>
 #include <memory>
 #include <stdexcept>
@@ -25,6 +29,10 @@
 #include <system_error>
 
 namespace ferry::inline FERRY_ABI {
+namespace detail {
+class default_pool;
+}
+
 /// More calls were made than the pool's queue may hold.
 class queue_full : public std::runtime_error {
 public:
@@ -37,7 +45,7 @@ public:
 ///
 /// Ownership      Destroying it closes it and waits for its threads; a wait beyond hang_after() is reported, with the calls
 ///                that keep it. Inside a loop's turn, or on one of its own threads, they end in the background instead. The
-///                default pool lives until the process ends.
+///                default pool lives until the process ends, which waits for its calls (exit_wait()).
 /// Thread-safety  Every member, on any thread; the destructor like any destructor.
 /// Errors         A call for a closed pool, or in a forked child for one of its parent's, throws closed_error; one beyond
 ///                the queue's limit queue_full, unless the pool lets it wait; std::system_error when the pool's first thread
@@ -79,6 +87,7 @@ public:
     class ticket;
 
 private:
+    friend class detail::default_pool;
     detail::pool_state* state_;
 };
 
@@ -110,10 +119,13 @@ private:
 };
 
 namespace detail {
-/// The default pool of this process.
+/// The default pool of this process. It is never destroyed: its threads may outlive the statics.
 class default_pool {
 public:
-    default_pool() : pool(options()) {}
+    default_pool() : pool(options()) {
+        static constinit std::atomic<bool> registered{false};
+        if (!registered.exchange(true)) std::atexit([] { process_wide<default_pool>::get().end(); });
+    }
     static void configure(const thread_pool_options& wanted) {
         std::unique_ptr<const thread_pool_options> copy(new thread_pool_options(wanted));
         const thread_pool_options* none = nullptr;
@@ -130,6 +142,17 @@ public:
     thread_pool pool;
 
 private:
+    /// The process exits, on this thread, which may be one of the pool's.
+    void end() {
+        pool.close();
+        pool_end left(*pool.state_);
+        const std::chrono::nanoseconds limit = exit_wait();
+        if (left.wait(deadline_after(pool_state::clock::now(), limit))) return;
+        const auto tenths = limit / std::chrono::milliseconds(100);
+        report("exit: calls still run after " + std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) +
+               " s, and the process ends without them\n" + left.those_left() +
+               "  end or cancel them before main() returns, or give them time with set_exit_wait()");
+    }
     static thread_pool_options options() {
         used_by() = process::generation();
         const thread_pool_options* const wanted = configured().load();
