@@ -176,11 +176,9 @@ inline thread_pool::~thread_pool() {
     if (state_->left_behind()) return;
     state_->close();
     detail::pool_end end(*state_);
-    const detail::thread_state& self = detail::this_thread();
-    const bool inside_a_turn = self.turn != nullptr && self.allowance == nullptr;
     if (end.is_own_thread()) {
         end.let_go();
-    } else if (!inside_a_turn) {
+    } else if (detail::may_block_here()) {
         end.join("thread_pool::~thread_pool");
     } else {
         end.let_go();

@@ -129,6 +129,7 @@ inline void pool_state::run(pool_worker& self, call& taken) noexcept {
 /// Each thread that leaves joins the one that left before it, which has nothing more to do than to end; so there is one to
 /// join at most, however often threads start and end.
 inline void pool_state::leave(pool_worker& self) noexcept {
+    self.record->set_name(nullptr);
     bool joins = false;
     pthread_t before{};
     thread_parker* sleeper = nullptr;
