@@ -1,4 +1,4 @@
-// tests/bench/core/bench.hpp - clocks, pinning, allocations and the output line of every program beside it
+// tests/bench/bench.hpp - clocks, pinning, allocations and the output line of every program beside it
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
