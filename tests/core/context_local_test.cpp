@@ -254,7 +254,7 @@ TEST_CASE("L09: on a loop's thread each task has its own thread_context_local", 
 TEST_CASE("a call of to_thread that is cancelled in the queue gives the task its variables back",
           "[core][context_local][mt][order]") {
     const clean_context after;
-    ferry::thread_pool pool(1);
+    ferry::thread_pool pool(ferry::thread_pool_options().size(1).max_spare(0));
     ferry::event_loop loop;
     ferry::promise<void> release;
     ferry::future<void> released = release.get_future();

@@ -46,7 +46,10 @@ public:
         return calls_first_ ? serve_call() || turn() : turn() || serve_call();
     }
     bool spin(thread_parker& parker) noexcept {
-        return driven_ == nullptr ? parker.spin() : driven_->loop_.spin(parker);
+        if (driven_ == nullptr) return parker.spin();
+        if (!driven_->loop_.spin(parker)) return false;
+        if (parker.has_token()) parker.take_token();  // or the next spin would find it again
+        return true;
     }
     bool sleep_until(thread_parker& parker, thread_parker::clock::time_point deadline) noexcept {
         return driven_ == nullptr ? parker.park_until(deadline) : driven_->loop_.sleep_until(parker, deadline);

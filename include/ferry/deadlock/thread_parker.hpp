@@ -48,6 +48,7 @@ public:
     bool spin() noexcept {
         return spinner_.spin([this] { return has_token(); }) && take_token();
     }
+    bool take_token() noexcept { return state_.exchange(empty, std::memory_order_acquire) == token; }
     void park() noexcept { park_until(clock::time_point::max()); }
     /// The thread is about to sleep elsewhere, in a poller, and a token shall wake it there. False when there is one.
     [[nodiscard]] bool begin_sleep_in(wakeable& elsewhere) noexcept;
@@ -70,7 +71,6 @@ private:
                          deadline, nullptr, FUTEX_BITSET_MATCH_ANY);
     }
     static void give_back() noexcept;
-    bool take_token() noexcept { return state_.exchange(empty, std::memory_order_acquire) == token; }
 
     std::atomic<std::uint32_t> state_{empty};
     std::atomic<bool> woken_{false};  // whoever found it sleeping elsewhere has woken it there
