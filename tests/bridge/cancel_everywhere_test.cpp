@@ -3,6 +3,7 @@
 #include "support/cancel_everywhere.hpp"
 #include "support/catch.hpp"
 
+#include <ferry/bridge/limiter.hpp>
 #include <ferry/bridge/sync_to_async.hpp>
 #include <ferry/bridge/thread_channel.hpp>
 #include <ferry/bridge/thread_pool.hpp>
@@ -72,11 +73,16 @@ ferry::thread_pool& one_thread() {
     return pool;
 }
 
+ferry::limiter& one_at_a_time() {
+    static ferry::limiter limit(1);
+    return limit;
+}
+
 /// A call that runs until the other side lets it end, or that waits in the queue behind another one.
 class call_world final : public world {
 public:
     enum class state { runs, queued };
-    enum class kind { plain, sensitive, abandonable };
+    enum class kind { plain, limited, sensitive, abandonable };
     call_world(stepping_loop& loop, state how, kind which)
         : world(true), loop_(loop), kind_(which), queued_(how == state::queued) {
         if (kind_ == kind::abandonable) own_pool_.emplace(std::size_t{1}, "own");
@@ -110,6 +116,9 @@ private:
         }
         if (kind_ == kind::abandonable) {
             co_return co_await ferry::to_thread(ferry::abandonable, *own_pool_, &call_world::run, this);
+        }
+        if (kind_ == kind::limited) {
+            co_return co_await ferry::to_thread(one_thread(), one_at_a_time(), &call_world::run, this);
         }
         co_return co_await ferry::to_thread(one_thread(), &call_world::run, this);
     }
@@ -151,6 +160,13 @@ TEST_CASE("a call on a thread is waited for, or never runs, cancelled at any ste
     using calls = call_world;
     CHECK(cancel_everywhere(&make<calls, calls::state::runs, calls::kind::plain>) == "");
     CHECK(cancel_everywhere(&make<calls, calls::state::queued, calls::kind::plain>) == "");
+}
+
+TEST_CASE("so is a call that waits for its limiter", "[bridge][cancel_everywhere][mt][long]") {
+    using calls = call_world;
+    CHECK(cancel_everywhere(&make<calls, calls::state::runs, calls::kind::limited>) == "");
+    CHECK(cancel_everywhere(&make<calls, calls::state::queued, calls::kind::limited>) == "");
+    CHECK(one_at_a_time().running() + one_at_a_time().waiting() == 0);
 }
 
 TEST_CASE("so is a thread-sensitive call", "[bridge][cancel_everywhere][mt][long]") {

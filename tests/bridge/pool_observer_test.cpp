@@ -132,7 +132,8 @@ TEST_CASE("an observer is told how long a call was queued, and how long it ran",
     until([&] { return std::chrono::steady_clock::now() - both_there >= 2ms; });  // that long at least
     first.release.advance();
     loop.run(std::move(one));
-    CHECK(seen.last().run_time >= 2ms);
+    const std::chrono::nanoseconds first_run = seen.last().run_time;
+    CHECK(first_run >= 2ms);
     second.started.wait_for();
     second.release.advance();
     loop.run(std::move(two));
@@ -143,7 +144,7 @@ TEST_CASE("an observer is told how long a call was queued, and how long it ran",
     CHECK(metrics.max_queue_time == seen.last().queue_time);
     CHECK(metrics.queue_time >= metrics.max_queue_time);
     CHECK(metrics.max_run_time >= 2ms);
-    CHECK(metrics.run_time == metrics.max_run_time + seen.last().run_time);
+    CHECK(metrics.run_time == first_run + seen.last().run_time);
 }
 
 TEST_CASE("what will not run is dropped: refused, withdrawn, or closed", "[bridge][pool_observer][order]") {

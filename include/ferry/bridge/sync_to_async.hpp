@@ -3,8 +3,10 @@
 #pragma once
 
 #include <ferry/bridge/detail/abandonable_call.hpp>
+#include <ferry/bridge/detail/call_limit.hpp>
 #include <ferry/bridge/detail/destination.hpp>
 #include <ferry/bridge/detail/thread_call.hpp>
+#include <ferry/bridge/limiter.hpp>
 #include <ferry/bridge/thread_pool.hpp>
 #include <ferry/core/config.hpp>
 #include <ferry/core/context.hpp>
@@ -34,7 +36,8 @@ inline constexpr abandonable_t abandonable{0};
 
 namespace detail {
 template <class T>
-concept call_option = std::is_same_v<std::remove_cvref_t<T>, thread_pool> ||
+concept call_option =
+    std::is_same_v<std::remove_cvref_t<T>, thread_pool> || std::is_same_v<std::remove_cvref_t<T>, limiter> ||
     std::is_same_v<std::remove_cvref_t<T>, thread_sensitive_t> || std::is_same_v<std::remove_cvref_t<T>, abandonable_t>;
 
 template <class Fn, class... Args>
@@ -72,6 +75,16 @@ template <class Fn, class... Args>
 requires(!detail::call_option<Fn>) auto to_thread(thread_pool& pool, Fn&& fn, Args&&... args) {
     return detail::call_on(detail::destination(pool), std::forward<Fn>(fn), std::forward<Args>(args)...);
 }
+/// The same as one of the calls that the limiter lets run at a time.
+template <class Fn, class... Args>
+requires(!detail::call_option<Fn>) auto to_thread(limiter& limit, Fn&& fn, Args&&... args) {
+    return detail::call_on(detail::destination(thread_pool::default_pool()).limited(limit), std::forward<Fn>(fn),
+                           std::forward<Args>(args)...);
+}
+template <class Fn, class... Args>
+requires(!detail::call_option<Fn>) auto to_thread(thread_pool& pool, limiter& limit, Fn&& fn, Args&&... args) {
+    return detail::call_on(detail::destination(pool).limited(limit), std::forward<Fn>(fn), std::forward<Args>(args)...);
+}
 /// The same where all thread-sensitive calls of this logical call stack run, one after another: on the thread that is
 /// blocked in block_on, or that a thread_sensitive_scope has leased, whichever is the innermost; if there is none, or none
 /// any more, on the one sensitive thread of the process.
@@ -91,6 +104,12 @@ requires(!detail::call_option<Fn>) auto to_thread(abandonable_t, Fn&& fn, Args&&
 template <class Fn, class... Args>
 requires(!detail::call_option<Fn>) auto to_thread(abandonable_t, thread_pool& pool, Fn&& fn, Args&&... args) {
     return detail::abandonable_call_on(detail::destination(pool), std::forward<Fn>(fn), std::forward<Args>(args)...);
+}
+template <class Fn, class... Args>
+requires(!detail::call_option<Fn>) auto to_thread(abandonable_t, thread_pool& pool, limiter& limit, Fn&& fn,
+                                                  Args&&... args) {
+    return detail::abandonable_call_on(detail::destination(pool).limited(limit), std::forward<Fn>(fn),
+                                       std::forward<Args>(args)...);
 }
 
 /// A blocking function as an asynchronous one: what sync_to_async returns. Options are chained and make a copy. `Placed`:
@@ -115,6 +134,12 @@ public:
         copy.name_ = name;
         return copy;
     }
+    /// Its calls are among those that the limiter lets run at a time.
+    async_function limited(limiter& limit) const {
+        async_function copy = *this;
+        copy.limit_ = detail::call_limit_reference(limit.state());
+        return copy;
+    }
     /// Its calls see and change these variables instead of the caller's (X06, X07), one call at a time.
     async_function in(context& variables) const {
         async_function copy = *this;
@@ -128,6 +153,7 @@ public:
     auto operator()(Args&&... args) const {
         detail::refuse_unsafe_temporaries<Args&&...>();
         detail::call_options options(where_ ? *where_ : detail::destination(thread_pool::default_pool()));
+        if (limit_) options.where.limit_by(limit_);
         options.name = name_;
         options.variables = context_;
         return detail::thread_call<shared_call, detail::stored_type<Args>...>(options, shared_call(fn_),
@@ -140,7 +166,7 @@ private:
 
     /// With another function's options, and a place.
     explicit async_function(const async_function<Fn, false>& other, detail::destination where)
-        : fn_(other.fn_), where_(where), name_(other.name_), context_(other.context_) {}
+        : fn_(other.fn_), where_(where), name_(other.name_), context_(other.context_), limit_(other.limit_) {}
     [[nodiscard]] async_function<Fn, true> placed(detail::destination where) const {
         return async_function<Fn, true>(*this, where);
     }
@@ -161,6 +187,7 @@ private:
     std::optional<detail::destination> where_;
     const char* name_ = nullptr;
     context* context_ = nullptr;
+    detail::call_limit_reference limit_;
 };
 
 /// Makes a reusable asynchronous function of a blocking one: of a function or member pointer, a lambda, any callable,

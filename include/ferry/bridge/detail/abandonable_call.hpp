@@ -96,6 +96,7 @@ private:
     void fail(std::exception_ptr error) noexcept override { outcome_.set_exception(std::move(error)); }
     void deliver() noexcept override {
         this->is_over();
+        where_.has_ended();
         state before = state::awaited;
         if (state_.compare_exchange_strong(before, state::ended,
                                            std::memory_order_acq_rel)) {  // else it stays abandoned

@@ -103,6 +103,7 @@ private:
     void fail(std::exception_ptr error) noexcept override { outcome_.set_exception(std::move(error)); }
     void deliver() noexcept override {
         this->is_over();
+        where_.has_ended();
         const loop_reference home = std::move(home_loop_);
         // A loop is not sealed before its tasks have ended, so it takes the node.
         [[maybe_unused]] const bool taken = home->push(*node_);
