@@ -50,6 +50,7 @@
 #include <ferry/loop/virtual_clock.hpp>
 
 #include <ferry/bridge/async_to_sync.hpp>
+#include <ferry/bridge/connection_per_worker.hpp>
 #include <ferry/bridge/loop_thread.hpp>
 #include <ferry/bridge/sync_to_async.hpp>
 #include <ferry/bridge/this_call.hpp>

@@ -19,6 +19,7 @@ class home;
 class home_thread;
 class thread_contexts;
 class thread_parker;
+class thread_slots;
 class wait_node;
 class wait_service;
 struct free_block;
@@ -70,6 +71,7 @@ struct thread_state {
     blocking_observer* blocking = nullptr;       // a pool's worker, and nobody else: told when it blocks
     event_loop* private_loop = nullptr;          // what block_on drives here when there is no other loop
     thread_exit_hook private_loop_hook;
+    thread_slots* slots = nullptr;        // what it keeps for others until it ends, made on first use
     thread_contexts* contexts = nullptr;  // the context variables of code outside of tasks, made on first use
     const char* thread_name = nullptr;    // "pool/3", "loop_thread"; null for a thread not ours
     thread_exit_hook* exit_hooks = nullptr;

@@ -5,6 +5,7 @@
 #include <ferry/bridge/detail/call.hpp>
 #include <ferry/bridge/detail/pool_state.hpp>
 #include <ferry/bridge/detail/pool_worker.hpp>
+#include <ferry/bridge/detail/thread_slots.hpp>
 #include <ferry/bridge/pool_observer.hpp>
 #include <ferry/core/config.hpp>
 #include <ferry/core/this_thread.hpp>
@@ -31,6 +32,7 @@ inline void pool_state::work(void* argument) noexcept {
     pool.enter_graph(*self);
     while (call* const taken = pool.next(*self)) pool.run(*self, *taken);
     if (pool.left_behind()) return;
+    thread_slots::clear();
     if (self->prepared && pool.options_.thread_end_) pool.options_.thread_end_();
     thread.blocking = nullptr;
     thread.thread_name = nullptr;
