@@ -16,7 +16,12 @@
 #include <ferry/loop/task_group.hpp>
 #include <ferry/loop/timeout.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <cstddef>
+#include <ctime>
+#include <deque>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -48,6 +53,10 @@ ferry::task<> set_depth_async_and_fail(int value) {
 ferry::task<int> read_depth() {
     co_await ferry::yield_now();
     co_return depth.get();
+}
+ferry::task<std::string> read_at(ferry::context_local<std::string>& variable) {
+    co_await ferry::yield_now();
+    co_return variable.get();
 }
 int block_on_set_depth(int value) { return ferry::block_on(set_depth_async(value)); }
 
@@ -254,7 +263,7 @@ TEST_CASE("L09: on a loop's thread each task has its own thread_context_local", 
 TEST_CASE("a call of to_thread that is cancelled in the queue gives the task its variables back",
           "[core][context_local][mt][order]") {
     const clean_context after;
-    ferry::thread_pool pool(ferry::thread_pool_options().size(1).max_spare(0));
+    ferry::thread_pool pool(ferry::thread_pool_options().size(1).max_spare(0));  // it stays blocked
     ferry::event_loop loop;
     ferry::promise<void> release;
     ferry::future<void> released = release.get_future();
@@ -272,4 +281,52 @@ TEST_CASE("a call of to_thread that is cancelled in the queue gives the task its
     loop.run_until_idle();
     while (!queued.is_ready() || !hold.is_ready()) loop.run_once(std::chrono::milliseconds(10));
     CHECK(seen == 3);
+}
+
+TEST_CASE("L10: a new variable has no value, though one that has gone had one at the same address",
+          "[core][context_local]") {
+    const clean_context after;
+    alignas(ferry::context_local<std::string>) alignas(ferry::context_local<int>)
+        std::byte place[std::max(sizeof(ferry::context_local<std::string>), sizeof(ferry::context_local<int>))];
+    auto* const first = new (place) ferry::context_local<int>(1);
+    first->set(2);
+    CHECK(first->get() == 2);
+    first->~context_local();
+    auto* const same_type = new (place) ferry::context_local<int>;
+    CHECK(same_type->find() == nullptr);
+    same_type->set(3);
+    CHECK(same_type->get() == 3);
+    same_type->~context_local();
+    auto* const other_type = new (place) ferry::context_local<std::string>("initial");
+    CHECK(other_type->get() == "initial");
+    CHECK(ferry::run(read_at(*other_type)) == "initial");
+    other_type->set("its own");
+    CHECK(ferry::run(read_at(*other_type)) == "its own");
+    other_type->reset();
+    CHECK(other_type->get() == "initial");
+    other_type->~context_local();
+}
+
+TEST_CASE("X08: a crossing costs the same with a thousand variables as with one", "[core][context_local]") {
+    const clean_context after;
+    const auto seven = [] { return 7; };
+    const auto crossings =
+        [&] {  // block_on lends the context and takes it back, to_thread in it swaps it there and back
+            const auto body = [&]() -> ferry::task<> { co_await ferry::to_thread(ferry::thread_sensitive, seven); };
+            double least = 1e9;
+            for (int attempt = 0; attempt < 5; ++attempt) {
+                const std::clock_t began = std::clock();  // time of the processor, not of the clock on the wall
+                for (int i = 0; i < 2'000; ++i) ferry::block_on(body());
+                least = std::min(least, static_cast<double>(std::clock() - began));
+            }
+            return least;
+        };
+    depth.set(1);
+    const double with_one = crossings();
+    std::deque<ferry::context_local<int>> many(1'000);
+    for (ferry::context_local<int>& each : many) each.set(1);
+    const double with_many = crossings();
+    CAPTURE(with_one, with_many);
+    CHECK(with_many < 3 * with_one);
+    for (ferry::context_local<int>& each : many) each.reset();
 }

@@ -16,10 +16,14 @@ namespace detail {
 /// The value of one context variable: immutable, shared by every context that has it.
 class context_value {
 public:
-    context_value() = default;
+    /// Of the variable with that number.
+    explicit context_value(std::uint64_t variable) noexcept : variable_(variable) {}
     context_value(const context_value&) = delete;
     context_value& operator=(const context_value&) = delete;
     virtual ~context_value() = default;
+
+    /// A number that no other variable has had, whose address may be that of one that has gone (L10).
+    [[nodiscard]] std::uint64_t variable() const noexcept { return variable_; }
 
     void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
     void release() noexcept {
@@ -28,6 +32,7 @@ public:
 
 private:
     std::atomic<std::uint32_t> references_{1};
+    const std::uint64_t variable_;
 };
 
 /// Owns one reference to a value.
@@ -50,8 +55,8 @@ private:
 /// The context variables of one logical task or thread, as a value: setting one makes a new map and leaves every copy as
 /// it was. Handing a context to another task or thread, and taking it back, moves one pointer.
 ///
-/// Ownership      A counted reference to an immutable map; variables (context_local) are known by their address and must
-///                outlive it.
+/// Ownership      A counted reference to an immutable map; variables (context_local) are known by their addresses, and
+///                tell by a number whether a value is theirs; they may go away first.
 /// Thread-safety  That of a pointer: distinct objects on distinct threads, one object on one thread. What is in the map
 ///                is read-only.
 /// Cost           Copying counts a reference; lookup and change are linear in the number of variables that are set.

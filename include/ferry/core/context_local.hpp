@@ -6,17 +6,26 @@
 #include <ferry/core/context.hpp>
 #include <ferry/core/logical_task.hpp>
 
+#include <atomic>
+#include <cstdint>
 #include <optional>
 #include <stdexcept>
 #include <utility>
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
+/// The number of the next variable.
+inline std::uint64_t next_context_variable() noexcept {
+    static constinit std::atomic<std::uint64_t> last{0};
+    return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
 template <class T>
 class stored_context_value final : public context_value {
 public:
     template <class U>
-    explicit stored_context_value(U&& value) : value_(std::forward<U>(value)) {}
+    explicit stored_context_value(std::uint64_t variable, U&& value)
+        : context_value(variable), value_(std::forward<U>(value)) {}
     [[nodiscard]] const T& get() const noexcept { return value_; }
 
 private:
@@ -37,7 +46,8 @@ public:
     /// The value here, null without one. The pointer is valid until the variable is changed here, or the next co_await.
     [[nodiscard]] const T* find() const noexcept {
         if (const context* const here = Place::find()) {
-            if (const context_value* const value = here->find(this)) {
+            const context_value* const value = here->find(this);
+            if (value != nullptr && value->variable() == number_.load(std::memory_order_relaxed)) {
                 return &static_cast<const stored_context_value<T>*>(value)->get();
             }
         }
@@ -55,14 +65,23 @@ public:
     }
     /// Changes the value here, and for what is called or started from here.
     void set(T value) {
-        context_value_reference stored(*new stored_context_value<T>(std::move(value)));
+        context_value_reference stored(*new stored_context_value<T>(number(), std::move(value)));
         Place::get().set(this, std::move(stored));
     }
     /// Back to the initial value, or to none.
     void reset() { Place::get().erase(this); }
 
 private:
+    /// Given by the first set(), so that a variable at namespace scope needs no code to be made.
+    [[nodiscard]] std::uint64_t number() noexcept {
+        std::uint64_t mine = number_.load(std::memory_order_relaxed);
+        if (mine != 0) return mine;
+        const std::uint64_t fresh = next_context_variable();
+        return number_.compare_exchange_strong(mine, fresh, std::memory_order_relaxed) ? fresh : mine;
+    }
+
     const std::optional<T> initial_;
+    std::atomic<std::uint64_t> number_{0};
 };
 
 struct call_context {
@@ -97,7 +116,8 @@ struct thread_context {
 ///     request_id.set("42");
 ///     co_await ferry::to_thread(load);         // load() sees "42"; what it sets is seen here afterwards
 ///
-/// Ownership      Namespace scope or static: it outlives every task that may carry a value of it.
+/// Ownership      Usually at namespace scope, or static. It may go away before the tasks that carry a value of it; that
+///                value goes with the last of them.
 /// Thread-safety  Every member, on every thread, for the context of the calling code. Values are shared between threads
 ///                as const T.
 /// Cost           set() makes two allocations; find() is linear in the number of variables that are set.
