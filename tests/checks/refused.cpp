@@ -39,6 +39,8 @@ task<borrowed_value<N>> borrow_in(ferry::task_group&) {
 
 int plain() { return 1; }
 task<int> later() { co_return 1; }
+int print_number(int number) { return number; }
+int number_of(ferry::task_group&) { return 1; }
 int print(app::send) { return 1; }
 int listen(app::receive) { return 1; }
 task<> forward(app::send) { co_return; }
@@ -66,10 +68,14 @@ task<> borrowed(ferry::event_loop& loop, ferry::task_group& group, ferry::net::s
     co_await ferry::with_cleanup(borrow<8>(), ferry::yield_now());  // refused: and the cleanup is one
 }
 
-task<> wrong_colour(std::vector<int> values) {
+task<> wrong_colour(ferry::event_loop& loop, ferry::task_group& group, std::vector<int> values) {
     co_await values;  // refused: this cannot be awaited
     co_await ferry::to_thread(later);  // refused: this function is a coroutine
     ferry::async_to_sync(plain)();  // refused: this function is not asynchronous
+    loop.post(later);  // refused: this function is a coroutine
+    loop.spawn(plain);  // refused: this function is not asynchronous
+    group.start(print_number, 1);  // refused: this function is not asynchronous
+    co_await ferry::with_task_group(number_of);  // refused: this function is not asynchronous
 }
 
 task<> handles(ferry::event_loop& loop, ferry::thread_pool& pool, app::receive receive, app::send send) {

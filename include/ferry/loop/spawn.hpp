@@ -86,6 +86,12 @@ private:
     event_loop& loop_;
 };
 
+template <class Fn, class... Args>
+constexpr void refuse_plain_functions() noexcept {
+    static_assert(awaitable<std::invoke_result_t<Fn, Args...>>,
+                  "this function is not asynchronous: a coroutine that returns a task is needed here");
+}
+
 /// Keeps fn and its arguments in a frame for as long as the coroutine that fn makes runs.
 template <class Fn, class... Args>
 task<await_result<std::invoke_result_t<Fn&, Args&...>>> call_stored(Fn fn, Args... args) {
@@ -129,6 +135,7 @@ future<detail::await_result<Awaitable>> spawn(event_loop& loop, Awaitable what) 
 template <class Fn, class... Args>
 requires(!awaitable<Fn>) auto spawn(event_loop& loop, Fn&& fn, Args&&... args) {
     detail::refuse_unsafe_temporaries<Fn&&, Args&&...>();
+    detail::refuse_plain_functions<detail::stored_type<Fn>&, detail::stored_type<Args>&...>();
     static_assert(!(detail::handle_of_a_call<detail::stored_type<Args>> || ...),
                   "app::send and app::receive live as long as their application's call, which a spawned task may "
                   "outlive: group.start(...) in with_task_group starts a child that ends before");

@@ -163,6 +163,7 @@ void task_group::start(Awaitable what) {
 template <class Fn, class... Args>
 requires(!awaitable<Fn>) void task_group::start(Fn&& fn, Args&&... args) {
     detail::refuse_unsafe_temporaries<Fn&&, Args&&...>();
+    detail::refuse_plain_functions<detail::stored_type<Fn>&, detail::stored_type<Args>&...>();
     start(detail::call_stored<detail::stored_type<Fn>, detail::stored_type<Args>...>(std::forward<Fn>(fn),
                                                                                      std::forward<Args>(args)...));
 }
@@ -227,6 +228,7 @@ task<T> run_task_group(Fn fn, Args... args) {
 template <class Fn, class... Args>
 auto with_task_group(Fn&& fn, Args&&... args) {
     detail::refuse_unsafe_temporaries<Fn&&, Args&&...>();
+    detail::refuse_plain_functions<detail::stored_type<Fn>&, task_group&, detail::stored_type<Args>&...>();
     using body = std::invoke_result_t<detail::stored_type<Fn>&, task_group&, detail::stored_type<Args>&...>;
     return run_task_group<detail::await_result<body>, detail::stored_type<Fn>, detail::stored_type<Args>...>(
         std::forward<Fn>(fn), std::forward<Args>(args)...);

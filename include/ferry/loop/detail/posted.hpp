@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <ferry/core/awaitable.hpp>
 #include <ferry/core/config.hpp>
 #include <ferry/core/exception_handlers.hpp>
 #include <ferry/core/executor.hpp>
@@ -9,6 +10,7 @@
 
 #include <cstddef>
 #include <exception>
+#include <type_traits>
 #include <utility>
 
 namespace ferry::inline FERRY_ABI {
@@ -16,6 +18,9 @@ namespace detail {
 /// Made by event_loop::post; the loop runs it once, and it deletes itself.
 template <class Fn>
 class posted final : public posted_callback {
+    static_assert(!awaitable<std::invoke_result_t<Fn&>>,
+                  "this function is a coroutine, which post() would make and drop: spawn(loop, fn) runs it");
+
 public:
     explicit posted(Fn&& call) : posted_callback(&invoke), call_(std::move(call)) {}
     static void* operator new(std::size_t size) { return post_memory::allocate(size); }
