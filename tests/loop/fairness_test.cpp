@@ -264,6 +264,29 @@ TEST_CASE("what is always ready gives way inside of whatever is put around it", 
     CHECK(latest <= 65 * two_slices);
 }
 
+TEST_CASE("those who have to wait do so at once, however many begin in one step",
+          "[loop][event_loop][fairness][order]") {
+    const ferry_test::frame_count frames;
+    hand_clock clock;
+    event_loop loop(clock);
+    ferry::bounded_queue<int> queue(loop, 101);
+    std::vector<int> first;
+    int last = 0;
+    const auto hundred = [&]() -> task<> {
+        std::vector<task<int>> pops;
+        const auto pop = [](ferry::bounded_queue<int>& from) -> task<int> { co_return co_await from.pop(); };
+        for (int i = 0; i < 100; ++i) pops.push_back(pop(queue));
+        first = co_await ferry::when_all(std::move(pops));
+    };
+    const auto after_them = [&]() -> task<> { last = co_await queue.pop(); };
+    auto many = ferry::spawn(loop, hundred());
+    auto one = ferry::spawn(loop, after_them());
+    loop.run_until_idle();
+    for (int i = 1; i <= 101; ++i) CHECK(queue.try_push(int(i)));
+    loop.run_until_idle();
+    CHECK(last == 101);
+}
+
 TEST_CASE("descriptors and posts are looked at after at most one batch, however busy the loop is",
           "[loop][event_loop][fairness][order]") {
     hand_clock clock;

@@ -155,7 +155,10 @@ private:
             retry();
             return true;
         }
-        if (self.try_complete()) return false;
+        if (self.try_complete()) {
+            task().owner().count_inline_completion();
+            return false;
+        }
         task().wait_in(*this, Derived::what);
         self.link();
         if constexpr (requires { Derived::may_close_a_circle; }) {

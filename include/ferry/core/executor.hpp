@@ -117,7 +117,8 @@ public:
 
     /// May one more primitive complete in place? 64 may in one step, whatever tasks of it they are in (when_any starts its
     /// children in place); then it is time to let others run (DESIGN: fairness).
-    [[nodiscard]] bool may_complete_inline() noexcept { return inline_budget_ != 0 && inline_budget_-- != 0; }
+    [[nodiscard]] bool may_complete_inline() const noexcept { return completed_inline_ < most_inline_completions; }
+    void count_inline_completion() noexcept { ++completed_inline_; }
 
     /// How many resumptions may be stacked on the native stack, the outermost one included; more go to run_next().
     static constexpr unsigned max_depth = 64;
@@ -245,11 +246,11 @@ protected:
     }
 
 private:
-    static constexpr unsigned inline_completions = 64;
+    static constexpr unsigned most_inline_completions = 64;
 
     /// One step.
     void run_with_what_follows(ready_node& node) noexcept {
-        inline_budget_ = inline_completions;
+        completed_inline_ = 0;
         node.run(node);
         while (ready_node* const next = run_next_) {
             run_next_ = next->next;
@@ -296,8 +297,8 @@ private:
     ready_node* last_ = nullptr;
     ready_node* run_next_ = nullptr;
     logical_task* current_ = nullptr;
-    unsigned depth_ = 0;          // resumptions inside of others
-    unsigned inline_budget_ = 0;  // of the step that runs
+    unsigned depth_ = 0;             // resumptions inside of others
+    unsigned completed_inline_ = 0;  // primitives, in the step that runs
     const executor* beneath_ = nullptr;
     remote_inbox* remote_ = nullptr;
     wait_node* const record_;
