@@ -77,7 +77,9 @@ using all_values = std::conditional_t<std::is_void_v<T>, void, std::vector<eleme
 /// Awaits all: yields a tuple of their values (`nothing` for void) in the order of the arguments.
 ///
 /// They start in place, one after another, each as a logical task of its own. When one throws, the others are cancelled
-/// and awaited, and that exception is thrown; later failures go to the suppressed-exception handler.
+/// and awaited, and that exception is thrown; later failures go to the suppressed-exception handler. The same goes for a
+/// cancellation, and the values of those that had ended by then are gone: what must not be lost, such as an item taken
+/// from a queue, a child keeps where it outlives the when_all.
 template <awaitable... Awaitable>
 task<std::tuple<detail::object_or_nothing<detail::await_result<Awaitable>>...>> when_all(Awaitable... awaitables);
 

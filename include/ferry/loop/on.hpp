@@ -195,7 +195,7 @@ private:
 /// Runs `what` on another loop, which any thread may run; the awaiting task goes on, on its own loop, with the result.
 ///
 /// A cancellation here is sent over; the wait ends when the work over there has ended. On the task's own loop it is a
-/// plain co_await. The work starts with this task's context and does not write back.
+/// plain co_await; elsewhere the work starts with this task's context and does not write back.
 ///
 /// Errors  What `what` throws; closed_error when that loop is closed, or closes first. A checkpoint.
 template <awaitable Awaitable>
