@@ -108,10 +108,8 @@ public:
     friend bool operator==(const stop_token& a, const stop_token& b) noexcept { return a.state_ == b.state_; }
 
 private:
-    friend class stop_source;
     template <class Fn>
     friend class stop_callback;
-    explicit stop_token(detail::stop_state* state) noexcept : state_(state) { state_->retain(); }
     detail::stop_state* state_ = nullptr;
 };
 
@@ -133,7 +131,7 @@ public:
         state_->release();
     }
 
-    [[nodiscard]] stop_token get_token() const noexcept { return stop_token(state_); }
+    [[nodiscard]] stop_token get_token() const noexcept { return stop_token(*state_); }
     [[nodiscard]] bool stop_requested() const noexcept { return state_->requested(); }
     /// Runs the callbacks on this thread, one after another, before it returns. True for the first request.
     bool request_stop() noexcept { return state_->request_stop(); }
