@@ -38,3 +38,6 @@
 
 #include <ferry/server/serve_options.hpp>
 #include <ferry/server/server.hpp>
+
+#include <ferry/client/http_client.hpp>
+#include <ferry/client/http_connection.hpp>

@@ -98,6 +98,23 @@ TEST_CASE("a head can be sent before its body begins", "[http][request_writer]")
     CHECK(ferry_test::read_whole(out).requests().at(0).expects_continue);
 }
 
+TEST_CASE("a head that is sent early announces the body, if its size is known", "[http][request_writer]") {
+    std::string out;
+    http::request_writer known(out);
+    known.start("GET", "/", "a.test");
+    known.flush_head(2);
+    REQUIRE_THROWS_AS(known.body("abc", true), std::logic_error);
+    known.body("ab", false);
+    CHECK(out == "GET / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nab");
+    out.clear();
+    http::request_writer none(out);
+    none.start("GET", "/", "a.test");
+    none.flush_head(0);
+    REQUIRE_THROWS_AS(none.body("a", true), std::logic_error);
+    none.body("", false);
+    CHECK(out == "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+}
+
 TEST_CASE("nothing breaks out of the request line or the Host", "[http][request_writer]") {
     const auto refused = [](std::string_view method, std::string_view target, std::string_view host) {
         std::string out;

@@ -37,8 +37,9 @@ public:
     /// field, unless `fields` has one.
     void start(std::string_view method, std::string_view target, std::string_view host,
                const headers& fields = headers());
-    /// Ends a head that waits for the first piece to choose its framing, so that the server sees it now.
-    void flush_head();
+    /// Ends a head that waits for the first piece to choose its framing, so that the server sees it now. `whole_body` is
+    /// the size of the body, where it is known.
+    void flush_head(std::optional<std::size_t> whole_body = std::nullopt);
     /// A piece of the body; the request is complete after one with `more` false.
     void body(std::string_view piece, bool more);
 
@@ -90,15 +91,15 @@ inline void request_writer::start(std::string_view method, std::string_view targ
     }
 }
 
-inline void request_writer::flush_head() {
+inline void request_writer::flush_head(std::optional<std::size_t> whole_body) {
     if (!started()) throw std::logic_error("http: flush_head() before start()");
-    if (state_ == state::head) end_head(std::nullopt);
+    if (state_ == state::head) end_head(whole_body);
 }
 
 inline void request_writer::body(std::string_view piece, bool more) {
     if (!started()) throw std::logic_error("http: body() before start()");
     if (finished()) throw std::logic_error("http: body() after the request was complete");
-    if (framing_ == framing::length) {
+    if (framing_ == framing::length || framing_ == framing::no_body) {
         if (piece.size() > length_left_) throw std::logic_error("http: the body is longer than its Content-Length");
         if (!more && piece.size() < length_left_) {
             throw std::logic_error("http: the body is shorter than its Content-Length");

@@ -1,0 +1,67 @@
+// ferry/client/http_client_options.hpp - how long an HTTP client waits, and how much it takes
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <ferry/core/config.hpp>
+#include <ferry/http/response_limits.hpp>
+#include <ferry/net/address.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <optional>
+#include <utility>
+
+namespace ferry::inline FERRY_ABI {
+/// Options of http_client, set in a chain.
+class http_client_options {
+public:
+    using milliseconds = std::chrono::milliseconds;
+
+    http_client_options() = default;
+
+    /// To resolve the host and to connect. Default 10 s.
+    http_client_options& connect_timeout(milliseconds limit) { return set(connect_timeout_, limit); }
+    /// From the last octet of the request that could be sent to the end of the response's head. Default 60 s.
+    http_client_options& response_timeout(milliseconds limit) { return set(response_timeout_, limit); }
+    /// For the next octet of a body, in either direction. Default 60 s.
+    http_client_options& stall_timeout(milliseconds limit) { return set(stall_timeout_, limit); }
+    /// For the server's "100 Continue", where a request asks for it; then the body is sent all the same. Default 1 s.
+    http_client_options& continue_timeout(milliseconds limit) { return set(continue_timeout_, limit); }
+    /// How long a connection may be idle and be used again: less than servers keep it. Default 4 s; 0 uses each once.
+    http_client_options& keep_alive_timeout(milliseconds limit) { return set(keep_alive_timeout_, limit); }
+    /// Idle connections that are kept. Default 8.
+    http_client_options& max_idle_connections(std::size_t count) { return set(max_idle_connections_, count); }
+    /// Of a response that is taken whole, by fetch() and read_all(). Default 1 MiB; a streamed one has `limits` only.
+    http_client_options& max_body_bytes(std::size_t bytes) { return set(max_body_bytes_, bytes); }
+    http_client_options& limits(const http::response_limits& chosen) { return set(limits_, chosen); }
+    /// Where to connect, whatever host the URL names: a proxy, a unix-domain socket, a server under test.
+    http_client_options& connect_to(net::address where) { return set(connect_to_, std::optional(std::move(where))); }
+
+    [[nodiscard]] milliseconds connect_timeout() const noexcept { return connect_timeout_; }
+    [[nodiscard]] milliseconds response_timeout() const noexcept { return response_timeout_; }
+    [[nodiscard]] milliseconds stall_timeout() const noexcept { return stall_timeout_; }
+    [[nodiscard]] milliseconds continue_timeout() const noexcept { return continue_timeout_; }
+    [[nodiscard]] milliseconds keep_alive_timeout() const noexcept { return keep_alive_timeout_; }
+    [[nodiscard]] std::size_t max_idle_connections() const noexcept { return max_idle_connections_; }
+    [[nodiscard]] std::size_t max_body_bytes() const noexcept { return max_body_bytes_; }
+    [[nodiscard]] const http::response_limits& limits() const noexcept { return limits_; }
+    [[nodiscard]] const std::optional<net::address>& connect_to() const noexcept { return connect_to_; }
+
+private:
+    template <class T>
+    http_client_options& set(T& option, T chosen) {
+        option = std::move(chosen);
+        return *this;
+    }
+
+    milliseconds connect_timeout_{10'000};
+    milliseconds response_timeout_{60'000};
+    milliseconds stall_timeout_{60'000};
+    milliseconds continue_timeout_{1'000};
+    milliseconds keep_alive_timeout_{4'000};
+    std::size_t max_idle_connections_ = 8;
+    std::size_t max_body_bytes_ = 1024 * 1024;
+    http::response_limits limits_;
+    std::optional<net::address> connect_to_;
+};
+}  // namespace ferry::inline FERRY_ABI
