@@ -13,6 +13,7 @@
 #include <ferry/net/socket.hpp>
 #include <ferry/net/stream.hpp>
 
+#include <ferry/http/cookies.hpp>
 #include <ferry/http/headers.hpp>
 #include <ferry/http/request_parser.hpp>
 #include <ferry/http/request_writer.hpp>
