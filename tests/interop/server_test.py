@@ -227,6 +227,25 @@ def test_http_hello_answers_curl():
         check(server.log() == "", f"it wrote {server.log()!r} to stderr")
 
 
+def test_a_server_at_a_path_serves_there_and_takes_the_path_away():
+    with tempfile.TemporaryDirectory() as here:
+        path = os.path.join(here, "door")
+        command = [os.path.join(BIN, "http_hello"), "--host", f"unix:{path}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                check(server.stdout.readline() == f"listening on unix:{path}\n", "it did not say where it listens")
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.settimeout(LIMIT_SECONDS)
+                    client.connect(path)
+                    client.sendall(b"GET /path HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+                    check(read_all(client).endswith(b"\r\n\r\nhello, /path\n"), "the answer is wrong")
+                server.terminate()
+                check(server.wait(LIMIT_SECONDS) == 0, "it did not exit with 0")
+                check(not os.path.exists(path), "the path is still there")
+            finally:
+                server.kill()
+
+
 def test_ws_echo_sends_messages_back():
     with Server("ws_echo") as server, server.connect() as client:
         key = base64.b64encode(os.urandom(16)).decode()

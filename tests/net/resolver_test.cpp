@@ -29,6 +29,7 @@ TEST_CASE("localhost resolves to loopback addresses, each once, with the port", 
 TEST_CASE("numeric text resolves to itself", "[net][resolver]") {
     CHECK(resolve_blocking("127.0.0.1", 80) == std::vector<address>(1, address("127.0.0.1", 80)));
     CHECK(resolve_blocking("::1", 0) == std::vector<address>(1, address("::1", 0)));
+    CHECK(resolve_blocking("unix:/a/b", 80) == std::vector<address>(1, address::of_path("/a/b")));
 }
 
 TEST_CASE("a host that does not resolve is named, with the resolver's reason", "[net][resolver]") {
@@ -58,5 +59,6 @@ TEST_CASE("a task resolves without blocking its loop", "[net][resolver]") {
     ferry::event_loop loop;
     CHECK(loop.run(ferry::net::resolve("localhost", 8000)) == resolve_blocking("localhost", 8000));
     CHECK(loop.run(ferry::net::resolve("::1", 80)) == std::vector<address>(1, address("::1", 80)));
+    CHECK(loop.run(ferry::net::resolve("unix:@a", 80)) == std::vector<address>(1, address::of_path("@a")));
     CHECK_THROWS_AS(loop.run(ferry::net::resolve("no..such..host", 80)), std::system_error);
 }

@@ -33,7 +33,7 @@ public:
 
     [[nodiscard]] std::size_t limit() const noexcept { return state_->most(); }
     /// Calls that have been let in and have not ended, and calls that wait for their turn, at this moment.
-    [[nodiscard]] std::size_t running() const noexcept { return state_->let_in(); }
+    [[nodiscard]] std::size_t running() const noexcept { return state_->running(); }
     [[nodiscard]] std::size_t waiting() const noexcept { return state_->waiting(); }
 
     // For ferry's awaiters.

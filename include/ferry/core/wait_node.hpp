@@ -55,6 +55,7 @@ private:
 ///     lock      who is first in its queue                                                   the holdings
 ///     holding   the holder
 ///     pool                                                                                  its threads
+///     limit                                                                                 the calls let in
 ///
 /// A task or thread that needs nobody, or nobody known, can go on: the links of a wait are there only while somebody known
 /// must act before it ends.
@@ -66,7 +67,7 @@ private:
 /// Cost           acquire() and release() are pointer swaps in steady state.
 class wait_node {
 public:
-    enum class kind : std::uint8_t { task, thread, loop, call, promise, deadline, family, lock, holding, pool };
+    enum class kind : std::uint8_t { task, thread, loop, call, promise, deadline, family, lock, holding, pool, limit };
     using flags = std::uint16_t;
     static constexpr flags cancellable = 1;  // task: a cancellation ends this wait; call: though it has begun
     static constexpr flags joins = 2;        // task: it waits for all members of the family

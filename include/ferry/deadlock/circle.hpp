@@ -112,6 +112,9 @@ inline std::string circle::what_it_waits_for(const wait_node& waiting) {
                 return "its thread-sensitive call, which only " + name_of(*place) + " may run";
             std::size_t threads = 0;
             for (const wait_node* each = place->first_member(); each != nullptr; each = each->next_member()) ++threads;
+            if (place->what() == kind::limit) {
+                return "its turn at the limiter (all " + std::to_string(threads) + " calls are in use)";
+            }
             return "a free worker of " + name_of(*place) + " (all " + std::to_string(threads) + " busy)";
         }
         case kind::lock: {

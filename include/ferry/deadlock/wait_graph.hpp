@@ -173,7 +173,7 @@ inline void wait_graph::expand(std::size_t index) {
         add(node.scope(), role::interrupts);
     } else if (node.what() == kind::task) {
         expand_task(node, self);
-    } else if (node.what() == kind::lock || node.what() == kind::pool) {
+    } else if (node.what() == kind::lock || node.what() == kind::pool || node.what() == kind::limit) {
         self.open = node.has(wait_node::open);
         add_members(node, self, role::goes_on);
         if (node.what() == kind::lock) {

@@ -24,15 +24,15 @@ namespace ferry::inline FERRY_ABI::net {
 /// The category of the codes that getaddrinfo returns, such as EAI_NONAME.
 [[nodiscard]] const std::error_category& resolver_category() noexcept;
 
-/// Looks a name or numeric text up, best address first; never empty. It blocks, for seconds if the name servers do not
-/// answer: call it before a loop runs, or on a pool's thread.
+/// Looks a name or numeric text up, best address first; never empty. "unix:PATH" is that path, whatever the port. It
+/// blocks, for seconds if the name servers do not answer: call it before a loop runs, or on a pool's thread.
 ///
 /// Thread-safety  Any thread.
 /// Errors         std::system_error that names the host; blocking_error inside a loop's turn.
 [[nodiscard]] std::vector<address> resolve_blocking(const std::string& host, std::uint16_t port);
 
 /// The same for a task: a thread of the default pool looks the name up. A cancelled task leaves the call behind, since
-/// nothing ends it. Numeric text is read in place.
+/// nothing ends it. Numeric text and paths are read in place.
 [[nodiscard]] task<std::vector<address>> resolve(std::string host, std::uint16_t port);
 
 // ---- implementation ----------------------------------------------------------------------------------------------
@@ -48,6 +48,7 @@ inline const std::error_category& resolver_category() noexcept {
 
 inline std::vector<address> resolve_blocking(const std::string& host, std::uint16_t port) {
     ferry::detail::check_own_wait("resolve_blocking", host.c_str(), nullptr);
+    if (host.starts_with("unix:")) return std::vector<address>(1, address::parse(host));
     ::addrinfo hints{};
     hints.ai_socktype = SOCK_STREAM;
     hints.ai_flags = AI_NUMERICSERV;
@@ -71,6 +72,7 @@ inline std::vector<address> resolve_blocking(const std::string& host, std::uint1
 
 inline task<std::vector<address>> resolve(std::string host, std::uint16_t port) {
     try {
+        if (host.starts_with("unix:")) co_return std::vector<address>(1, address::parse(host));
         co_return std::vector<address>(1, address(host, port));
     } catch (const std::invalid_argument&) {  // a name
     }

@@ -40,7 +40,7 @@ public:
     /// std::invalid_argument, which says what is wrong with a value.
     std::vector<std::string> take_arguments(int argc, const char* const* argv);
 
-    /// A name or an address. Default 127.0.0.1: reachable from this machine only.
+    /// A name, an address, or "unix:PATH". Default 127.0.0.1: reachable from this machine only.
     serve_options& host(std::string name) { return set(host_, std::move(name)); }
     /// 0 lets the kernel choose. Default 8000.
     serve_options& port(std::uint16_t number) { return set(port_, number); }
@@ -77,7 +77,8 @@ public:
     serve_options& application_close_timeout(seconds limit) { return set(application_close_timeout_, limit); }
     /// For what runs when the server is told to stop; then it is cancelled. Default 10 s.
     serve_options& shutdown_timeout(seconds limit) { return set(shutdown_timeout_, limit); }
-    /// Called once the port is open. The default writes "listening on http://HOST:PORT/" to stdout and flushes it.
+    /// Called once the port is open. The default writes "listening on http://HOST:PORT/" to stdout, or "listening on
+    /// unix:PATH", and flushes it.
     serve_options& on_listening(listening_function call) { return set(on_listening_, call); }
 
     [[nodiscard]] const std::string& host() const noexcept { return host_; }
@@ -107,7 +108,7 @@ private:
         return *this;
     }
     static void announce(const net::address& where) {
-        std::printf("listening on http://%s/\n", where.to_string().c_str());
+        std::printf(where.is_path() ? "listening on %s\n" : "listening on http://%s/\n", where.to_string().c_str());
         std::fflush(stdout);
     }
 

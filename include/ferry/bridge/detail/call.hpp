@@ -87,7 +87,7 @@ public:
     /// Runs it on this thread.
     void run_here() noexcept;
     /// The call in the wait graph.
-    [[nodiscard]] const wait_node* record() const noexcept { return record_; }
+    [[nodiscard]] wait_node* record() const noexcept { return record_; }
     /// Whom it waits for: the pool, or the thread that serves its queue. Under the lock of the place where it is queued.
     void waits_for(const wait_node* place) noexcept { record_->wait_for(node_reference(place), flags_); }
 

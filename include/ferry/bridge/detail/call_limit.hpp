@@ -5,6 +5,7 @@
 #include <ferry/bridge/detail/call.hpp>
 #include <ferry/core/config.hpp>
 #include <ferry/core/intrusive_list.hpp>
+#include <ferry/core/wait_node.hpp>
 
 #include <atomic>
 #include <cstddef>
@@ -41,7 +42,9 @@ private:
 /// Thread-safety  Every member, on any thread.
 class call_limit {
 public:
-    explicit call_limit(std::size_t most) noexcept : most_(most) {}
+    explicit call_limit(std::size_t most) : most_(most), record_(wait_node::acquire(wait_node::kind::limit)) {
+        update_record();
+    }
     call_limit(const call_limit&) = delete;
     call_limit& operator=(const call_limit&) = delete;
 
@@ -51,13 +54,14 @@ public:
             const std::lock_guard lock(mutex_);
             place.made_ = &made;
             if (let_in_ == most_) {
+                made.waits_for(&record_);
                 place.waiting_ = true;
                 waiting_.push_back(place);
                 ++waiting_calls_;
                 return nullptr;
             }
             ++let_in_;
-            place.let_in_ = true;
+            let_in(place);
         }
         std::exception_ptr refused = place.send(made);
         if (refused != nullptr) leave(place);
@@ -77,13 +81,15 @@ public:
         intrusive_list<limited_call> refused;
         {
             const std::lock_guard lock(mutex_);
+            record_.remove_member(*place.made_->record());
             if (!let_in_next(refused)) --let_in_;
+            update_record();
         }
         while (limited_call* const each = refused.pop_front()) each->made_->deliver();
     }
 
     [[nodiscard]] std::size_t most() const noexcept { return most_; }
-    [[nodiscard]] std::size_t let_in() const noexcept {
+    [[nodiscard]] std::size_t running() const noexcept {
         const std::lock_guard lock(mutex_);
         return let_in_;
     }
@@ -98,15 +104,26 @@ public:
     }
 
 private:
-    /// With the mutex held. Those that cannot be sent are failed, and left to the caller to deliver. False when nobody waits.
+    ~call_limit() { record_.release(); }
+
+    // With the mutex held.
+    /// In the wait graph: who waits here goes on when one of those let in does.
+    void update_record() noexcept { record_.set_flags(let_in_ < most_ ? wait_node::open : wait_node::flags{0}); }
+    void let_in(limited_call& place) noexcept {
+        place.let_in_ = true;
+        record_.add_member(*place.made_->record());
+        update_record();
+    }
+    /// Those that cannot be sent are failed, and left to the caller to deliver. False when nobody waits.
     bool let_in_next(intrusive_list<limited_call>& refused) noexcept {
         while (limited_call* const next = waiting_.pop_front()) {
             --waiting_calls_;
             next->waiting_ = false;
-            next->let_in_ = true;
+            let_in(*next);
             std::exception_ptr error = next->send(*next->made_);  // from here on it may be gone, unless refused
             if (error == nullptr) return true;
             next->let_in_ = false;
+            record_.remove_member(*next->made_->record());
             next->made_->fail(std::move(error));
             refused.push_back(*next);
         }
@@ -114,6 +131,7 @@ private:
     }
 
     const std::size_t most_;
+    wait_node& record_;
     std::atomic<std::uint32_t> references_{1};
     mutable std::mutex mutex_;  // guards what follows
     intrusive_list<limited_call> waiting_;
