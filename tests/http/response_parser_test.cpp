@@ -164,7 +164,6 @@ TEST_CASE("the next response cannot begin before the end of one, nor after one t
 }
 
 TEST_CASE("the limits of a response are its options", "[http][response_parser]") {
-    const http::response_limits base;
     CHECK(refused(ok + "A: 345\r\n\r\n", http::response_limits().max_header_bytes(10)).empty());
     CHECK(refused(ok + "A: 3456\r\n\r\n", http::response_limits().max_header_bytes(10)) != "");
     CHECK(refused(ok + "A: 1\r\nB: 2\r\n\r\n", http::response_limits().max_header_fields(2)).empty());
