@@ -42,3 +42,7 @@
 
 #include <ferry/client/http_client.hpp>
 #include <ferry/client/http_connection.hpp>
+#include <ferry/client/reconnect.hpp>
+#include <ferry/client/websocket_client.hpp>
+#include <ferry/client/websocket_message.hpp>
+#include <ferry/client/websocket_options.hpp>

@@ -32,6 +32,10 @@ public:
         last_heard_ = now;
         pinged_ = false;
     }
+    /// When check() will next have something to say, if nothing is heard before.
+    [[nodiscard]] time_point due() const noexcept {
+        return pinged_ ? pinged_at_ + pong_timeout_ : last_heard_ + ping_interval_;
+    }
     [[nodiscard]] action check(time_point now) noexcept {
         if (pinged_) return now - pinged_at_ >= pong_timeout_ ? action::lost : action::none;
         if (now - last_heard_ < ping_interval_) return action::none;
