@@ -117,7 +117,7 @@ inline void soak_client::send_frame(unsigned opcode, std::string_view payload) {
 }
 
 inline void soak_client::receive() {
-    static std::array<char, 256 * 1024> buffer;
+    static thread_local std::array<char, 256 * 1024> buffer;
     const ::ssize_t size = ::recv(descriptor_, buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (size < 0 && errno == EAGAIN) return;
     if (size < 0) throw std::system_error(errno, std::system_category(), "a client cannot receive");
