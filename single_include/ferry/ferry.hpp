@@ -56,6 +56,7 @@
 #include <locale.h>
 #include <memory>
 #include <mutex>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -74,8 +75,12 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/un.h>
 #include <system_error>
 #include <tuple>
 #include <type_traits>
@@ -219,10 +224,14 @@ namespace detail {
 /// The value of one context variable: immutable, shared by every context that has it.
 class context_value {
 public:
-    context_value() = default;
+    /// Of the variable with that number.
+    explicit context_value(std::uint64_t variable) noexcept : variable_(variable) {}
     context_value(const context_value&) = delete;
     context_value& operator=(const context_value&) = delete;
     virtual ~context_value() = default;
+
+    /// A number that no other variable has had, whose address may be that of one that has gone (L10).
+    [[nodiscard]] std::uint64_t variable() const noexcept { return variable_; }
 
     void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
     void release() noexcept {
@@ -231,6 +240,7 @@ public:
 
 private:
     std::atomic<std::uint32_t> references_{1};
+    const std::uint64_t variable_;
 };
 
 /// Owns one reference to a value.
@@ -253,8 +263,8 @@ private:
 /// The context variables of one logical task or thread, as a value: setting one makes a new map and leaves every copy as
 /// it was. Handing a context to another task or thread, and taking it back, moves one pointer.
 ///
-/// Ownership      A counted reference to an immutable map; variables (context_local) are known by their address and must
-///                outlive it.
+/// Ownership      A counted reference to an immutable map; variables (context_local) are known by their addresses, and
+///                tell by a number whether a value is theirs; they may go away first.
 /// Thread-safety  That of a pointer: distinct objects on distinct threads, one object on one thread. What is in the map
 ///                is read-only.
 /// Cost           Copying counts a reference; lookup and change are linear in the number of variables that are set.
@@ -339,16 +349,18 @@ inline context::map* context::copy_without(const void* variable, std::size_t roo
 // ferry/core/this_thread.hpp - everything ferry keeps per thread, behind one accessor
 
 namespace ferry::inline FERRY_ABI {
-class allow_blocking;
 class event_loop;
 
 namespace detail {
+class blocking_scope;
+class blocking_observer;
 class call;
 class executor;
 class home;
 class home_thread;
 class thread_contexts;
 class thread_parker;
+class thread_slots;
 class wait_node;
 class wait_service;
 struct free_block;
@@ -388,15 +400,19 @@ struct thread_state {
     wait_node* wait_nodes = nullptr;  // recycled slab nodes
     std::uint32_t wait_node_count = 0;
     thread_exit_hook wait_nodes_hook;
+    wait_node* record = nullptr;  // this thread's own node, made on first use
+    thread_exit_hook record_hook;
     bool ended = false;                          // the exit hooks have run: cache nothing any more
     thread_parker* parker = nullptr;             // where this thread sleeps, made on first use
-    const allow_blocking* allowance = nullptr;   // innermost allow_blocking scope
+    const blocking_scope* allowance = nullptr;   // the innermost allow_blocking or forbid_blocking
     call* running_call = nullptr;                // the call of to_thread that this thread is in
     detail::home* home = nullptr;                // code outside of tasks: where its thread-sensitive calls run
     detail::home_thread* home_thread = nullptr;  // this thread's queue of such calls, made on first use
     wait_service* service = nullptr;             // what this thread does while it waits outside of a turn
+    blocking_observer* blocking = nullptr;       // a pool's worker, and nobody else: told when it blocks
     event_loop* private_loop = nullptr;          // what block_on drives here when there is no other loop
     thread_exit_hook private_loop_hook;
+    thread_slots* slots = nullptr;        // what it keeps for others until it ends, made on first use
     thread_contexts* contexts = nullptr;  // the context variables of code outside of tasks, made on first use
     const char* thread_name = nullptr;    // "pool/3", "loop_thread"; null for a thread not ours
     thread_exit_hook* exit_hooks = nullptr;
@@ -435,306 +451,6 @@ struct thread_end {
     hook.next = self.exit_hooks;
     self.exit_hooks = &hook;
 }
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/core/executor.hpp - where logical tasks resume: a ready queue and the run-next list
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-class logical_task;
-
-/// One entry of a ready queue, a run-next list or a loop's inbox: it is linked in one of them at most.
-struct ready_node {
-    ready_node* next = nullptr;
-    void (*run)(ready_node& self) noexcept = nullptr;
-};
-
-/// A callback that was posted. Those of one thread run in the order in which it posted them, on shuffled loops, too.
-class posted_callback : public ready_node {
-public:
-    [[nodiscard]] static bool is(const ready_node& node) noexcept { return node.run == &run_posted; }
-
-protected:
-    explicit posted_callback(void (*call)(posted_callback& self) noexcept) noexcept : call_(call) { run = &run_posted; }
-    ~posted_callback() = default;
-
-private:
-    static void run_posted(ready_node& node) noexcept {
-        posted_callback& self = static_cast<posted_callback&>(node);
-        self.call_(self);
-    }
-    void (*call_)(posted_callback& self) noexcept;
-};
-
-/// Some of them, in order; first is null when there is none.
-struct ready_list {
-    ready_node* first = nullptr;
-    ready_node* last = nullptr;
-};
-
-/// Where other threads hand nodes to an executor. Reference-counted: it outlives the executor.
-///
-/// Thread-safety  All members, on every thread that holds a reference.
-class remote_inbox {
-public:
-    virtual void retain() noexcept = 0;
-    virtual void release() noexcept = 0;
-    /// Hands a node over; false, and the node stays the caller's, once every task of the executor has ended.
-    [[nodiscard]] virtual bool push(ready_node& node) noexcept = 0;
-
-protected:
-    ~remote_inbox() = default;
-};
-
-/// Whether, and with which seed, new executors shuffle: set for a whole process by its test runner.
-class shuffle_setting {
-public:
-    void start(std::uint64_t seed) noexcept { next_.store(seed * 2 + 1, std::memory_order_relaxed); }
-    /// Odd, another one each time; 0 when nobody asked for a shuffle.
-    [[nodiscard]] std::uint64_t next() noexcept {
-        if (next_.load(std::memory_order_relaxed) == 0) return 0;
-        return next_.fetch_add(2, std::memory_order_relaxed) * 0x9e3779b97f4a7c15u | 1;
-    }
-
-private:
-    std::atomic<std::uint64_t> next_{0};
-};
-inline shuffle_setting& shuffle_of_new_loops() noexcept {
-    static constinit shuffle_setting setting;
-    return setting;
-}
-
-/// The part of a loop that coroutines see: what is ready runs in order, what must go on at once goes on first.
-///
-/// run_next() takes what belongs to the step that is running: the continuation of a coroutine that has just ended, a
-/// child too deep for the native stack. That list is emptied (last in, first out) before any other node runs, so
-/// nobody can observe the state between a coroutine's end and its awaiter's resumption.
-///
-/// Thread-safety  None: every member is called on the thread that runs the turn.
-class executor {
-public:
-    executor(const executor&) = delete;
-    executor& operator=(const executor&) = delete;
-
-    /// Runs after everything that is ready already. The node is not touched again before it runs.
-    void schedule(ready_node& node) noexcept {
-        node.next = nullptr;
-        (last_ == nullptr ? first_ : last_->next) = &node;
-        last_ = &node;
-    }
-    /// Runs before everything that is ready.
-    void run_next(ready_node& node) noexcept { node.next = std::exchange(run_next_, &node); }
-
-    [[nodiscard]] bool has_ready() const noexcept { return first_ != nullptr; }
-    /// Whose turn this thread is in beneath this executor's own, where allow_blocking let one loop run another.
-    [[nodiscard]] const executor* beneath() const noexcept { return beneath_; }
-    /// Where other threads put nodes of this executor's tasks.
-    [[nodiscard]] remote_inbox& remote() const noexcept { return *remote_; }
-    /// Has this thread promised that no other one runs it?
-    [[nodiscard]] static bool is_bound_to_this_thread(const executor* candidate) noexcept {
-        const executor* bound = this_thread().bound_executors;
-        while (bound != nullptr && bound != candidate) bound = bound->next_bound_;
-        return bound != nullptr;
-    }
-    /// The logical task that runs now, null inside a plain callback.
-    [[nodiscard]] logical_task* current() const noexcept { return current_; }
-
-    /// How many resumptions may be stacked on the native stack, the outermost one included; more go to run_next().
-    static constexpr unsigned max_depth = 64;
-    [[nodiscard]] bool too_deep() const noexcept { return depth_ >= max_depth - 1; }
-
-    /// Marks one resumption on the native stack: of a frame of the task that runs already.
-    class nesting {
-    public:
-        explicit nesting(executor& owner) noexcept : owner_(owner), outer_depth_(owner.depth_) {
-            owner_.depth_ = outer_depth_ + 1;
-        }
-        ~nesting() { owner_.depth_ = outer_depth_; }  // stored, not counted down: the next one need not wait for it
-        nesting(const nesting&) = delete;
-        nesting& operator=(const nesting&) = delete;
-
-    private:
-        executor& owner_;
-        unsigned outer_depth_;
-    };
-    /// Marks the resumption of another task inside the one that runs.
-    class inner_resumption {
-    public:
-        inner_resumption(executor& owner, logical_task& task) noexcept
-            : nesting_(owner), owner_(owner), outer_(std::exchange(owner.current_, &task)) {}
-        ~inner_resumption() { owner_.current_ = outer_; }
-        inner_resumption(const inner_resumption&) = delete;
-        inner_resumption& operator=(const inner_resumption&) = delete;
-
-    private:
-        nesting nesting_;
-        executor& owner_;
-        logical_task* outer_;
-    };
-    /// Marks the resumption of a task by the executor, beneath which nothing of it is on the stack.
-    class outermost_resumption {
-    public:
-        outermost_resumption(executor& owner, logical_task& task) noexcept : owner_(owner) { owner_.current_ = &task; }
-        ~outermost_resumption() { owner_.current_ = nullptr; }
-        outermost_resumption(const outermost_resumption&) = delete;
-        outermost_resumption& operator=(const outermost_resumption&) = delete;
-
-    private:
-        executor& owner_;
-    };
-
-protected:
-    executor() = default;
-    ~executor() = default;
-    void set_beneath(const executor* outer) noexcept { beneath_ = outer; }
-    void set_remote(remote_inbox& inbox) noexcept { remote_ = &inbox; }
-    /// From now on what is ready runs in an order drawn from the seed.
-    void shuffle(std::uint64_t seed) noexcept { random_ = seed * 2 + 1; }
-    void bind_to_this_thread() noexcept {
-        if (is_bound_to_this_thread(this)) return;
-        next_bound_ = std::exchange(this_thread().bound_executors, this);
-    }
-    void unbind() noexcept {
-        executor** link = &this_thread().bound_executors;
-        while (*link != nullptr && *link != this) link = &(*link)->next_bound_;
-        if (*link == this) *link = next_bound_;
-    }
-
-    /// Runs at most `limit` ready nodes, each with all that it puts on the run-next list. Returns how many it ran.
-    std::size_t run_ready(std::size_t limit) noexcept {
-        if (random_ != 0) return run_in_any_order(limit);
-        std::size_t count = 0;
-        for (ready_node* node = first_; count < limit && node != nullptr; ++count) {
-            // Nobody else takes from the queue, so who is next now is next afterwards, unless there was nobody.
-            ready_node* const next = first_ = node->next;
-            if (next == nullptr) last_ = nullptr;
-            run_with_what_follows(*node);
-            node = next != nullptr ? next : first_;
-        }
-        return count;
-    }
-
-private:
-    void run_with_what_follows(ready_node& node) noexcept {
-        node.run(node);
-        while (ready_node* const next = run_next_) {
-            run_next_ = next->next;
-            next->run(*next);
-        }
-    }
-    [[gnu::noinline]] std::size_t run_in_any_order(std::size_t limit) noexcept {
-        std::size_t count = 0;
-        for (; count < limit && first_ != nullptr; ++count) run_with_what_follows(take_any());
-        return count;
-    }
-    ready_node& take_first() noexcept {
-        ready_node& node = *first_;
-        first_ = node.next;
-        if (first_ == nullptr) last_ = nullptr;
-        return node;
-    }
-    /// One of the first 16, each as likely as the others; in place of a posted callback the oldest of them.
-    ready_node& take_any() noexcept {
-        std::size_t count = 1;
-        for (const ready_node* node = first_->next; node != nullptr && count < 16; node = node->next) ++count;
-        random_ = random_ * 6364136223846793005u + 1442695040888963407u;  // Knuth's generator; its high bits are good
-        ready_node* before = nullptr;
-        ready_node* drawn = first_;
-        ready_node* before_callback = nullptr;
-        ready_node* callback = posted_callback::is(*drawn) ? drawn : nullptr;  // the oldest, up to the one drawn
-        for (std::size_t skip = (random_ >> 33) % count; skip > 0; --skip) {
-            before = std::exchange(drawn, drawn->next);
-            if (callback != nullptr || !posted_callback::is(*drawn)) continue;
-            callback = drawn;
-            before_callback = before;
-        }
-        if (posted_callback::is(*drawn)) {
-            drawn = callback;
-            before = before_callback;
-        }
-        if (before == nullptr) return take_first();
-        before->next = drawn->next;
-        if (last_ == drawn) last_ = before;
-        return *drawn;
-    }
-
-    ready_node* first_ = nullptr;
-    ready_node* last_ = nullptr;
-    ready_node* run_next_ = nullptr;
-    logical_task* current_ = nullptr;
-    unsigned depth_ = 0;  // resumptions inside of others
-    const executor* beneath_ = nullptr;
-    remote_inbox* remote_ = nullptr;
-    executor* next_bound_ = nullptr;                        // of those that this thread alone runs
-    std::uint64_t random_ = shuffle_of_new_loops().next();  // the generator's state; 0: first in, first out
-};
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/core/intrusive_list.hpp - a doubly linked list through its elements
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-template <class T>
-class intrusive_list;
-
-/// Base of an element: T derives from list_hook<T>. Copying an element does not copy its membership.
-template <class T>
-class list_hook {
-public:
-    list_hook() = default;
-    list_hook(const list_hook&) noexcept {}
-    list_hook& operator=(const list_hook&) noexcept { return *this; }
-
-private:
-    friend class intrusive_list<T>;
-    T* previous_ = nullptr;
-    T* next_ = nullptr;
-};
-
-/// Owns nothing and allocates nothing. An element is in one list at most; every operation is O(1).
-template <class T>
-class intrusive_list {
-public:
-    intrusive_list() = default;
-    intrusive_list(const intrusive_list&) = delete;
-    intrusive_list& operator=(const intrusive_list&) = delete;
-
-    [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
-    [[nodiscard]] T* front() const noexcept { return first_; }
-    [[nodiscard]] static T* next(const T& element) noexcept { return hook(element).next_; }
-
-    void push_back(T& element) noexcept {
-        hook(element).previous_ = last_;
-        hook(element).next_ = nullptr;
-        (last_ == nullptr ? first_ : hook(*last_).next_) = &element;
-        last_ = &element;
-    }
-
-    /// The element must be in this list.
-    void erase(T& element) noexcept {
-        T* const before = hook(element).previous_;
-        T* const after = hook(element).next_;
-        (before == nullptr ? first_ : hook(*before).next_) = after;
-        (after == nullptr ? last_ : hook(*after).previous_) = before;
-        hook(element).previous_ = hook(element).next_ = nullptr;
-    }
-
-    /// The oldest element, no longer linked; null when the list is empty.
-    T* pop_front() noexcept {
-        T* const element = first_;
-        if (element != nullptr) erase(*element);
-        return element;
-    }
-
-private:
-    static list_hook<T>& hook(T& element) noexcept { return element; }
-    static const list_hook<T>& hook(const T& element) noexcept { return element; }
-
-    T* first_ = nullptr;
-    T* last_ = nullptr;
-};
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
@@ -931,27 +647,82 @@ inline int ferry_copies() noexcept {
 }
 }  // namespace ferry::inline FERRY_ABI
 
-// ferry/core/wait_node.hpp - the slab record of whoever can wait: who it is and what it waits in
+// ferry/core/wait_node.hpp - the slab record of whoever can wait: who it is, what it waits in, and for whom
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
-/// What other threads may read of a logical task: its name, and where it waits. Kept outside the coroutine frames, in
-/// slabs that are never unmapped: a reader may hold a pointer to a node that has ended meanwhile; the generation tells.
+class logical_task;
+class remote_inbox;
+class thread_parker;
+class wait_node;
+
+/// A node, and the use of it that is meant: a node that has been released since then is another one's.
+class node_reference {
+public:
+    node_reference() noexcept = default;
+    explicit node_reference(const wait_node* node) noexcept;
+    [[nodiscard]] const wait_node* node() const noexcept { return node_; }
+    [[nodiscard]] std::uint32_t generation() const noexcept { return generation_; }
+
+private:
+    const wait_node* node_ = nullptr;
+    std::uint32_t generation_ = 0;
+};
+
+/// What other threads may read of a task, a thread, a loop... : its name, and where and for whom it waits. Kept outside
+/// the coroutine frames, in slabs that are never unmapped: a reader may hold a pointer to a node that has ended
+/// meanwhile; the generation tells.
 ///
-/// Ownership      One owner (a logical task) from acquire() to release(); the memory belongs to the process.
-/// Thread-safety  The owner's thread writes; every thread may read. All fields are relaxed atomics: each is true by
-///                itself, and a reader that needs several compares the generation before and after.
+/// The links say, by kind:
+///
+///     kind      needs                             within          scope                     members
+///     task      for whom it waits                 its loop        its innermost scope
+///     thread    for whom it waits                 the loop that     the loop without which
+///                                                 its waits drive   it cannot be refused
+///     loop      the thread that turns it
+///     call      the pool or thread that has it                    that of the awaiting task
+///     promise   who will keep it
+///     deadline                                                    the next one out
+///     family    whose children they are                           the next one out          the children
+///     lock      who is first in its queue                                                   the holdings
+///     holding   the holder
+///     pool                                                                                  its threads
+///     limit                                                                                 the calls let in
+///
+/// A task or thread that needs nobody, or nobody known, can go on: the links of a wait are there only while somebody known
+/// must act before it ends.
+///
+/// Ownership      One owner from acquire() to release(); the memory belongs to the process.
+/// Thread-safety  One thread at a time writes, as the owner says; every thread may read. All fields are relaxed atomics,
+///                each true by itself; version() changes before a link does, so that who finds version and links
+///                unchanged has read what was true at one time (deadlock/wait_graph.hpp).
 /// Cost           acquire() and release() are pointer swaps in steady state.
 class wait_node {
 public:
-    [[nodiscard]] static wait_node& acquire();
+    enum class kind : std::uint8_t { task, thread, loop, call, promise, deadline, family, lock, holding, pool, limit };
+    using flags = std::uint16_t;
+    static constexpr flags cancellable = 1;  // task: a cancellation ends this wait; call: though it has begun
+    static constexpr flags joins = 2;        // task: it waits for all members of the family
+    static constexpr flags begun = 4;        // call: a thread runs it
+    static constexpr flags in_turn = 8;      // thread: while it waits it serves no calls and drives no loop
+    static constexpr flags timed = 16;       // task, thread: the wait has a limit of its own
+    static constexpr flags refusable = 32;   // thread: its wait can be ended by an error
+    static constexpr flags refused = 64;     // thread: it has been, by another thread, and was woken
+    static constexpr flags open = 128;  // lock: an unknown may release it; pool: it can start a thread; deadline: armed
+    static constexpr flags bound = 256;  // loop: nobody turns it, and only that thread may
+
+    [[nodiscard]] static wait_node& acquire(kind what);
     void release() noexcept;
 
     /// Odd while in use; changes with every acquire() and release().
     [[nodiscard]] std::uint32_t generation() const noexcept { return generation_.load(std::memory_order_acquire); }
+    [[nodiscard]] kind what() const noexcept { return kind_.load(std::memory_order_relaxed); }
     [[nodiscard]] const char* name() const noexcept { return name_.load(std::memory_order_relaxed); }
     /// The primitive it waits in ("sleep_for"), null while it can run.
     [[nodiscard]] const char* waits_in() const noexcept { return waits_in_.load(std::memory_order_relaxed); }
+    /// Where in the source: the file and line of the co_await; null and 0 if unknown.
+    [[nodiscard]] const char* file() const noexcept { return file_.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::uint32_t line() const noexcept { return line_.load(std::memory_order_relaxed); }
 
     void set_name(const char* name) noexcept {
         if constexpr (records_for_reports) name_.store(name, std::memory_order_relaxed);
@@ -959,11 +730,75 @@ public:
     void set_waits_in(const char* what) noexcept {
         if constexpr (records_for_reports) waits_in_.store(what, std::memory_order_relaxed);
     }
+    void set_line(const char* file, std::uint32_t line) noexcept {
+        file_.store(file, std::memory_order_relaxed);
+        line_.store(line, std::memory_order_relaxed);
+    }
+
+    // The links. Whoever changes one so that a wait may have become hopeless asks the graph afterwards.
+    [[nodiscard]] const wait_node* needs() const noexcept { return needs_.load(std::memory_order_acquire); }
+    [[nodiscard]] std::uint32_t needs_generation() const noexcept {
+        return needs_generation_.load(std::memory_order_relaxed);
+    }
+    /// It waits from now on, and needs that node to go on.
+    void wait_for(const node_reference& whom, flags how = 0) noexcept {
+        change();
+        flags_.store(how, std::memory_order_relaxed);
+        needs_generation_.store(whom.generation(), std::memory_order_relaxed);
+        needs_.store(whom.node(), std::memory_order_release);
+    }
+    void wait_is_over() noexcept { needs_.store(nullptr, std::memory_order_release); }
+    [[nodiscard]] const wait_node* within() const noexcept { return within_.load(std::memory_order_relaxed); }
+    void set_within(const wait_node* loop) noexcept { within_.store(loop, std::memory_order_relaxed); }
+    [[nodiscard]] const wait_node* scope() const noexcept { return scope_.load(std::memory_order_relaxed); }
+    void set_scope(const wait_node* scope) noexcept { scope_.store(scope, std::memory_order_relaxed); }
+    [[nodiscard]] bool has(flags asked) const noexcept { return (flags_.load(std::memory_order_relaxed) & asked) != 0; }
+    void set_flags(flags now) noexcept {
+        change();
+        flags_.store(now, std::memory_order_release);
+    }
+    /// lock: what its first waiter wants beyond what is free; holding: what it holds; thread: its id in the kernel.
+    [[nodiscard]] std::size_t amount() const noexcept { return amount_.load(std::memory_order_relaxed); }
+    void set_amount(std::size_t amount) noexcept {
+        change();
+        amount_.store(amount, std::memory_order_release);
+    }
+    [[nodiscard]] const wait_node* first_member() const noexcept {
+        return first_member_.load(std::memory_order_acquire);
+    }
+    [[nodiscard]] const wait_node* next_member() const noexcept { return next_member_.load(std::memory_order_acquire); }
+    void add_member(wait_node& member) noexcept;
+    void remove_member(wait_node& member) noexcept;
+    /// Does one of them wait for somebody known? For the thread that changes the members.
+    [[nodiscard]] bool has_waiting_member() const noexcept {
+        const wait_node* member = first_member();
+        while (member != nullptr && member->needs() == nullptr) member = member->next_member();
+        return member != nullptr;
+    }
+    /// A thread's wait ends with that error, under the graph's lock; whoever calls this wakes it.
+    void refuse(std::exception_ptr error) noexcept {
+        refusal = std::move(error);
+        set_flags(static_cast<flags>(flags_.load(std::memory_order_relaxed) | refused));
+    }
+    [[nodiscard]] std::uint32_t version() const noexcept { return version_.load(std::memory_order_acquire); }
+
+    /// Somebody's wait was let pass only since this deadline, or a member of this family, may still end it.
+    [[nodiscard]] bool is_relied_upon() const noexcept { return relied_upon_.load(std::memory_order_relaxed); }
+    void rely_on(bool now) const noexcept { relied_upon_.store(now, std::memory_order_relaxed); }
 
     /// Where the owner's thread-sensitive calls run; the owner's thread alone may look.
     home_reference home;
+    /// Why the wait was ended, where it was not a cancellation. A task's: its loop's; a thread's: under the graph's lock.
+    std::exception_ptr refusal;
+    /// A task's own; its loop's thread alone may look.
+    logical_task* task = nullptr;
+    /// A loop's; as long as a task of it waits.
+    remote_inbox* inbox = nullptr;
+    /// A thread's: where it is woken. Under the graph's lock.
+    thread_parker* parker = nullptr;
 
 private:
+    friend class wait_graph;
     struct slab;
     static constexpr std::uint32_t cached_nodes = 256;
 
@@ -977,42 +812,78 @@ private:
     void advance_generation() noexcept {  // the owner is the only writer
         generation_.store(generation_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
     }
+    void change() noexcept {
+        version_.store(version_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+        std::atomic_thread_fence(std::memory_order_release);
+    }
 
     std::atomic<std::uint32_t> generation_{0};
+    std::atomic<std::uint32_t> version_{0};
     std::atomic<const char*> name_{nullptr};
     std::atomic<const char*> waits_in_{nullptr};
-    wait_node* next_ = nullptr;  // in a free list
+    std::atomic<const wait_node*> needs_{nullptr};
+    std::atomic<const wait_node*> within_{nullptr};
+    std::atomic<const wait_node*> scope_{nullptr};
+    std::atomic<std::uint32_t> needs_generation_{0};
+    std::atomic<kind> kind_{kind::task};
+    std::atomic<flags> flags_{0};
+    mutable std::atomic<bool> relied_upon_{false};
+    std::atomic<std::size_t> amount_{0};
+    std::atomic<wait_node*> first_member_{nullptr};
+    std::atomic<wait_node*> next_member_{nullptr};
+    wait_node* previous_member_ = nullptr;
+    std::atomic<const char*> file_{nullptr};
+    std::atomic<std::uint32_t> line_{0};
+    // The graph's, under its lock: where the node is in the walk that bears this number, in each role.
+    mutable std::uint32_t walk_ = 0;
+    mutable std::uint32_t place_[5] = {};
+    wait_node* next_free_ = nullptr;
 };
 
+/// The node of the calling thread: made on first use, gone with the thread.
+[[nodiscard]] wait_node& record_of_this_thread();
+
 // ---- implementation ----------------------------------------------------------------------------------------------
+inline node_reference::node_reference(const wait_node* node) noexcept
+    : node_(node), generation_(node == nullptr ? 0 : node->generation()) {}
+
 struct wait_node::slab {
     static constexpr std::size_t size = 64;
     wait_node nodes[size];
 };
 
-inline wait_node& wait_node::acquire() {
+inline wait_node& wait_node::acquire(kind what) {
     thread_state& self = this_thread();
     wait_node* node = self.wait_nodes;
     if (node == nullptr) {
         node = refill();
     } else {
-        self.wait_nodes = node->next_;
+        self.wait_nodes = node->next_free_;
         --self.wait_node_count;
     }
-    node->next_ = nullptr;
+    node->next_free_ = nullptr;
+    node->kind_.store(what, std::memory_order_relaxed);
     node->advance_generation();
     return *node;
 }
 
+/// What a use of the node has set is reset here, so that acquire() need not.
 inline void wait_node::release() noexcept {
     home = home_reference();
     name_.store(nullptr, std::memory_order_relaxed);
     waits_in_.store(nullptr, std::memory_order_relaxed);
+    change();
+    needs_.store(nullptr, std::memory_order_relaxed);
+    scope_.store(nullptr, std::memory_order_relaxed);
+    first_member_.store(nullptr, std::memory_order_relaxed);
+    flags_.store(0, std::memory_order_relaxed);
+    relied_upon_.store(false, std::memory_order_relaxed);
+    line_.store(0, std::memory_order_relaxed);
     advance_generation();
     thread_state& self = this_thread();
     if (self.ended || self.wait_node_count >= cached_nodes) {
         const std::lock_guard lock(shared().mutex);
-        next_ = shared().head;
+        next_free_ = shared().head;
         shared().head = this;
         return;
     }
@@ -1020,9 +891,26 @@ inline void wait_node::release() noexcept {
         self.wait_nodes_hook.run = &release_cache;
         at_thread_exit(self.wait_nodes_hook);
     }
-    next_ = self.wait_nodes;
+    next_free_ = self.wait_nodes;
     self.wait_nodes = this;
     ++self.wait_node_count;
+}
+
+inline void wait_node::add_member(wait_node& member) noexcept {
+    change();
+    wait_node* const next = first_member_.load(std::memory_order_relaxed);
+    member.previous_member_ = nullptr;
+    member.next_member_.store(next, std::memory_order_release);
+    if (next != nullptr) next->previous_member_ = &member;
+    first_member_.store(&member, std::memory_order_release);
+}
+
+inline void wait_node::remove_member(wait_node& member) noexcept {
+    change();
+    wait_node* const next = member.next_member_.load(std::memory_order_relaxed);
+    wait_node* const previous = member.previous_member_;
+    (previous == nullptr ? first_member_ : previous->next_member_).store(next, std::memory_order_release);
+    if (next != nullptr) next->previous_member_ = previous;
 }
 
 inline wait_node* wait_node::refill() {
@@ -1030,13 +918,26 @@ inline wait_node* wait_node::refill() {
     if (shared().head == nullptr) {
         slab* fresh = new slab;  // never deleted: see the class
         for (wait_node& node : fresh->nodes) {
-            node.next_ = shared().head;
+            node.next_free_ = shared().head;
             shared().head = &node;
         }
     }
     wait_node* node = shared().head;
-    shared().head = node->next_;
+    shared().head = node->next_free_;
     return node;
+}
+
+inline wait_node& record_of_this_thread() {
+    thread_state& self = this_thread();
+    if (self.record == nullptr) {
+        self.record = &wait_node::acquire(wait_node::kind::thread);
+        self.record->set_amount(static_cast<std::size_t>(::gettid()));
+        if (!self.ended) {
+            self.record_hook.run = []() noexcept { std::exchange(this_thread().record, nullptr)->release(); };
+            at_thread_exit(self.record_hook);
+        }
+    }
+    return *self.record;
 }
 
 inline void wait_node::release_cache() noexcept {
@@ -1044,12 +945,378 @@ inline void wait_node::release_cache() noexcept {
     self.wait_nodes_hook.run = nullptr;  // a hook that runs later may release nodes, and registers this one again
     const std::lock_guard lock(shared().mutex);
     while (wait_node* node = self.wait_nodes) {
-        self.wait_nodes = node->next_;
-        node->next_ = shared().head;
+        self.wait_nodes = node->next_free_;
+        node->next_free_ = shared().head;
         shared().head = node;
     }
     self.wait_node_count = 0;
 }
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/core/executor.hpp - where logical tasks resume: a ready queue and the run-next list
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+class logical_task;
+
+/// One entry of a ready queue, a run-next list or a loop's inbox: it is linked in one of them at most.
+struct ready_node {
+    ready_node* next = nullptr;
+    void (*run)(ready_node& self) noexcept = nullptr;
+};
+
+/// A callback that was posted. Those of one thread run in the order in which it posted them, on shuffled loops, too.
+class posted_callback : public ready_node {
+public:
+    [[nodiscard]] static bool is(const ready_node& node) noexcept { return node.run == &run_posted; }
+
+protected:
+    explicit posted_callback(void (*call)(posted_callback& self) noexcept) noexcept : call_(call) { run = &run_posted; }
+    ~posted_callback() = default;
+
+private:
+    static void run_posted(ready_node& node) noexcept {
+        posted_callback& self = static_cast<posted_callback&>(node);
+        self.call_(self);
+    }
+    void (*call_)(posted_callback& self) noexcept;
+};
+
+/// Some of them, in order; first is null when there is none.
+struct ready_list {
+    ready_node* first = nullptr;
+    ready_node* last = nullptr;
+};
+
+/// Where other threads hand nodes to an executor. Reference-counted: it outlives the executor.
+///
+/// Thread-safety  All members, on every thread that holds a reference.
+class remote_inbox {
+public:
+    virtual void retain() noexcept = 0;
+    virtual void release() noexcept = 0;
+    /// Hands a node over; false, and the node stays the caller's, once every task of the executor has ended.
+    [[nodiscard]] virtual bool push(ready_node& node) noexcept = 0;
+
+protected:
+    ~remote_inbox() = default;
+};
+
+/// Whether, and with which seed, new executors shuffle: set for a whole process by its test runner.
+class shuffle_setting {
+public:
+    void start(std::uint64_t seed) noexcept { next_.store(seed * 2 + 1, std::memory_order_relaxed); }
+    /// Odd, another one each time; 0 when nobody asked for a shuffle.
+    [[nodiscard]] std::uint64_t next() noexcept {
+        if (next_.load(std::memory_order_relaxed) == 0) return 0;
+        return next_.fetch_add(2, std::memory_order_relaxed) * 0x9e3779b97f4a7c15u | 1;
+    }
+
+private:
+    std::atomic<std::uint64_t> next_{0};
+};
+inline shuffle_setting& shuffle_of_new_loops() noexcept {
+    static constinit shuffle_setting setting;
+    return setting;
+}
+
+/// The part of a loop that coroutines see: what is ready runs in order, what must go on at once goes on first.
+///
+/// run_next() takes what belongs to the step that is running: the continuation of a coroutine that has just ended, a
+/// child too deep for the native stack. That list is emptied (last in, first out) before any other node runs, so
+/// nobody can observe the state between a coroutine's end and its awaiter's resumption.
+///
+/// Thread-safety  None: every member is called on the thread that runs the turn.
+class executor {
+public:
+    executor(const executor&) = delete;
+    executor& operator=(const executor&) = delete;
+
+    /// Runs after everything that is ready already. The node is not touched again before it runs.
+    void schedule(ready_node& node) noexcept {
+        node.next = nullptr;
+        (last_ == nullptr ? first_ : last_->next) = &node;
+        last_ = &node;
+    }
+    /// Runs before everything that is ready.
+    void run_next(ready_node& node) noexcept { node.next = std::exchange(run_next_, &node); }
+
+    [[nodiscard]] bool has_ready() const noexcept { return first_ != nullptr; }
+    /// Whose turn this thread is in beneath this executor's own, where allow_blocking let one loop run another.
+    [[nodiscard]] const executor* beneath() const noexcept { return beneath_; }
+    /// Where other threads put nodes of this executor's tasks.
+    [[nodiscard]] remote_inbox& remote() const noexcept { return *remote_; }
+    /// Has this thread promised that no other one runs it?
+    [[nodiscard]] static bool is_bound_to_this_thread(const executor* candidate) noexcept {
+        const executor* bound = this_thread().bound_executors;
+        while (bound != nullptr && bound != candidate) bound = bound->next_bound_;
+        return bound != nullptr;
+    }
+    /// This executor in the wait graph.
+    [[nodiscard]] const wait_node& record() const noexcept { return *record_; }
+    /// A task waits for somebody known, or somebody whom a wait relied on has gone: ends a wait that never could.
+    void inspect(const wait_node& changed, logical_task* waiting) noexcept { inspect_(changed, waiting); }
+    /// The logical task that runs now, null inside a plain callback.
+    [[nodiscard]] logical_task* current() const noexcept { return current_; }
+
+    /// May one more primitive complete in place? 64 may in one step, whatever tasks of it they are in (when_any starts its
+    /// children in place); then it is time to let others run (DESIGN: fairness).
+    [[nodiscard]] bool may_complete_inline() const noexcept { return completed_inline_ < most_inline_completions; }
+    void count_inline_completion() noexcept { ++completed_inline_; }
+
+    /// How many resumptions may be stacked on the native stack, the outermost one included; more go to run_next().
+    static constexpr unsigned max_depth = 64;
+    [[nodiscard]] bool too_deep() const noexcept { return depth_ >= max_depth - 1; }
+
+    /// Marks one resumption on the native stack: of a frame of the task that runs already.
+    class nesting {
+    public:
+        explicit nesting(executor& owner) noexcept : owner_(owner), outer_depth_(owner.depth_) {
+            owner_.depth_ = outer_depth_ + 1;
+        }
+        ~nesting() { owner_.depth_ = outer_depth_; }  // stored, not counted down: the next one need not wait for it
+        nesting(const nesting&) = delete;
+        nesting& operator=(const nesting&) = delete;
+
+    private:
+        executor& owner_;
+        unsigned outer_depth_;
+    };
+    /// Marks the resumption of another task inside the one that runs.
+    class inner_resumption {
+    public:
+        inner_resumption(executor& owner, logical_task& task) noexcept
+            : nesting_(owner), owner_(owner), outer_(std::exchange(owner.current_, &task)) {}
+        ~inner_resumption() { owner_.current_ = outer_; }
+        inner_resumption(const inner_resumption&) = delete;
+        inner_resumption& operator=(const inner_resumption&) = delete;
+
+    private:
+        nesting nesting_;
+        executor& owner_;
+        logical_task* outer_;
+    };
+    /// Marks the resumption of a task by the executor, beneath which nothing of it is on the stack.
+    class outermost_resumption {
+    public:
+        outermost_resumption(executor& owner, logical_task& task) noexcept : owner_(owner) { owner_.current_ = &task; }
+        ~outermost_resumption() { owner_.current_ = nullptr; }
+        outermost_resumption(const outermost_resumption&) = delete;
+        outermost_resumption& operator=(const outermost_resumption&) = delete;
+
+    private:
+        executor& owner_;
+    };
+
+    /// While it lives, this thread turns the executor, or drives it from a frame.
+    class turned_here {
+    public:
+        explicit turned_here(executor& owner) noexcept : record_(*owner.record_), outer_(record_.needs()) {
+            const wait_node& self = record_of_this_thread();
+            if (outer_ == &self && !record_.has(wait_node::bound)) return;
+            was_bound_ = record_.has(wait_node::bound);
+            changed_ = true;
+            record_.wait_for(node_reference(&self));
+        }
+        ~turned_here() {
+            if (changed_) record_.wait_for(node_reference(outer_), was_bound_ ? wait_node::bound : wait_node::flags{0});
+        }
+        turned_here(const turned_here&) = delete;
+        turned_here& operator=(const turned_here&) = delete;
+
+    private:
+        wait_node& record_;
+        const wait_node* outer_;
+        bool changed_ = false;
+        bool was_bound_ = false;
+    };
+
+protected:
+    /// While it lives, this thread is inside a turn of the executor.
+    class inside_turn {
+    public:
+        explicit inside_turn(executor& owner) noexcept
+            : owner_(owner), turned_(owner), outer_(std::exchange(this_thread().turn, &owner)) {
+            owner_.beneath_ = outer_;
+        }
+        ~inside_turn() {
+            owner_.beneath_ = nullptr;
+            this_thread().turn = outer_;
+        }
+        inside_turn(const inside_turn&) = delete;
+        inside_turn& operator=(const inside_turn&) = delete;
+
+    private:
+        executor& owner_;
+        const turned_here turned_;
+        executor* outer_;
+    };
+
+    /// Asks the wait graph, which lies in a layer below; see inspect().
+    using inspect_function = void (*)(const wait_node& changed, logical_task* waiting) noexcept;
+
+    explicit executor(inspect_function inspect)
+        : record_(&wait_node::acquire(wait_node::kind::loop)), inspect_(inspect) {}
+    ~executor() { record_->release(); }
+    void set_remote(remote_inbox& inbox) noexcept {
+        remote_ = &inbox;
+        record_->inbox = &inbox;
+    }
+    /// From now on what is ready runs in an order drawn from the seed.
+    void shuffle(std::uint64_t seed) noexcept { random_ = seed * 2 + 1; }
+    void bind_to_this_thread() noexcept {
+        if (is_bound_to_this_thread(this)) return;
+        next_bound_ = std::exchange(this_thread().bound_executors, this);
+        record_->wait_for(node_reference(&record_of_this_thread()), wait_node::bound);
+    }
+    void unbind() noexcept {
+        executor** link = &this_thread().bound_executors;
+        while (*link != nullptr && *link != this) link = &(*link)->next_bound_;
+        if (*link == this) *link = next_bound_;
+    }
+
+    /// Runs at most `limit` ready nodes, each with all that it puts on the run-next list. Returns how many it ran.
+    std::size_t run_ready(std::size_t limit) noexcept {
+        if (random_ != 0) return run_in_any_order(limit);
+        std::size_t count = 0;
+        for (ready_node* node = first_; count < limit && node != nullptr; ++count) {
+            // Nobody else takes from the queue, so who is next now is next afterwards, unless there was nobody.
+            ready_node* const next = first_ = node->next;
+            if (next == nullptr) last_ = nullptr;
+            run_with_what_follows(*node);
+            node = next != nullptr ? next : first_;
+        }
+        return count;
+    }
+
+private:
+    static constexpr unsigned most_inline_completions = 64;
+
+    /// One step.
+    void run_with_what_follows(ready_node& node) noexcept {
+        completed_inline_ = 0;
+        node.run(node);
+        while (ready_node* const next = run_next_) {
+            run_next_ = next->next;
+            next->run(*next);
+        }
+    }
+    [[gnu::noinline]] std::size_t run_in_any_order(std::size_t limit) noexcept {
+        std::size_t count = 0;
+        for (; count < limit && first_ != nullptr; ++count) run_with_what_follows(take_any());
+        return count;
+    }
+    ready_node& take_first() noexcept {
+        ready_node& node = *first_;
+        first_ = node.next;
+        if (first_ == nullptr) last_ = nullptr;
+        return node;
+    }
+    /// One of the first 16, each as likely as the others; in place of a posted callback the oldest of them.
+    ready_node& take_any() noexcept {
+        std::size_t count = 1;
+        for (const ready_node* node = first_->next; node != nullptr && count < 16; node = node->next) ++count;
+        random_ = random_ * 6364136223846793005u + 1442695040888963407u;  // Knuth's generator; its high bits are good
+        ready_node* before = nullptr;
+        ready_node* drawn = first_;
+        ready_node* before_callback = nullptr;
+        ready_node* callback = posted_callback::is(*drawn) ? drawn : nullptr;  // the oldest, up to the one drawn
+        for (std::size_t skip = (random_ >> 33) % count; skip > 0; --skip) {
+            before = std::exchange(drawn, drawn->next);
+            if (callback != nullptr || !posted_callback::is(*drawn)) continue;
+            callback = drawn;
+            before_callback = before;
+        }
+        if (posted_callback::is(*drawn)) {
+            drawn = callback;
+            before = before_callback;
+        }
+        if (before == nullptr) return take_first();
+        before->next = drawn->next;
+        if (last_ == drawn) last_ = before;
+        return *drawn;
+    }
+
+    ready_node* first_ = nullptr;
+    ready_node* last_ = nullptr;
+    ready_node* run_next_ = nullptr;
+    logical_task* current_ = nullptr;
+    unsigned depth_ = 0;             // resumptions inside of others
+    unsigned completed_inline_ = 0;  // primitives, in the step that runs
+    const executor* beneath_ = nullptr;
+    remote_inbox* remote_ = nullptr;
+    wait_node* const record_;
+    const inspect_function inspect_;
+    executor* next_bound_ = nullptr;                        // of those that this thread alone runs
+    std::uint64_t random_ = shuffle_of_new_loops().next();  // the generator's state; 0: first in, first out
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/core/intrusive_list.hpp - a doubly linked list through its elements
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+template <class T>
+class intrusive_list;
+
+/// Base of an element: T derives from list_hook<T>. Copying an element does not copy its membership.
+template <class T>
+class list_hook {
+public:
+    list_hook() = default;
+    list_hook(const list_hook&) noexcept {}
+    list_hook& operator=(const list_hook&) noexcept { return *this; }
+
+private:
+    friend class intrusive_list<T>;
+    T* previous_ = nullptr;
+    T* next_ = nullptr;
+};
+
+/// Owns nothing and allocates nothing. An element is in one list at most; every operation is O(1).
+template <class T>
+class intrusive_list {
+public:
+    intrusive_list() = default;
+    intrusive_list(const intrusive_list&) = delete;
+    intrusive_list& operator=(const intrusive_list&) = delete;
+
+    [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
+    [[nodiscard]] T* front() const noexcept { return first_; }
+    [[nodiscard]] static T* next(const T& element) noexcept { return hook(element).next_; }
+
+    void push_back(T& element) noexcept {
+        hook(element).previous_ = last_;
+        hook(element).next_ = nullptr;
+        (last_ == nullptr ? first_ : hook(*last_).next_) = &element;
+        last_ = &element;
+    }
+
+    /// The element must be in this list.
+    void erase(T& element) noexcept {
+        T* const before = hook(element).previous_;
+        T* const after = hook(element).next_;
+        (before == nullptr ? first_ : hook(*before).next_) = after;
+        (after == nullptr ? last_ : hook(*after).previous_) = before;
+        hook(element).previous_ = hook(element).next_ = nullptr;
+    }
+
+    /// The oldest element, no longer linked; null when the list is empty.
+    T* pop_front() noexcept {
+        T* const element = first_;
+        if (element != nullptr) erase(*element);
+        return element;
+    }
+
+private:
+    static list_hook<T>& hook(T& element) noexcept { return element; }
+    static const list_hook<T>& hook(const T& element) noexcept { return element; }
+
+    T* first_ = nullptr;
+    T* last_ = nullptr;
+};
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
@@ -1096,7 +1363,8 @@ public:
 
     /// `parent` is the scope whose cancellation reaches this task, null for a root. `finished` is called on the loop's
     /// thread, outside of every frame of this task. The task starts with the context of the code that makes it.
-    logical_task(executor& owner, cancel_scope* parent, finished_function finished);
+    /// `record` is given where somebody waits for the task already.
+    logical_task(executor& owner, cancel_scope* parent, finished_function finished, wait_node* record = nullptr);
     ~logical_task() { record_->release(); }
     logical_task(const logical_task&) = delete;
     logical_task& operator=(const logical_task&) = delete;
@@ -1112,6 +1380,7 @@ public:
     [[nodiscard]] executor& owner() const noexcept { return *owner_; }
     [[nodiscard]] const char* name() const noexcept { return record_->name(); }
     [[nodiscard]] const wait_node& record() const noexcept { return *record_; }
+    [[nodiscard]] wait_node& record() noexcept { return *record_; }
     [[nodiscard]] const waiter* wait() const noexcept { return wait_; }
 
     /// Where its thread-sensitive calls run: a task starts with what its maker has.
@@ -1134,6 +1403,8 @@ public:
         wait_ = &leaf;
         record_->set_waits_in(what);
     }
+    /// The same for a wait that only somebody known can end: called after wait_in(), before anybody may end it.
+    void needs(const node_reference& whom, wait_node::flags how) noexcept { record_->wait_for(whom, how); }
     /// Ends the wait: the task is scheduled. The waiter must be unlinked already.
     void wake() noexcept {
         end_wait();
@@ -1148,6 +1419,7 @@ public:
     void end_wait() noexcept {
         wait_ = nullptr;
         record_->set_waits_in(nullptr);
+        record_->wait_is_over();
     }
     /// The waiter is unlinked but its wait goes on: `again` runs in the task's place on its next turn. A cancellation
     /// meanwhile is met there.
@@ -1162,20 +1434,26 @@ public:
         retrying_ = false;
         run = &resume;
         end_wait();
-        inline_budget_ = inline_completions;
         return leaf;
     }
-    /// Was the wait, or the entry into it, ended by a cancellation? Asked once, by await_resume.
+    /// Was the wait, or the entry into it, ended by a cancellation or refused? Asked once, by await_resume.
     [[nodiscard]] bool take_interrupted() noexcept { return std::exchange(interrupted_, false); }
     void interrupt() noexcept { interrupted_ = true; }
+    /// Ends the wait with that error, if it can be ended like a cancelled one. False if it goes on.
+    bool refuse_wait(const std::exception_ptr& error) noexcept {
+        if (wait_ == nullptr || retrying_) return false;
+        wait_->withdraw_(*wait_);
+        if (!interrupted_) return false;
+        record_->refusal = error;
+        return true;
+    }
+    /// Why an interrupted wait was refused; null when it was cancelled.
+    [[nodiscard]] std::exception_ptr take_refusal() noexcept { return std::exchange(record_->refusal, nullptr); }
 
     /// Called by a scope of this task when it becomes cancelled.
     void on_cancelled(const cancel_scope& scope) noexcept {
         if (&scope == scope_ && wait_ != nullptr && !retrying_) wait_->withdraw_(*wait_);
     }
-
-    /// False once after 64 completions without a suspension: time to let others run (DESIGN: fairness).
-    [[nodiscard]] bool may_complete_inline() noexcept { return inline_budget_ != 0 && inline_budget_-- != 0; }
 
     /// The root coroutine has ended; the executor calls `finished` when the native stack has left the frame.
     void mark_finished() noexcept { finished_ = true; }
@@ -1188,12 +1466,9 @@ public:
     static void resume_inside(logical_task& task) noexcept { task.resume_in<executor::inner_resumption>(); }
 
 private:
-    static constexpr std::uint8_t inline_completions = 64;
-
     template <class Resumption>
     void resume_in() noexcept {
         if (wait_ != nullptr) end_wait();  // another thread has linked the node
-        inline_budget_ = inline_completions;
         {
             const Resumption on_stack(*owner_, *this);
             resume_point_.resume();
@@ -1206,7 +1481,6 @@ private:
     std::coroutine_handle<> resume_point_;
     waiter* wait_ = nullptr;
     cancel_scope* scope_;
-    std::uint8_t inline_budget_ = inline_completions;
     bool retrying_ = false;
     bool interrupted_ = false;
     bool finished_ = false;
@@ -1286,14 +1560,16 @@ private:
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-inline logical_task::logical_task(executor& owner, cancel_scope* parent, finished_function finished)
+inline logical_task::logical_task(executor& owner, cancel_scope* parent, finished_function finished, wait_node* record)
     : owner_(&owner),
       scope_(&root_scope_),
       root_scope_(*this, parent),
-      record_(&wait_node::acquire()),
+      record_(record != nullptr ? record : &wait_node::acquire(wait_node::kind::task)),
       finished_function_(finished),
       context_(current_context()) {
     run = &resume;
+    record_->set_within(&owner.record());
+    record_->task = this;
     if (detail::home* const here = current_home()) record_->home = home_reference(here);
 }
 
@@ -1449,6 +1725,7 @@ private:
 ///     static void withdraw(waiter&) noexcept           see waiter
 ///     static constexpr const char* what                the primitive's name in reports
 ///     T finish()                       hand out the result or throw; not called when a cancellation ended the wait
+///     static constexpr bool may_close_a_circle         optional: link() may call task().needs(), so the graph is asked
 ///
 /// A wait ends in one of two ways: the waker has stored the result and calls task().wake(), or the waker only knows
 /// that another try may succeed and calls retry(): then try_complete() runs right before the task would resume.
@@ -1471,7 +1748,8 @@ public:
     }
 
     decltype(auto) await_resume() {
-        if (task().take_interrupted()) throw cancelled();
+        if (task().take_interrupted()) [[unlikely]]
+            throw_interruption();
         return static_cast<Derived&>(*this).finish();
     }
 
@@ -1479,6 +1757,10 @@ public:
     void retry() noexcept { task().schedule_retry(&try_again); }
 
 private:
+    [[noreturn, gnu::noinline]] void throw_interruption() {
+        if (const std::exception_ptr refusal = task().take_refusal()) std::rethrow_exception(refusal);
+        throw cancelled();
+    }
     /// The checkpoint, then one try. True when the task has to wait.
     bool begin() noexcept {
         Derived& self = static_cast<Derived&>(*this);
@@ -1486,14 +1768,22 @@ private:
             task().interrupt();
             return false;
         }
-        if (!task().may_complete_inline()) {
+        if (!task().owner().may_complete_inline()) {
             task().wait_in(*this, Derived::what);
             retry();
             return true;
         }
-        if (self.try_complete()) return false;
+        if (self.try_complete()) {
+            task().owner().count_inline_completion();
+            return false;
+        }
         task().wait_in(*this, Derived::what);
         self.link();
+        if constexpr (requires { Derived::may_close_a_circle; }) {
+            // Whoever ends the wait only pushes the task's node, and this is the thread that takes it.
+            const wait_node& record = task().record();
+            if (record.needs() != nullptr) task().owner().inspect(record, &task());
+        }
         return true;
     }
 
@@ -2233,12 +2523,17 @@ public:
     }
 
     [[nodiscard]] const char* name() const noexcept { return frame_.promise().name(); }
-    /// False after it was moved from.
+    /// False after it was moved from, or awaited.
     [[nodiscard]] bool valid() const noexcept { return static_cast<bool>(frame_); }
 
     class awaiter {
     public:
         explicit awaiter(std::coroutine_handle<promise_type> frame) noexcept : frame_(frame) {}
+        awaiter(awaiter&& other) noexcept : frame_(std::exchange(other.frame_, {})) {}
+        awaiter& operator=(awaiter&&) = delete;
+        ~awaiter() {
+            if (frame_) frame_.destroy();
+        }
         [[nodiscard]] bool await_ready() const noexcept { return false; }
         template <class Promise>
         bool await_suspend(std::coroutine_handle<Promise> parent) const noexcept {
@@ -2254,8 +2549,8 @@ public:
     };
 
     awaiter operator co_await() && noexcept {
-        FERRY_ASSERT(frame_, "co_await of a task that was moved from");
-        return awaiter(frame_);
+        FERRY_ASSERT(frame_, "co_await of a task that was moved from, or awaited before");
+        return awaiter(std::exchange(frame_, {}));
     }
 
 private:
@@ -2507,8 +2802,10 @@ class rooted_task : public logical_task {
                   "receive(own_buffer) here");
 
 public:
-    rooted_task(executor& owner, cancel_scope* parent, finished_function finished, task<T> body)
-        : logical_task(owner, parent, finished), body_(std::move(body)) {
+    rooted_task(executor& owner, cancel_scope* parent, finished_function finished, task<T> body,
+                wait_node* record = nullptr)
+        : logical_task(owner, parent, finished, record), body_(std::move(body)) {
+        FERRY_ASSERT(body_.valid(), "a task was to start that was moved from, or awaited before");
         body_.frame_.promise().begin_chain(*this, body_.frame_);
     }
 
@@ -2549,18 +2846,18 @@ template <class T>
 using element = std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*, object_or_nothing<T>>;
 
 /// The children of one when_all or when_any: started in place, cancelled together, awaited together.
-class family : public waiter {
+class family : public waiter, private ready_node {
 public:
     enum class ends_with : bool { first_failure, first_end };
 
     class member_base;
 
-    family(logical_task& parent, cancel_scope& around, ends_with rule, const char* what) noexcept
-        : waiter(&go_on_waiting), around_(around), rule_(rule), what_(what) {
-        bind(parent);
-    }
-    family(logical_task& parent, ends_with rule, const char* what) noexcept
-        : family(parent, parent.scope(), rule, what) {}
+    /// The members hear of a cancellation of `around`, which is shielded.
+    family(logical_task& parent, cancel_scope& around, ends_with rule, const char* what)
+        : family(parent, around, rule, what, nullptr) {}
+    family(logical_task& parent, ends_with rule, const char* what)
+        : family(parent, parent.scope(), rule, what, parent.record().scope()) {}
+    ~family() { record_.release(); }
 
     /// Whose cancellation reaches the members.
     [[nodiscard]] cancel_scope& around() const noexcept { return around_; }
@@ -2579,9 +2876,24 @@ public:
 
 private:
     friend class member_base;
+    family(logical_task& parent, cancel_scope& around, ends_with rule, const char* what, const wait_node* outer)
+        : waiter(&go_on_waiting),
+          around_(around),
+          rule_(rule),
+          what_(what),
+          record_(wait_node::acquire(wait_node::kind::family)) {
+        bind(parent);
+        run = &start_apart;
+        record_.wait_for(node_reference(&parent.record()));
+        record_.set_scope(outer);
+    }
     // The members are below the parent's scope, so a cancellation has reached them already.
     static void go_on_waiting(waiter&) noexcept {}
     bool start() noexcept;
+    static void start_apart(ready_node& self) noexcept;
+    void start_members() noexcept;
+    void need_members() noexcept;
+    void one_less() noexcept;
     void ended(member_base& member) noexcept;
     bool decides(const std::exception_ptr& error) const noexcept;
 
@@ -2589,6 +2901,7 @@ private:
     ends_with rule_;
     bool decided_ = false;  // the rule is met: no member starts any more, those that run are cancelled
     const char* what_;
+    wait_node& record_;
     std::size_t first_ = 0;
     std::size_t running_ = 0;
     member_base* members_ = nullptr;
@@ -2696,22 +3009,52 @@ family::join_awaiter family::join_all(Members& members) noexcept {
     return join_awaiter(*this);
 }
 
-/// True when there is something to wait for.
+/// True when there is something to wait for. Where the native stack is too deep, all of it happens from the run-next list:
+/// the members start in the same order, and those that must not start do not, at any depth.
 inline bool family::start() noexcept {
-    ++running_;  // the parent's own share, so that members that end at once do not wake it
+    running_ = 1;  // the parent's own share, so that members that end at once do not wake it
+    if (task().owner().too_deep()) {
+        task().owner().run_next(*this);
+        task().wait_in(*this, what_);
+        return true;
+    }
+    start_members();
+    if (--running_ == 0) return false;
+    task().wait_in(*this, what_);
+    need_members();
+    return true;
+}
+
+inline void family::start_apart(ready_node& self) noexcept {
+    family& apart = static_cast<family&>(self);
+    apart.start_members();
+    if (apart.running_ > 1) apart.need_members();
+    apart.one_less();
+}
+
+inline void family::start_members() noexcept {
     for (member_base* member = members_; member != nullptr && !decided_; member = member->next_) {
         ++running_;
         member->running_ = true;
-        executor& owner = task().owner();
-        if (owner.too_deep()) {
-            owner.run_next(member->task_);
-        } else {
-            logical_task::resume_inside(member->task_);
-        }
+        member->task_.record().set_scope(&record_);
+        record_.add_member(member->task_.record());
+        logical_task::resume_inside(member->task_);
     }
-    if (--running_ == 0) return false;
-    task().wait_in(*this, what_);
-    return true;
+}
+
+/// A circle through this wait could not be seen while the members began theirs.
+inline void family::need_members() noexcept {
+    task().needs(node_reference(&record_), wait_node::joins);
+    if (record_.has_waiting_member()) task().owner().inspect(task().record(), nullptr);
+}
+
+inline void family::one_less() noexcept {
+    if (--running_ != 0) {
+        if (record_.is_relied_upon()) task().owner().inspect(record_, nullptr);
+        return;
+    }
+    task().end_wait();
+    task().owner().run_next(task());
 }
 
 /// A member that ends in `cancelled` because who awaits the family is cancelled is not the first to end: another may
@@ -2730,6 +3073,7 @@ inline bool family::decides(const std::exception_ptr& error) const noexcept {
 
 inline void family::ended(member_base& member) noexcept {
     member.running_ = false;
+    record_.remove_member(member.task_.record());
     const std::exception_ptr error = member.error();
     if (!decided_) {
         decided_ = decides(error);
@@ -2741,9 +3085,7 @@ inline void family::ended(member_base& member) noexcept {
             }
         }
     }
-    if (--running_ != 0) return;
-    task().end_wait();
-    task().owner().run_next(task());
+    one_less();
 }
 
 inline void family::rethrow() {
@@ -2826,7 +3168,9 @@ using all_values = std::conditional_t<std::is_void_v<T>, void, std::vector<eleme
 /// Awaits all: yields a tuple of their values (`nothing` for void) in the order of the arguments.
 ///
 /// They start in place, one after another, each as a logical task of its own. When one throws, the others are cancelled
-/// and awaited, and that exception is thrown; later failures go to the suppressed-exception handler.
+/// and awaited, and that exception is thrown; later failures go to the suppressed-exception handler. The same goes for a
+/// cancellation, and the values of those that had ended by then are gone: what must not be lost, such as an item taken
+/// from a queue, a child keeps where it outlives the when_all.
 template <awaitable... Awaitable>
 task<std::tuple<detail::object_or_nothing<detail::await_result<Awaitable>>...>> when_all(Awaitable... awaitables);
 
@@ -2937,11 +3281,18 @@ task<any_result<detail::element<detail::await_result<Awaitable>>...>> when_any(A
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
+/// The number of the next variable.
+inline std::uint64_t next_context_variable() noexcept {
+    static constinit std::atomic<std::uint64_t> last{0};
+    return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
 template <class T>
 class stored_context_value final : public context_value {
 public:
     template <class U>
-    explicit stored_context_value(U&& value) : value_(std::forward<U>(value)) {}
+    explicit stored_context_value(std::uint64_t variable, U&& value)
+        : context_value(variable), value_(std::forward<U>(value)) {}
     [[nodiscard]] const T& get() const noexcept { return value_; }
 
 private:
@@ -2962,7 +3313,8 @@ public:
     /// The value here, null without one. The pointer is valid until the variable is changed here, or the next co_await.
     [[nodiscard]] const T* find() const noexcept {
         if (const context* const here = Place::find()) {
-            if (const context_value* const value = here->find(this)) {
+            const context_value* const value = here->find(this);
+            if (value != nullptr && value->variable() == number_.load(std::memory_order_relaxed)) {
                 return &static_cast<const stored_context_value<T>*>(value)->get();
             }
         }
@@ -2980,14 +3332,23 @@ public:
     }
     /// Changes the value here, and for what is called or started from here.
     void set(T value) {
-        context_value_reference stored(*new stored_context_value<T>(std::move(value)));
+        context_value_reference stored(*new stored_context_value<T>(number(), std::move(value)));
         Place::get().set(this, std::move(stored));
     }
     /// Back to the initial value, or to none.
     void reset() { Place::get().erase(this); }
 
 private:
+    /// Given by the first set(), so that a variable at namespace scope needs no code to be made.
+    [[nodiscard]] std::uint64_t number() noexcept {
+        std::uint64_t mine = number_.load(std::memory_order_relaxed);
+        if (mine != 0) return mine;
+        const std::uint64_t fresh = next_context_variable();
+        return number_.compare_exchange_strong(mine, fresh, std::memory_order_relaxed) ? fresh : mine;
+    }
+
     const std::optional<T> initial_;
+    std::atomic<std::uint64_t> number_{0};
 };
 
 struct call_context {
@@ -3022,7 +3383,8 @@ struct thread_context {
 ///     request_id.set("42");
 ///     co_await ferry::to_thread(load);         // load() sees "42"; what it sets is seen here afterwards
 ///
-/// Ownership      Namespace scope or static: it outlives every task that may carry a value of it.
+/// Ownership      Usually at namespace scope, or static. It may go away before the tasks that carry a value of it; that
+///                value goes with the last of them.
 /// Thread-safety  Every member, on every thread, for the context of the calling code. Values are shared between threads
 ///                as const T.
 /// Cost           set() makes two allocations; find() is linear in the number of variables that are set.
@@ -3130,7 +3492,10 @@ public:
     explicit quiet_awaiter(Awaiter&& from) : Awaiter(std::move(from)) {}
     outcome<T> await_resume() {
         if constexpr (leaf<Awaiter>) {
-            if (this->task().take_interrupted()) return outcome<T>();
+            if (this->task().take_interrupted()) {
+                const std::exception_ptr refusal = this->task().take_refusal();
+                return refusal == nullptr ? outcome<T>() : outcome_error(refusal);
+            }
         } else if constexpr (requires { this->outcome(); }) {
             if (this->outcome().has_exception()) return outcome_error(this->outcome().exception());
         }
@@ -3217,6 +3582,8 @@ task<detail::await_result<Awaitable>> shield(Awaitable what) {
 template <awaitable Body, awaitable Cleanup>
 task<detail::await_result<Body>> with_cleanup(Body body, Cleanup cleanup) {
     using T = detail::await_result<Body>;
+    static_assert(!detail::borrowed_result<T>,
+                  "borrowed bytes live until the next co_await, and the cleanup is one: use receive(own_buffer) here");
     detail::logical_task& self = co_await detail::current_task();
     detail::result<T> outcome;
     try {
@@ -3332,10 +3699,8 @@ public:
     friend bool operator==(const stop_token& a, const stop_token& b) noexcept { return a.state_ == b.state_; }
 
 private:
-    friend class stop_source;
     template <class Fn>
     friend class stop_callback;
-    explicit stop_token(detail::stop_state* state) noexcept : state_(state) { state_->retain(); }
     detail::stop_state* state_ = nullptr;
 };
 
@@ -3357,7 +3722,7 @@ public:
         state_->release();
     }
 
-    [[nodiscard]] stop_token get_token() const noexcept { return stop_token(state_); }
+    [[nodiscard]] stop_token get_token() const noexcept { return stop_token(*state_); }
     [[nodiscard]] bool stop_requested() const noexcept { return state_->requested(); }
     /// Runs the callbacks on this thread, one after another, before it returns. True for the first request.
     bool request_stop() noexcept { return state_->request_stop(); }
@@ -3678,7 +4043,8 @@ namespace ferry::inline FERRY_ABI {
 /// U+10FFFF.
 ///
 /// Thread-safety  As int.
-/// Cost           Three bytes; each octet is looked at once, ASCII eight at a time. Never allocates.
+/// Cost           Three bytes; each octet is looked at once, in blocks that compilers turn into vectors where the text is
+///                long enough. Never allocates.
 class utf8_validator {
 public:
     /// False as soon as no continuation can make the text valid; the validator is spent then.
@@ -3715,15 +4081,63 @@ inline const char* skip_ascii(const char* at, const char* end) noexcept {
     }
     return at;
 }
+
+inline constexpr std::size_t utf8_block_bytes = 64;
+
+/// Whether each octet of a block may follow the three before it, which are of the same text (RFC 3629 section 4). What
+/// the block leaves incomplete at its end is not judged. Eight octets to a word and without a branch: every condition is
+/// computed in the topmost bit of its octet, so compilers can make vectors of the words.
+inline bool valid_utf8_block(const char* block) noexcept {
+    using words = std::array<std::uint64_t, utf8_block_bytes / 8>;
+    std::array<words, 4> octets;  // [n]: the octets n places before
+    for (std::size_t n = 0; n < 4; ++n) std::memcpy(octets[n].data(), block - n, utf8_block_bytes);
+    std::uint64_t wrong = 0;
+    for (std::size_t i = 0; i < octets[0].size(); ++i) {
+        const std::uint64_t now = octets[0][i];
+        const std::uint64_t last = octets[1][i];
+        const std::uint64_t before_last = octets[2][i];
+        const std::uint64_t first_of_four = octets[3][i];
+        const std::uint64_t lead_2 = last & last << 1;    // 0xC0 and up
+        const std::uint64_t lead_3 = lead_2 & last << 2;  // 0xE0 and up
+        const std::uint64_t lead_4 = lead_3 & last << 3;  // 0xF0 and up
+        const std::uint64_t continues = now & ~(now << 1);
+        const std::uint64_t should = lead_2 | (before_last & before_last << 1 & before_last << 2) |
+                                     (first_of_four & first_of_four << 1 & first_of_four << 2 & first_of_four << 3);
+        wrong |= continues ^ should;
+
+        const std::uint64_t bit_4 = last << 3;
+        const std::uint64_t bit_3 = last << 4;
+        const std::uint64_t bit_2 = last << 5;
+        const std::uint64_t low_2 = last << 6 | last << 7;
+        const std::uint64_t from_a0 = now << 2;             // of a continuation: 0xA0 and up
+        const std::uint64_t from_90 = now << 2 | now << 3;  // 0x90 and up
+        const std::uint64_t is_ed = ~(last << 6) & last << 7 & bit_2 & bit_3 & ~bit_4;
+        wrong |= lead_2 & ~(last << 2 | bit_4 | bit_3 | bit_2 | last << 6);  // C0, C1
+        wrong |= lead_4 & (bit_3 | (bit_2 & low_2));                         // F5 to FF
+        wrong |= lead_3 & ~(bit_4 | bit_3 | bit_2 | low_2) & ~from_a0;       // E0, and overlong
+        wrong |= lead_3 & is_ed & from_a0;                                   // ED, and a surrogate
+        wrong |= lead_4 & ~(bit_3 | bit_2 | low_2) & ~from_90;               // F0, and overlong
+        wrong |= lead_4 & bit_2 & from_90;                                   // F4, and above U+10FFFF
+    }
+    return (wrong & 0x8080808080808080U) == 0;
+}
 }  // namespace detail
 
 inline bool utf8_validator::feed(std::string_view octets) noexcept {
-    const char* at = octets.data();
-    const char* const end = at + octets.size();
-    while (at != end) {
+    const char* const begin = octets.data();
+    const char* const end = begin + octets.size();
+    for (const char* at = begin; at != end;) {
         if (missing_ == 0) {
             at = detail::skip_ascii(at, end);
             if (at == end) break;
+            if (at - begin >= 3 && static_cast<std::size_t>(end - at) >= detail::utf8_block_bytes) {
+                do {
+                    if (!detail::valid_utf8_block(at)) return false;
+                    at += detail::utf8_block_bytes;
+                } while (static_cast<std::size_t>(end - at) >= detail::utf8_block_bytes);
+                // Back to the code point that the last block may have left incomplete, which is valid so far.
+                while ((static_cast<unsigned char>(*--at) & 0xC0) == 0x80) continue;
+            }
         }
         const auto octet = static_cast<unsigned char>(*at++);
         if (missing_ == 0) {
@@ -4576,34 +4990,6 @@ inline std::string json::dump(const value& from) {
 }
 }  // namespace ferry::inline FERRY_ABI
 
-// ferry/deadlock/allowance.hpp - a scope in which a loop's turn may block, with the reason why
-
-namespace ferry::inline FERRY_ABI {
-/// While it lives, blocking ferry calls on this thread are let through even inside a turn of a loop, unless they wait
-/// for that very loop: such a wait can never end, and throws deadlock_error all the same.
-///
-///     ferry::allow_blocking ok("the cache is warmed once, before the first connection");
-///
-/// Ownership      A local variable; scopes nest. It must not live across a co_await.
-/// Thread-safety  Concerns the calling thread only.
-class [[nodiscard]] allow_blocking {
-public:
-    /// The reason is a literal: it is what a reader of the code, and of a report, sees.
-    explicit allow_blocking(const char* reason) noexcept : reason_(reason), outer_(detail::this_thread().allowance) {
-        detail::this_thread().allowance = this;
-    }
-    ~allow_blocking() { detail::this_thread().allowance = outer_; }
-    allow_blocking(const allow_blocking&) = delete;
-    allow_blocking& operator=(const allow_blocking&) = delete;
-
-    [[nodiscard]] const char* reason() const noexcept { return reason_; }
-
-private:
-    const char* reason_;
-    const allow_blocking* outer_;
-};
-}  // namespace ferry::inline FERRY_ABI
-
 // ferry/deadlock/report.hpp - refused waits: the errors, their words, and where reports go
 
 namespace ferry::inline FERRY_ABI {
@@ -4613,10 +4999,38 @@ public:
     using std::logic_error::logic_error;
 };
 
-/// A wait was refused because it could never have ended: what it waits for needs the one who waits.
+/// What is known of a wait that was refused.
+class wait_report {
+public:
+    /// For ferry.
+    wait_report(const char* kind, std::vector<std::string> chain, std::string text)
+        : kind_(kind), chain_(std::move(chain)), text_(std::move(text)) {}
+
+    /// "same-thread", "pool-exhaustion", "loop-cycle", "async-mutex", "async-mutex-cycle", "await-cycle",
+    /// "thread-sensitive" or "wait-cycle".
+    [[nodiscard]] const char* kind() const noexcept { return kind_; }
+    /// Who waits for whom, one line each; the last one waits for one of those before it.
+    [[nodiscard]] const std::vector<std::string>& chain() const noexcept { return chain_; }
+    /// All of it, in lines with stable keys, so that tests can take them apart.
+    [[nodiscard]] const std::string& text() const noexcept { return text_; }
+
+private:
+    const char* kind_;
+    std::vector<std::string> chain_;
+    std::string text_;
+};
+
+/// A wait was refused because it could never have ended: what it waits for needs the one who waits. what() is the short
+/// text, report() has everyone in the circle.
 class deadlock_error : public blocking_error {
 public:
-    using blocking_error::blocking_error;
+    deadlock_error(const std::string& what, wait_report details)
+        : blocking_error(what), report_(std::make_shared<const wait_report>(std::move(details))) {}
+
+    [[nodiscard]] const wait_report& report() const noexcept { return *report_; }
+
+private:
+    std::shared_ptr<const wait_report> report_;  // shared, so that a copy cannot throw
 };
 
 /// Receives every report of ferry as one complete text. Called on any thread, must not block on ferry.
@@ -4674,6 +5088,103 @@ inline std::string short_name(const char* name) {
 /// Replaces the sink (stderr by default) of all of ferry's reports. Returns the one before.
 inline report_sink set_report_sink(report_sink sink) noexcept {
     return detail::current_report_sink().exchange(sink, std::memory_order_acq_rel);
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/deadlock/allowance.hpp - where a thread may block: scopes that allow or forbid it, and the question
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// The innermost scope decides, whatever is around it.
+class blocking_scope {
+public:
+    blocking_scope(const blocking_scope&) = delete;
+    blocking_scope& operator=(const blocking_scope&) = delete;
+
+    [[nodiscard]] const char* reason() const noexcept { return reason_; }
+    [[nodiscard]] bool allows() const noexcept { return allows_; }
+
+protected:
+    blocking_scope(bool allows, const char* reason) noexcept
+        : allows_(allows), reason_(reason), outer_(this_thread().allowance) {
+        this_thread().allowance = this;
+    }
+    ~blocking_scope() { this_thread().allowance = outer_; }
+
+private:
+    const bool allows_;
+    const char* reason_;
+    const blocking_scope* outer_;
+};
+}  // namespace detail
+
+/// While it lives, blocking ferry calls on this thread are let through even inside a turn of a loop, unless they wait
+/// for that very loop: such a wait can never end, and throws deadlock_error all the same.
+///
+///     ferry::allow_blocking ok("the cache is warmed once, before the first connection");
+///
+/// Ownership      A local variable; scopes nest. It must not live across a co_await.
+/// Thread-safety  Concerns the calling thread only.
+class [[nodiscard]] allow_blocking : public detail::blocking_scope {
+public:
+    /// The reason is a literal: it is what a reader of the code, and of a report, sees.
+    explicit allow_blocking(const char* reason) noexcept : blocking_scope(true, reason) {}
+};
+
+/// While it lives, blocking ferry calls on this thread throw blocking_error, as inside a loop's turn: for threads of your
+/// own that must not block, such as one that paints or plays sound.
+///
+/// Ownership      A local variable; scopes nest, and the innermost decides.
+/// Thread-safety  Concerns the calling thread only.
+class [[nodiscard]] forbid_blocking : public detail::blocking_scope {
+public:
+    /// What this thread does that nothing may hold up; a literal.
+    explicit forbid_blocking(const char* tag) noexcept : blocking_scope(false, tag) {}
+};
+
+/// For authors of blocking functions: says at the top of one that it blocks. Throws blocking_error inside a loop's turn, or
+/// in a forbid_blocking scope, unless an allow_blocking scope is open.
+///
+///     row find_user(int id) {
+///         ferry::check_blocking("find_user");
+///         return database.query(...);
+///     }
+inline void check_blocking(const char* what, std::source_location where = std::source_location::current());
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+namespace detail {
+[[nodiscard]] inline bool may_block_here() noexcept {
+    const thread_state& self = this_thread();
+    return self.allowance != nullptr ? self.allowance->allows() : self.turn == nullptr;
+}
+/// "task load_user", "a callback", or the thread that forbids it.
+[[nodiscard]] inline std::string who_runs_here() {
+    const thread_state& self = this_thread();
+    if (self.turn == nullptr)
+        return self.thread_name == nullptr ? "this thread" : "thread " + std::string(self.thread_name);
+    const logical_task* const running = self.turn->current();
+    return running == nullptr ? "a callback" : "task " + short_name(running->name());
+}
+[[noreturn]] inline void throw_blocking_error(const std::string& call) {
+    const thread_state& self = this_thread();
+    if (self.turn == nullptr) {
+        throw blocking_error(
+            "blocking: " + call + " would block a thread that must not\n  " + who_runs_here() +
+            " is in forbid_blocking(\"" + self.allowance->reason() +
+            "\")\n  call it on another thread, with to_thread, or open allow_blocking(\"reason\") if it "
+            "has to be");
+    }
+    throw blocking_error(
+        "blocking: " + call + " would block a loop\n  " + who_runs_here() +
+        " runs in a turn of a loop, which serves nobody while it is blocked\n  co_await it, move the call "
+        "to to_thread, or open allow_blocking(\"reason\") if it has to be");
+}
+}  // namespace detail
+
+inline void check_blocking(const char* what, std::source_location where) {
+    if (detail::may_block_here()) return;
+    detail::throw_blocking_error(std::string(what) + " (" + where.file_name() + ":" + std::to_string(where.line()) +
+                                 ")");
 }
 }  // namespace ferry::inline FERRY_ABI
 
@@ -4740,7 +5251,675 @@ private:
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
-// ferry/deadlock/park.hpp - the one place where a thread blocks, and the check before it
+// ferry/loop/detail/lock_record.hpp - a mutex or semaphore in the wait graph: who holds it, and who is next
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// What one task holds of a lock: given to it with the grant, before it resumes, and kept by its guard.
+class holding {
+public:
+    holding() noexcept = default;
+    holding(holding&& other) noexcept
+        : lock_(std::exchange(other.lock_, nullptr)), record_(std::exchange(other.record_, nullptr)) {}
+    holding& operator=(holding&& other) noexcept {
+        std::swap(lock_, other.lock_);
+        std::swap(record_, other.record_);
+        return *this;
+    }
+    ~holding() { end(); }
+    void end() noexcept {
+        if (lock_ == nullptr) return;
+        std::exchange(lock_, nullptr)->remove_member(*record_);
+        record_->release();
+    }
+
+private:
+    friend class lock_record;
+    wait_node* lock_ = nullptr;
+    wait_node* record_ = nullptr;
+};
+
+/// Thread-safety  The loop's thread changes it.
+class lock_record {
+public:
+    explicit lock_record(const char* what) : record_(wait_node::acquire(wait_node::kind::lock)) {
+        record_.set_name(what);
+    }
+    ~lock_record() { record_.release(); }
+    lock_record(const lock_record&) = delete;
+    lock_record& operator=(const lock_record&) = delete;
+
+    [[nodiscard]] node_reference reference() const noexcept { return node_reference(&record_); }
+    /// Null for a callback, of which nobody knows whether it releases it.
+    [[nodiscard]] holding held_by(logical_task* task, std::size_t amount) {
+        holding made;
+        made.lock_ = &record_;
+        made.record_ = &wait_node::acquire(wait_node::kind::holding);
+        made.record_->set_amount(amount);
+        if (task != nullptr) made.record_->wait_for(node_reference(&task->record()));
+        record_.add_member(*made.record_);
+        return made;
+    }
+    /// A guard was detached: anybody may release it. Until that has happened, or for good.
+    void add_unknown_holder() noexcept { set_unknown(unknown_ + 1); }
+    void remove_unknown_holder() noexcept {
+        if (unknown_ > 0) set_unknown(unknown_ - 1);
+    }
+    /// The queue or what is free has changed: the first in the queue, null if it is empty, and what it wants beyond what is
+    /// free.
+    void set_first(const waiter* first, std::size_t wants) noexcept {
+        record_.set_amount(wants);
+        const wait_node* const task = first == nullptr ? nullptr : &first->task().record();
+        record_.wait_for(node_reference(task), flags());
+    }
+
+private:
+    [[nodiscard]] wait_node::flags flags() const noexcept {
+        return unknown_ > 0 ? wait_node::open : wait_node::flags{0};
+    }
+    void set_unknown(std::size_t holders) noexcept {
+        unknown_ = holders;
+        record_.set_flags(flags());
+    }
+    wait_node& record_;
+    std::size_t unknown_ = 0;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/deadlock/wait_graph.hpp - can this wait end? The verdict over all who wait for one another
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Who waits for whom, as a circuit of gates. A gate opens when enough of its inputs are open; what is not known to wait for
+/// somebody known is open from the start. What stays closed can never go on.
+///
+/// A walk collects the gates that the question leads to, then opens gates until no more open. It reads nodes that other
+/// threads change meanwhile, so it looks at every closed gate a second time: who has changed since the first look has moved,
+/// and is open. What is closed after that was closed at every time between the two looks, all of it at once; and since nobody
+/// in it can be moved from outside, it is closed for ever. So no wait is refused that could have ended.
+///
+/// None is missed: who begins a wait that may close a circle first writes its links, then takes the lock and walks. Of two
+/// who do so at a time the second finds the links of the first. Who changes something that a walk has counted on (the end
+/// of a sibling, a deadline that fires) finds its node marked and walks again.
+///
+/// Thread-safety  Every member, with mutex() held. Cost: the length of the walk; the vectors are kept.
+class wait_graph {
+public:
+    /// What is asked of a node.
+    enum class role : std::uint8_t {
+        goes_on,     // can it take another step?
+        wait_ends,   // task: can its own wait end?
+        serves,      // thread: does it come to the calls of its queue?
+        interrupts,  // scope: can something end the waits inside?
+        all_end,     // family: can all of the children end?
+    };
+    class gate {
+    public:
+        const wait_node* node;
+        const wait_node* needs;  // as found
+        std::uint32_t version;   // as found
+        role asked;
+        bool open;
+        std::uint32_t first;    // of its inputs
+        std::uint32_t count;    // of them
+        std::size_t threshold;  // how much of them has to be open
+    };
+
+    static wait_graph& instance() { return process_wide<wait_graph>::get(); }
+    [[nodiscard]] static std::mutex& mutex() { return instance().mutex_; }
+
+    /// Can this never go on? Then gates() and closed_input() say why, until the next question.
+    [[nodiscard]] bool is_hopeless(const wait_node& start, role asked = role::goes_on) {
+        return walk(start, asked, false) && walk(start, asked, true);
+    }
+    /// The same, as if the time limit of its wait did not exist.
+    [[nodiscard]] bool is_hopeless_without_limit(const wait_node& start) {
+        without_limit_ = &start;
+        const bool answer = is_hopeless(start);
+        without_limit_ = nullptr;
+        return answer;
+    }
+
+    [[nodiscard]] const std::vector<gate>& gates() const noexcept { return gates_; }
+    /// Was that asked in the last walk, and answered with no?
+    [[nodiscard]] bool is_closed(const wait_node& node, role asked) const noexcept {
+        const std::uint32_t place = node.walk_ == walks_ ? node.place_[static_cast<std::size_t>(asked)] : 0;
+        return place != 0 && !gates_[place - 1].open;
+    }
+    /// Of a closed gate: an input because of which it is closed.
+    [[nodiscard]] std::size_t closed_input(std::size_t index) const noexcept;
+    template <class Fn>
+    void for_each_input(std::size_t index, Fn fn) const {
+        const gate& of = gates_[index];
+        for (std::uint32_t i = of.first; i < of.first + of.count; ++i) fn(inputs_[i].gate);
+    }
+
+private:
+    class input {
+    public:
+        std::uint32_t gate;
+        std::size_t weight;
+    };
+    static constexpr std::size_t most_gates = 100'000;  // beyond that the answer is unknown, and so it can go on
+
+    bool walk(const wait_node& start, role asked, bool with_cancellation);
+    void collect(const wait_node& start, role asked);
+    std::uint32_t place_of(const wait_node& node, role asked);
+    void add(const wait_node* node, role asked, std::size_t weight = 1);
+    void expand(std::size_t index);
+    void expand_task(const wait_node& task, gate& to);
+    void expand_wait(const wait_node& task, gate& to);
+    void add_members(const wait_node& of, gate& to, role asked);
+    void settle() noexcept;
+    bool open_what_has_moved() noexcept;
+    bool mark_what_is_relied_upon() noexcept;
+
+    std::mutex mutex_;  // guards everything below
+    std::vector<gate> gates_;
+    std::vector<input> inputs_;
+    bool with_cancellation_ = false;
+    const wait_node* without_limit_ = nullptr;
+    static inline std::uint32_t walks_ = 0;  // goes on in a forked child: nodes bear its numbers
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+/// Cancellation is left out at first: who can go on without it relies on nothing that may go away unnoticed.
+inline bool wait_graph::walk(const wait_node& start, role asked, bool with_cancellation) {
+    with_cancellation_ = with_cancellation;
+    do {
+        collect(start, asked);
+        settle();
+        if (!gates_[0].open && open_what_has_moved()) settle();
+    } while (with_cancellation && gates_[0].open && mark_what_is_relied_upon());
+    return !gates_[0].open;
+}
+
+inline void wait_graph::collect(const wait_node& start, role asked) {
+    gates_.clear();
+    inputs_.clear();
+    if (++walks_ == 0) ++walks_;
+    place_of(start, asked);
+    for (std::size_t index = 0; index < gates_.size(); ++index) {
+        if (gates_.size() > most_gates) {
+            gates_[0].open = true;
+            return;
+        }
+        expand(index);
+    }
+}
+
+inline std::uint32_t wait_graph::place_of(const wait_node& node, role asked) {
+    if (node.walk_ != walks_) {
+        node.walk_ = walks_;
+        for (std::uint32_t& place : node.place_) place = 0;
+    }
+    std::uint32_t& place = node.place_[static_cast<std::size_t>(asked)];
+    if (place == 0) {
+        gates_.push_back(gate{&node, nullptr, 0, asked, false, 0, 0, 1});
+        place = static_cast<std::uint32_t>(gates_.size());
+    }
+    return place - 1;
+}
+
+inline void wait_graph::add(const wait_node* node, role asked, std::size_t weight) {
+    if (node == nullptr) return;
+    inputs_.push_back(input{place_of(*node, asked), weight});
+}
+
+inline void wait_graph::expand(std::size_t index) {
+    gate self = gates_[index];  // a copy: the vector grows
+    const wait_node& node = *self.node;
+    self.version = node.version();
+    self.needs = node.needs();
+    self.first = static_cast<std::uint32_t>(inputs_.size());
+    const bool needs_somebody =
+        self.needs != nullptr && self.needs->generation() == node.needs_generation();  // else that one has ended
+    using kind = wait_node::kind;
+    if (self.asked == role::wait_ends) {
+        expand_wait(node, self);
+    } else if (self.asked == role::all_end) {
+        add_members(node, self, role::goes_on);
+        self.threshold = inputs_.size() - self.first;
+    } else if (self.asked == role::interrupts) {
+        self.open = node.what() == kind::deadline && node.has(wait_node::open);
+        if (node.what() == kind::family) {
+            add_members(node, self, role::goes_on);
+            if (needs_somebody) add(self.needs, role::goes_on);
+        }
+        add(node.scope(), role::interrupts);
+    } else if (node.what() == kind::task) {
+        expand_task(node, self);
+    } else if (node.what() == kind::lock || node.what() == kind::pool || node.what() == kind::limit) {
+        self.open = node.has(wait_node::open);
+        add_members(node, self, role::goes_on);
+        if (node.what() == kind::lock) {
+            self.threshold = node.amount();
+            // Once the first in the queue has gone, it is the next one's turn.
+            if (needs_somebody) add(self.needs, role::goes_on, self.threshold);
+        }
+    } else if (!needs_somebody || (node.has(wait_node::timed) && without_limit_ != &node)) {
+        self.open = true;
+    } else if (self.asked == role::serves) {
+        self.open = !node.has(wait_node::in_turn);
+        add(&node, role::goes_on);
+    } else if (node.what() == kind::loop && !node.has(wait_node::bound)) {
+        const wait_node& thread = *self.needs;
+        // Its thread waits: it turns the loop meanwhile, or comes back to it later, or never.
+        self.open = thread.needs() == nullptr || (!thread.has(wait_node::in_turn) && thread.within() == &node);
+        add(&thread, role::goes_on);
+    } else if (node.what() == kind::call && !node.has(wait_node::begun) && self.needs->what() == kind::thread) {
+        add(self.needs, role::serves);
+    } else {
+        add(self.needs, role::goes_on);
+    }
+    self.count = static_cast<std::uint32_t>(inputs_.size()) - self.first;
+    if (self.threshold == 0) self.open = true;
+    gates_[index] = self;
+}
+
+/// A task goes on when its wait ends, and its loop comes to it.
+inline void wait_graph::expand_task(const wait_node& task, gate& to) {
+    add(task.within(), role::goes_on);
+    if (to.needs != nullptr) add(&task, role::wait_ends);
+    to.threshold = inputs_.size() - to.first;
+}
+
+inline void wait_graph::expand_wait(const wait_node& task, gate& to) {
+    if (to.needs == nullptr || to.needs->generation() != task.needs_generation() ||
+        (task.has(wait_node::timed) && without_limit_ != &task)) {
+        to.open = true;
+        return;
+    }
+    add(to.needs, task.has(wait_node::joins) ? role::all_end : role::goes_on);
+    const bool is_call = to.needs->what() == wait_node::kind::call;
+    const bool ends_on_cancel = task.has(wait_node::cancellable) && !(is_call && to.needs->has(wait_node::begun));
+    if (with_cancellation_ && ends_on_cancel) add(task.scope(), role::interrupts);
+}
+
+/// Of a lock: the holders, each as heavy as what it holds.
+inline void wait_graph::add_members(const wait_node& of, gate& to, role asked) {
+    const wait_node* member = of.first_member();
+    for (std::size_t count = 0; member != nullptr && count < most_gates; ++count, member = member->next_member()) {
+        if (of.what() != wait_node::kind::lock) {
+            add(member, asked);
+            continue;
+        }
+        const wait_node* const holder = member->needs();
+        if (holder == nullptr || holder->generation() != member->needs_generation()) {
+            to.open = true;
+            return;
+        }
+        add(holder, asked, member->amount());
+    }
+}
+
+/// Inputs are found after the gates they lead to in most walks, so going backwards settles a chain at once.
+inline void wait_graph::settle() noexcept {
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (std::size_t index = gates_.size(); index-- > 0;) {
+            gate& self = gates_[index];
+            if (self.open) continue;
+            std::size_t weight = 0;
+            for (std::uint32_t i = self.first; i < self.first + self.count; ++i) {
+                if (gates_[inputs_[i].gate].open) weight += inputs_[i].weight;
+            }
+            self.open = weight >= self.threshold;
+            changed = changed || self.open;
+        }
+    }
+}
+
+inline bool wait_graph::open_what_has_moved() noexcept {
+    std::atomic_thread_fence(std::memory_order_acquire);
+    bool any = false;
+    for (gate& self : gates_) {
+        if (self.open || (self.node->version() == self.version && self.node->needs() == self.needs)) continue;
+        self.open = any = true;
+    }
+    return any;
+}
+
+/// True when one of them changed at the same time, so that its owner may not have seen the mark.
+inline bool wait_graph::mark_what_is_relied_upon() noexcept {
+    for (const gate& self : gates_) {
+        if (self.asked == role::interrupts && self.open) self.node->rely_on(true);
+    }
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    for (const gate& self : gates_) {
+        if (self.asked == role::interrupts && self.open && self.node->version() != self.version) return true;
+    }
+    return false;
+}
+
+inline std::size_t wait_graph::closed_input(std::size_t index) const noexcept {
+    const gate& self = gates_[index];
+    for (std::uint32_t i = self.first; i < self.first + self.count; ++i) {
+        if (!gates_[inputs_[i].gate].open) return inputs_[i].gate;
+    }
+    return index;
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/deadlock/circle.hpp - puts a circle of waits into words: who, where, and the way out
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// The gates of a hopeless question, one after another as each is closed because of the next, until they repeat. Lives
+/// as long as the graph's lock is held and no other question is asked.
+class circle {
+public:
+    explicit circle(const wait_graph& graph) : graph_(graph) {
+        std::vector<bool> seen(graph.gates().size());
+        for (std::size_t at = 0; !seen[at]; at = next(at)) {
+            seen[at] = true;
+            path_.push_back(at);
+        }
+        const std::size_t again = next(path_.back());
+        while (path_[begin_] != again) ++begin_;
+    }
+
+    /// Who is in the circle itself, and not only before it.
+    template <class Fn>
+    void for_each_node(Fn fn) const {
+        for (std::size_t i = begin_; i < path_.size(); ++i) fn(gate(i).asked, *gate(i).node);
+    }
+    [[nodiscard]] deadlock_error error() const;
+    /// A line of a task or thread that waits.
+    [[nodiscard]] static std::string line_of(const wait_node& node);
+
+private:
+    using role = wait_graph::role;
+    using kind = wait_node::kind;
+    class words {
+    public:
+        const char* kind;
+        const char* whom;  // the wait would be for
+        const char* advice;
+    };
+
+    [[nodiscard]] const wait_graph::gate& gate(std::size_t step) const { return graph_.gates()[path_[step]]; }
+    /// A task's wait says more than the state of its loop.
+    [[nodiscard]] std::size_t next(std::size_t index) const {
+        std::size_t found = graph_.closed_input(index);
+        graph_.for_each_input(index, [&](std::size_t input) {
+            const wait_graph::gate& one = graph_.gates()[input];
+            if (!one.open && one.asked == role::wait_ends) found = input;
+        });
+        return found;
+    }
+    [[nodiscard]] words choose_words() const;
+    [[nodiscard]] std::vector<std::string> chain() const;
+    static void add_lines(std::vector<std::string>& lines, const wait_graph& graph, std::size_t index);
+    static std::string what_it_waits_for(const wait_node& waiting);
+    static std::string where(const wait_node& node);
+
+    const wait_graph& graph_;
+    std::vector<std::size_t> path_;
+    std::size_t begin_ = 0;  // of the circle, in the path
+};
+
+/// The error of a wait that its own thread would have to end.
+[[nodiscard]] deadlock_error own_wait_error(const std::string& call, const char* whom, std::string line,
+                                            const std::string& advice);
+/// "task load_user", "thread db/0", "the main thread"...
+[[nodiscard]] std::string name_of(const wait_node& node);
+/// Lines that say for whom it waits, and that one in turn. With the graph's lock held; true at one time each.
+[[nodiscard]] std::string chain_of_waits(const wait_node& from);
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline std::string name_of(const wait_node& node) {
+    const char* const name = node.name();
+    if (node.what() == wait_node::kind::task) return "task " + short_name(name);
+    if (node.what() == wait_node::kind::thread) {
+        if (name != nullptr) return "thread " + std::string(name);
+        if (node.amount() == static_cast<std::size_t>(::getpid())) return "the main thread";
+        return "thread " + std::to_string(node.amount());
+    }
+    if (node.what() == wait_node::kind::pool) return "pool \"" + std::string(name == nullptr ? "?" : name) + "\"";
+    return name == nullptr ? "?" : name;
+}
+
+inline std::string circle::where(const wait_node& node) {
+    if (node.line() == 0 || node.file() == nullptr) return "";
+    return " (" + std::string(node.file()) + ":" + std::to_string(node.line()) + ")";
+}
+
+inline std::string circle::what_it_waits_for(const wait_node& waiting) {
+    const wait_node* const whom = waiting.needs();
+    if (whom == nullptr) return "";
+    switch (whom->what()) {
+        case kind::call: {
+            const wait_node* const place = whom->needs();
+            if (place == nullptr) return "its call";
+            if (place->what() == kind::thread && whom->has(wait_node::begun)) {
+                return "its call, which " + name_of(*place) + " runs";
+            }
+            if (place->what() == kind::thread)
+                return "its thread-sensitive call, which only " + name_of(*place) + " may run";
+            std::size_t threads = 0;
+            for (const wait_node* each = place->first_member(); each != nullptr; each = each->next_member()) ++threads;
+            if (place->what() == kind::limit) {
+                return "its turn at the limiter (all " + std::to_string(threads) + " calls are in use)";
+            }
+            return "a free worker of " + name_of(*place) + " (all " + std::to_string(threads) + " busy)";
+        }
+        case kind::lock: {
+            std::string holders;
+            for (const wait_node* each = whom->first_member(); each != nullptr; each = each->next_member()) {
+                if (each->needs() == nullptr) continue;
+                holders.append(holders.empty() ? "" : ", ").append(name_of(*each->needs()));
+            }
+            return "the " + name_of(*whom) + " that " + (holders.empty() ? "nobody" : holders) + " holds";
+        }
+        case kind::family:
+            return "its children";
+        case kind::promise:
+            return whom->needs() == nullptr ? "a promise"
+                                            : "a result that " + name_of(*whom->needs()) + " has promised";
+        case kind::loop:
+            return "a loop";
+        default:
+            return name_of(*whom);
+    }
+}
+
+inline std::string circle::line_of(const wait_node& node) {
+    const char* const in = node.waits_in();
+    const std::string whom = what_it_waits_for(node);
+    return name_of(node) + (in == nullptr ? std::string(" goes on running") : " waits in " + std::string(in)) +
+           (whom.empty() ? "" : " for " + whom) + where(node);
+}
+
+inline std::string chain_of_waits(const wait_node& from) {
+    std::string text;
+    const wait_node* node = &from;
+    for (int lines = 0; node != nullptr && lines < 10; node = node->needs()) {
+        if (node->what() != wait_node::kind::task && node->what() != wait_node::kind::thread) continue;
+        text.append(text.empty() ? "  " : "\n  ").append(circle::line_of(*node));
+        ++lines;
+    }
+    return text;
+}
+
+/// What a gate adds to the story: tasks and threads have a line, the rest is named in the lines of those who wait for it.
+inline void circle::add_lines(std::vector<std::string>& lines, const wait_graph& graph, std::size_t index) {
+    const wait_graph::gate& self = graph.gates()[index];
+    const wait_node& node = *self.node;
+    if (self.asked != role::goes_on) return;
+    if (node.what() == kind::pool) {
+        graph.for_each_input(index, [&](std::size_t worker) { add_lines(lines, graph, worker); });
+        return;
+    }
+    std::string line;
+    if (node.what() == kind::task && node.needs() == nullptr) {
+        const wait_node* const loop = node.within();
+        const wait_node* const thread = loop == nullptr ? nullptr : loop->needs();
+        line = name_of(node) + " is on the loop of " + (thread == nullptr ? "?" : name_of(*thread)) +
+               ", which does not come to it";
+    } else if (node.what() == kind::task || node.what() == kind::thread) {
+        line = line_of(node);
+    } else {
+        return;
+    }
+    for (const std::string& before : lines) {
+        if (before == line) return;
+    }
+    lines.push_back(std::move(line));
+}
+
+inline std::vector<std::string> circle::chain() const {
+    std::vector<std::string> lines;
+    for (const std::size_t index : path_) add_lines(lines, graph_, index);
+    return lines;
+}
+
+inline circle::words circle::choose_words() const {
+    std::size_t tasks = 0;
+    std::size_t threads = 0;
+    std::size_t loops = 0;
+    bool pool = false;
+    bool lock = false;
+    bool serves = false;
+    for_each_node([&](role asked, const wait_node& node) {
+        tasks += node.what() == kind::task && asked == role::goes_on;
+        threads += node.what() == kind::thread;
+        loops += node.what() == kind::loop;
+        pool = pool || node.what() == kind::pool;
+        lock = lock || node.what() == kind::lock;
+        serves = serves || asked == role::serves;
+    });
+    if (pool) {
+        return {
+            "pool-exhaustion", "a thread that is waiting for it",
+            "give the pool more threads or a higher max_spare, or have its calls return what is to be awaited instead "
+            "of blocking for it"};
+    }
+    if (lock && threads > 0) {
+        return {"async-mutex", "a holder that is waiting for it",
+                "release the guard before the blocking call, or pass what it protects to the call"};
+    }
+    if (lock) {
+        return {"async-mutex-cycle", "a holder that is waiting for it",
+                "take the two in the same order everywhere, or release one before waiting for the other"};
+    }
+    if (serves) {
+        return {"thread-sensitive", "a thread that is waiting for it",
+                "make that thread's wait outside of the loop's turn, where it serves such calls"};
+    }
+    if (loops > 1) {
+        return {"loop-cycle", "a loop whose thread is waiting for it",
+                "co_await on(loop, task) instead of blocking inside a turn"};
+    }
+    if (threads == 0 && tasks == 1) {
+        return {"self-await", "itself", "a task cannot await its own result: await it from another one"};
+    }
+    if (threads == 0) {
+        return {"await-cycle", "a task that is waiting for it", "let one of them go on without the other's result"};
+    }
+    return {"wait-cycle", "somebody who is waiting for it",
+            "let one of them go on without the other: co_await instead of "
+            "blocking, or wait with a time limit"};
+}
+
+/// The short and the long text.
+[[nodiscard]] inline deadlock_error make_deadlock_error(const char* kind, const std::string& wait,
+                                                        const std::string& raised_in, const char* whom,
+                                                        std::vector<std::string> lines, const std::string& advice) {
+    static constinit std::atomic<unsigned> ids{0};
+    std::string what = "deadlock: " + wait + " would wait for " + whom;
+    std::string text = "ferry: DEADLOCK prevented  kind=";
+    text.append(kind).append("  id=").append(std::to_string(ids.fetch_add(1, std::memory_order_relaxed) + 1));
+    text.append("  pid=").append(std::to_string(::getpid())).append("\n  raised in : ").append(raised_in);
+    text.append("\n  because   : it would wait for ").append(whom).append("\n  chain     :");
+    std::size_t number = 0;
+    for (const std::string& line : lines) {
+        what.append("\n  ").append(line);
+        text.append("\n    ").append(std::to_string(++number)).append(" ").append(line);
+    }
+    what.append("\n  ").append(advice);
+    text.append("\n  advice    : ").append(advice);
+    return deadlock_error(what, wait_report(kind, std::move(lines), std::move(text)));
+}
+
+inline deadlock_error own_wait_error(const std::string& call, const char* whom, std::string line,
+                                     const std::string& advice) {
+    return make_deadlock_error("same-thread", call, call, whom, {std::move(line)}, advice);
+}
+
+inline deadlock_error circle::error() const {
+    const words said = choose_words();
+    const wait_node& start = *graph_.gates()[0].node;
+    const char* const in = start.waits_in();
+    const std::string wait = std::string(in == nullptr ? "a wait" : in) + " in " + name_of(start);
+    return make_deadlock_error(said.kind, wait, wait + where(start), said.whom, chain(), said.advice);
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/deadlock/spin.hpp - a look around before a thread sleeps, as long as that pays
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// To sleep and to be woken costs tens of microseconds, most of it for the waker: whoever is answered sooner spins for
+/// the answer. Never for longer than `limit`, not where there is one usable CPU, on which the answer needs this very CPU,
+/// and no more once it has failed to pay for some times: then only every 32nd wait tries again.
+///
+/// Ownership      One for each thread or loop. Thread-safety  None.
+class spinner {
+public:
+    static constexpr std::chrono::microseconds limit{20};
+
+    /// True as soon as `answered` is; false when it is time to sleep.
+    template <class Answered>
+    bool spin(Answered answered) noexcept {
+        if (credit_ == 0 && ++waits_ % 32 != 0) return false;
+        if (!has_several_cpus()) return false;
+        const auto end = std::chrono::steady_clock::now() + limit;
+        do {
+            for (int i = 0; i < 32; ++i) {
+                if (answered()) {
+                    credit_ = most_credit;
+                    return true;
+                }
+                pause();
+            }
+        } while (std::chrono::steady_clock::now() < end);
+        if (credit_ > 0) --credit_;
+        return false;
+    }
+
+private:
+    static constexpr std::uint8_t most_credit = 3;
+
+    static void pause() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("yield");
+#endif
+    }
+    /// Asked again now and then: somebody may pin the program while it runs.
+    bool has_several_cpus() noexcept {
+        if (cpus_asked_++ % 4096 == 0) {
+            cpu_set_t usable;
+            CPU_ZERO(&usable);
+            several_cpus_ = ::sched_getaffinity(0, sizeof usable, &usable) == 0 && CPU_COUNT(&usable) > 1;
+        }
+        return several_cpus_;
+    }
+
+    std::uint32_t waits_ = 0;
+    std::uint32_t cpus_asked_ = 0;
+    std::uint8_t credit_ = most_credit;
+    bool several_cpus_ = false;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/deadlock/thread_parker.hpp - where a thread sleeps
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
@@ -4766,6 +5945,11 @@ public:
 
     [[nodiscard]] static thread_parker& of_this_thread();
 
+    /// Looks for a token for a moment, as long as that pays. True if it has taken one; else park.
+    bool spin() noexcept {
+        return spinner_.spin([this] { return has_token(); }) && take_token();
+    }
+    bool take_token() noexcept { return state_.exchange(empty, std::memory_order_acquire) == token; }
     void park() noexcept { park_until(clock::time_point::max()); }
     /// The thread is about to sleep elsewhere, in a poller, and a token shall wake it there. False when there is one.
     [[nodiscard]] bool begin_sleep_in(wakeable& elsewhere) noexcept;
@@ -4792,88 +5976,10 @@ private:
     std::atomic<std::uint32_t> state_{empty};
     std::atomic<bool> woken_{false};  // whoever found it sleeping elsewhere has woken it there
     wakeable* elsewhere_ = nullptr;   // published by state_
+    spinner spinner_;
     thread_parker* next_ = nullptr;
     thread_exit_hook exit_hook_;
 };
-
-/// A loop that a wait can drive from a frame of its own.
-class drivable {
-public:
-    /// A turn that does not sleep; false when there was nothing to do.
-    virtual bool turn() noexcept = 0;
-    /// Sleeps until there is something to do, the parker has a token, or the deadline has passed (false).
-    virtual bool sleep_until(thread_parker& parker, thread_parker::clock::time_point deadline) noexcept = 0;
-    /// Where other threads wake it; no other loop has the same.
-    [[nodiscard]] virtual const wakeable& inbox() const noexcept = 0;
-
-protected:
-    ~drivable() = default;
-};
-
-/// What a thread does while it waits, where others depend on it: it runs the thread-sensitive calls that come home to it,
-/// and drives the loop that a frame beneath turns. A token for the thread's parker says that there is something to do.
-class wait_service {
-public:
-    /// Runs one call; false when there is none.
-    virtual bool serve_call() noexcept = 0;
-    /// A call or a turn. Each goes first every other time, so that neither keeps the other from its share.
-    bool serve() noexcept {
-        calls_first_ = !calls_first_;
-        return calls_first_ ? serve_call() || turn() : turn() || serve_call();
-    }
-    bool sleep_until(thread_parker& parker, thread_parker::clock::time_point deadline) noexcept {
-        return driven_ == nullptr ? parker.park_until(deadline) : driven_->loop_.sleep_until(parker, deadline);
-    }
-
-    /// While it lives, the thread's waits drive this loop, whatever they drove before.
-    class driving {
-    public:
-        driving(wait_service& service, drivable& loop) noexcept
-            : service_(service), loop_(loop), outer_(std::exchange(service.driven_, this)) {}
-        ~driving() { service_.driven_ = outer_; }
-        driving(const driving&) = delete;
-        driving& operator=(const driving&) = delete;
-
-    private:
-        friend class wait_service;
-        wait_service& service_;
-        drivable& loop_;
-        driving* const outer_;
-    };
-    /// The loop with that inbox, if a frame of this thread drives it, or has driven it up to the frames above; else null.
-    [[nodiscard]] drivable* find_driven(const wakeable& inbox) const noexcept {
-        const driving* each = driven_;
-        while (each != nullptr && &each->loop_.inbox() != &inbox) each = each->outer_;
-        return each == nullptr ? nullptr : &each->loop_;
-    }
-    /// Do frames of this thread drive more than one?
-    [[nodiscard]] bool drives_several() const noexcept { return driven_ != nullptr && driven_->outer_ != nullptr; }
-
-protected:
-    ~wait_service() = default;
-
-private:
-    bool turn() noexcept { return driven_ != nullptr && driven_->loop_.turn(); }
-
-    driving* driven_ = nullptr;  // the innermost
-    bool calls_first_ = false;
-};
-/// What this thread does during a wait that begins here: nothing inside a turn, which must not be entered again.
-[[nodiscard]] inline wait_service* service_of_this_wait() noexcept {
-    const thread_state& self = this_thread();
-    return self.turn == nullptr ? self.service : nullptr;
-}
-
-/// Blocks this thread until done() is true, or the deadline has passed: then it returns whether done() is true after all.
-/// Whoever makes it true unparks the thread afterwards. What done() throws ends the wait.
-template <class Done>
-bool wait_until(Done&& done, thread_parker::clock::time_point deadline = thread_parker::clock::time_point::max());
-
-/// Throws when this thread is inside a loop's turn and the wait must not be: deadlock_error when `target` is that loop,
-/// else blocking_error, unless an allow_blocking scope is open. `operation` is the call, `subject` what it waits for.
-void check_own_wait(const char* operation, const char* subject, const executor* target);
-/// The same for a wait for one of target's tasks: it also throws deadlock_error when only this thread runs that loop.
-void check_wait_for_task(const char* operation, const char* subject, const executor* target);
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 inline thread_parker& thread_parker::of_this_thread() {
@@ -4949,53 +6055,468 @@ inline void thread_parker::end_sleep_in() noexcept {
     if (state_.exchange(empty, std::memory_order_acquire) == sleeping_elsewhere) return;
     while (!woken_.exchange(false, std::memory_order_acquire)) ::sched_yield();
 }
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/deadlock/judge.hpp - asks the wait graph, and ends a wait that never could
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Threads whose links are in the graph. While there are none, tasks can wait only for tasks and what they hold.
+inline std::atomic<std::size_t>& blocked_threads() noexcept {
+    static constinit std::atomic<std::size_t> count{0};
+    return count;
+}
+
+/// Can a task's wait be ended at once, by an error as by a cancellation?
+[[nodiscard]] inline bool can_be_refused(const wait_node& task) noexcept {
+    const wait_node* const whom = task.needs();
+    if (whom == nullptr || !task.has(wait_node::cancellable)) return false;
+    const bool is_call = whom->what() == wait_node::kind::call;
+    return !is_call || !whom->has(wait_node::begun) || whom->has(wait_node::cancellable);
+}
+
+/// A thread's? Not where it waits for a task that has started, on a loop that does not come to cancel it.
+[[nodiscard]] inline bool can_be_refused(const wait_graph& graph, const wait_node& thread) noexcept {
+    const wait_node* const loop = thread.scope();
+    return thread.has(wait_node::refusable) && (loop == nullptr || !graph.is_closed(*loop, wait_graph::role::goes_on));
+}
+
+/// Somebody of the circle is told that it cannot be: a thread that waits, else a task, on its own loop. With the graph's
+/// lock held, after a hopeless question. False when nobody can be told.
+bool refuse_somebody(const wait_graph& graph);
+
+/// Is it plain that whoever is waited for can go on, while no thread waits? Without the lock: for tasks of this thread's
+/// loop, and those of others, which look for this wait before they stop.
+[[nodiscard]] inline bool goes_on_plainly(const wait_node& whom) noexcept {
+    using kind = wait_node::kind;
+    if (whom.what() == kind::call) return true;
+    if (whom.what() != kind::lock) return whom.needs() == nullptr;
+    for (const wait_node* each = whom.first_member(); each != nullptr; each = each->next_member()) {
+        if (each->needs() != nullptr && each->needs()->needs() != nullptr) return false;
+    }
+    return true;
+}
+
+/// For executors: `changed` waits for somebody from now on, or is what waits have relied on. `waiting` is the task whose
+/// wait this is, if the error may go to it.
+void inspect_waits(const wait_node& changed, logical_task* waiting) noexcept;
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+/// On its way to the loop of a task whose wait is to be refused.
+class refusal_on_its_way final : public ready_node {
+public:
+    refusal_on_its_way(const wait_node& task, std::exception_ptr error) noexcept
+        : task_(&task), version_(task.version()), error_(std::move(error)) {
+        run = [](ready_node& arrived) noexcept {
+            const refusal_on_its_way& self = static_cast<refusal_on_its_way&>(arrived);
+            const wait_node& waiting = *self.task_.node();
+            // Whatever it does meanwhile, a task that goes on changes one of these.
+            const bool still_waits = waiting.generation() == self.task_.generation() &&
+                                     waiting.version() == self.version_ && can_be_refused(waiting);
+            if (still_waits) waiting.task->refuse_wait(self.error_);
+            delete &self;
+        };
+    }
+
+private:
+    node_reference task_;
+    std::uint32_t version_;
+    std::exception_ptr error_;
+};
+
+inline bool refuse_somebody(const wait_graph& graph) {
+    const circle found(graph);
+    wait_node* thread = nullptr;
+    const wait_node* task = nullptr;
+    found.for_each_node([&](wait_graph::role, const wait_node& node) {
+        if (node.what() == wait_node::kind::thread && can_be_refused(graph, node))
+            thread = const_cast<wait_node*>(&node);
+        if (node.what() == wait_node::kind::task && can_be_refused(node)) task = &node;
+    });
+    if (thread != nullptr) {
+        thread->refuse(std::make_exception_ptr(found.error()));
+        thread->parker->unpark();
+        return true;
+    }
+    if (task == nullptr || graph.is_closed(*task->within(), wait_graph::role::goes_on)) return false;
+    auto* const node = new refusal_on_its_way(*task, std::make_exception_ptr(found.error()));
+    if (task->within()->inbox->push(*node)) return true;
+    delete node;
+    return false;
+}
+
+inline void inspect_waits(const wait_node& changed, logical_task* waiting) noexcept {
+    // The links were written before: of two who close a circle at a time, one finds those of the other after its fence.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (waiting != nullptr && blocked_threads().load(std::memory_order_relaxed) == 0) {
+        const wait_node* const whom = changed.needs();
+        if (whom == nullptr || goes_on_plainly(*whom)) return;
+    }
+    std::exception_ptr refusal;
+    try {
+        const std::lock_guard lock(wait_graph::mutex());
+        wait_graph& graph = wait_graph::instance();
+        const bool is_family = changed.what() == wait_node::kind::family;
+        if (is_family) changed.rely_on(false);
+        if (!graph.is_hopeless(changed, is_family ? wait_graph::role::all_end : wait_graph::role::goes_on)) return;
+        if (waiting != nullptr && can_be_refused(changed)) {
+            refusal = std::make_exception_ptr(circle(graph).error());
+        } else {
+            refuse_somebody(graph);
+        }
+    } catch (const std::exception& error) {  // no memory for the walk or its words: the wait goes on
+        report(std::string("ferry: the wait graph could not be walked: ") + error.what());
+    }
+    if (refusal != nullptr) waiting->refuse_wait(refusal);
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/deadlock/thread_wait.hpp - a thread's wait in the wait graph and in the reports
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// One wait of this thread for somebody known: in which call, on what, for whom. It is in the graph only while the thread
+/// sleeps; in between, where the thread serves calls or drives a loop, a call's own wait may be there. When it takes longer
+/// than hang_after(), the thread itself reports it.
+class thread_wait {
+public:
+    using clock = thread_parker::clock;
+
+    /// Both names are literals, or outlive the wait. A reference to nobody: no one knows who will end it.
+    thread_wait(const char* operation, const char* subject, const node_reference& whom) noexcept
+        : operation_(operation), subject_(subject), whom_(whom) {}
+    ~thread_wait() {
+        if (watch_) watch_->ended(clock::now());
+    }
+    thread_wait(const thread_wait&) = delete;
+    thread_wait& operator=(const thread_wait&) = delete;
+
+    /// It waits for a task that may have started on that loop: a refusal cancels it there first.
+    thread_wait& for_task_on(const wait_node& loop) noexcept {
+        loop_ = &loop;
+        return *this;
+    }
+    /// No error may end it: where it closes a circle, somebody else of the circle gets it.
+    thread_wait& not_refusable() noexcept {
+        refusable_ = false;
+        return *this;
+    }
+    /// It may take as long as it likes.
+    thread_wait& patient() noexcept {
+        patient_ = true;
+        return *this;
+    }
+
+    class asleep;
+    /// Before anything has begun. Throws deadlock_error.
+    void refuse_if_hopeless(const wait_node* driven);
+    /// Between two sleeps. Throws what another thread's wait has made of this one.
+    void look();
+
+private:
+    void enter_graph(const wait_node* driven, bool timed);
+    void leave_graph() noexcept;
+
+    const char* operation_;
+    const char* subject_;
+    node_reference whom_;
+    const wait_node* loop_ = nullptr;
+    bool refusable_ = true;
+    bool patient_ = false;
+    bool warned_ = false;
+    std::optional<hang_watch> watch_;
+};
+
+/// The thread sleeps, from its construction to its end. Throws deadlock_error when it would never wake.
+class thread_wait::asleep {
+public:
+    /// `what` may be null: a wait of which nobody need know.
+    asleep(thread_wait* what, const wait_node* driven, clock::time_point deadline) : what_(what), until_(deadline) {
+        if (what_ == nullptr) return;
+        what_->enter_graph(driven, deadline != clock::time_point::max());
+        if (what_->watch_) until_ = std::min(until_, what_->watch_->next_report());
+    }
+    ~asleep() {
+        if (what_ != nullptr) what_->leave_graph();
+    }
+    asleep(const asleep&) = delete;
+    asleep& operator=(const asleep&) = delete;
+
+    [[nodiscard]] clock::time_point wakes_at() const noexcept { return until_; }
+
+private:
+    thread_wait* what_;
+    clock::time_point until_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
+    if (!watch_ && !patient_) watch_.emplace(operation_, clock::now());
+    const thread_state& thread = this_thread();
+    wait_node& self = record_of_this_thread();
+    unsigned how = refusable_ ? wait_node::refusable : 0;
+    if (thread.turn != nullptr) how |= wait_node::in_turn;
+    if (timed) how |= wait_node::timed;
+    std::exception_ptr refusal;
+    std::string warning;
+    {
+        const std::lock_guard lock(wait_graph::mutex());
+        self.parker = &thread_parker::of_this_thread();
+        self.refusal = nullptr;
+        self.set_name(thread.thread_name);
+        self.set_waits_in(operation_);
+        self.set_within(driven);
+        self.set_scope(loop_);
+        self.wait_for(whom_, static_cast<wait_node::flags>(how));
+        blocked_threads().fetch_add(1, std::memory_order_relaxed);
+        std::atomic_thread_fence(std::memory_order_seq_cst);  // inspect_waits()' other half
+        if (whom_.node() == nullptr) return;
+        wait_graph& graph = wait_graph::instance();
+        if (timed) {
+            if (!warned_ && graph.is_hopeless_without_limit(self)) warning = circle(graph).error().what();
+        } else if (graph.is_hopeless(self)) {
+            if (can_be_refused(graph, self)) {
+                refusal = std::make_exception_ptr(circle(graph).error());
+            } else {
+                refuse_somebody(graph);
+            }
+        }
+    }
+    if (!warning.empty()) {
+        warned_ = true;
+        report("ferry: this wait will end only by its time limit\n  " + warning);
+    }
+    if (refusal == nullptr) return;
+    leave_graph();
+    std::rethrow_exception(refusal);
+}
+
+inline void thread_wait::refuse_if_hopeless(const wait_node* driven) {
+    if (blocked_threads().load(std::memory_order_relaxed) == 0) return;
+    enter_graph(driven, false);
+    leave_graph();
+}
+
+inline void thread_wait::leave_graph() noexcept {
+    wait_node& self = record_of_this_thread();
+    self.wait_is_over();
+    self.set_waits_in(nullptr);
+    blocked_threads().fetch_sub(1, std::memory_order_relaxed);
+}
+
+inline void thread_wait::look() {
+    wait_node& self = record_of_this_thread();
+    if (self.has(wait_node::refused)) {
+        std::exception_ptr refusal;
+        {
+            const std::lock_guard lock(wait_graph::mutex());
+            self.set_flags(0);
+            refusal = std::exchange(self.refusal, nullptr);
+        }
+        if (refusal != nullptr) std::rethrow_exception(refusal);
+    }
+    if (!watch_ || !watch_->is_due(clock::now())) return;
+    std::string who = "  it waits for " + short_name(subject_);
+    {
+        const std::lock_guard lock(wait_graph::mutex());
+        if (whom_.node() != nullptr && whom_.node()->generation() == whom_.generation()) {
+            who.append("\n").append(chain_of_waits(*whom_.node()));
+        }
+    }
+    watch_->report(clock::now(), who);
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/deadlock/park.hpp - the one place where a thread blocks, and the check before it
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// A loop that a wait can drive from a frame of its own.
+class drivable {
+public:
+    /// A turn that does not sleep; false when there was nothing to do.
+    virtual bool turn() noexcept = 0;
+    /// Sleeps until there is something to do, the parker has a token, or the deadline has passed (false).
+    virtual bool sleep_until(thread_parker& parker, thread_parker::clock::time_point deadline) noexcept = 0;
+    /// Looks for something to do, or a token, for a moment. False when it is time to sleep.
+    virtual bool spin(const thread_parker& parker) noexcept = 0;
+    /// It in the wait graph; no other loop has the same node.
+    [[nodiscard]] virtual const wait_node& loop_record() const noexcept = 0;
+
+protected:
+    ~drivable() = default;
+};
+
+/// What a thread does while it waits, where others depend on it: it runs the thread-sensitive calls that come home to it,
+/// and drives the loop that a frame beneath turns. A token for the thread's parker says that there is something to do.
+class wait_service {
+public:
+    /// Runs one call; false when there is none.
+    virtual bool serve_call() noexcept = 0;
+    /// A call or a turn. Each goes first every other time, so that neither keeps the other from its share.
+    bool serve() noexcept {
+        calls_first_ = !calls_first_;
+        return calls_first_ ? serve_call() || turn() : turn() || serve_call();
+    }
+    bool spin(thread_parker& parker) noexcept {
+        if (driven_ == nullptr) return parker.spin();
+        if (!driven_->loop_.spin(parker)) return false;
+        if (parker.has_token()) parker.take_token();  // or the next spin would find it again
+        return true;
+    }
+    bool sleep_until(thread_parker& parker, thread_parker::clock::time_point deadline) noexcept {
+        return driven_ == nullptr ? parker.park_until(deadline) : driven_->loop_.sleep_until(parker, deadline);
+    }
+
+    /// While it lives, the thread's waits drive this loop, whatever they drove before.
+    class driving {
+    public:
+        driving(wait_service& service, drivable& loop) noexcept
+            : service_(service), loop_(loop), outer_(std::exchange(service.driven_, this)) {}
+        ~driving() { service_.driven_ = outer_; }
+        driving(const driving&) = delete;
+        driving& operator=(const driving&) = delete;
+
+    private:
+        friend class wait_service;
+        wait_service& service_;
+        drivable& loop_;
+        driving* const outer_;
+    };
+    /// That loop, if a frame of this thread drives it, or has driven it up to the frames above; else null.
+    [[nodiscard]] drivable* find_driven(const node_reference& loop) const noexcept {
+        if (loop.node()->generation() != loop.generation()) return nullptr;
+        const driving* each = driven_;
+        while (each != nullptr && &each->loop_.loop_record() != loop.node()) each = each->outer_;
+        return each == nullptr ? nullptr : &each->loop_;
+    }
+    /// The loop that a wait would drive now, in the wait graph; null for none.
+    [[nodiscard]] const wait_node* driven_record() const noexcept {
+        return driven_ == nullptr ? nullptr : &driven_->loop_.loop_record();
+    }
+    /// Do frames of this thread drive more than one?
+    [[nodiscard]] bool drives_several() const noexcept { return driven_ != nullptr && driven_->outer_ != nullptr; }
+
+protected:
+    ~wait_service() = default;
+
+private:
+    bool turn() noexcept { return driven_ != nullptr && driven_->loop_.turn(); }
+
+    driving* driven_ = nullptr;  // the innermost
+    bool calls_first_ = false;
+};
+/// Told by a thread that it blocks: its pool, which may let another thread work meanwhile. Waits nest, where a thread serves
+/// during one; each of them tells.
+class blocking_observer {
+public:
+    virtual void blocks() noexcept = 0;
+    /// Once for each blocks().
+    virtual void goes_on() noexcept = 0;
+
+protected:
+    ~blocking_observer() = default;
+};
+
+/// While it lives, the thread counts as blocked: from when a wait does not end at once to its end. What it serves meanwhile
+/// may block, too, or turn on and on, and wait for what needs another thread.
+class blocked_part {
+public:
+    blocked_part() noexcept : told_(this_thread().blocking) {
+        if (told_ != nullptr) told_->blocks();
+    }
+    ~blocked_part() {
+        if (told_ != nullptr) told_->goes_on();
+    }
+    blocked_part(const blocked_part&) = delete;
+    blocked_part& operator=(const blocked_part&) = delete;
+
+private:
+    blocking_observer* told_;
+};
+
+/// What this thread does during a wait that begins here: nothing inside a turn, which must not be entered again.
+[[nodiscard]] inline wait_service* service_of_this_wait() noexcept {
+    const thread_state& self = this_thread();
+    return self.turn == nullptr ? self.service : nullptr;
+}
+
+/// Blocks this thread until done() is true, or the deadline has passed: then it returns whether done() is true after all.
+/// Whoever makes it true unparks the thread afterwards. What done() throws ends the wait.
+///
+/// With a thread_wait, the wait is in the wait graph whenever the thread sleeps: throws deadlock_error when it can never
+/// end. A wait without one may last for ever: an idle worker's.
+template <class Done>
+bool wait_until(thread_wait& what, Done&& done,
+                thread_parker::clock::time_point deadline = thread_parker::clock::time_point::max());
+template <class Done>
+bool wait_until(Done&& done, thread_parker::clock::time_point deadline = thread_parker::clock::time_point::max());
+
+/// Throws when this thread is inside a loop's turn and the wait must not be: deadlock_error when `target` is that loop,
+/// else blocking_error, unless an allow_blocking scope is open. `operation` is the call, `subject` what it waits for.
+void check_own_wait(const char* operation, const char* subject, const executor* target);
+/// The same for a wait for one of target's tasks: it also throws deadlock_error when only this thread runs that loop.
+void check_wait_for_task(const char* operation, const char* subject, const executor* target);
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+/// What happens between two looks at done(): the thread serves, or sleeps. False when the deadline has passed.
+inline bool serve_or_sleep(wait_service* service, thread_parker& parker, thread_wait* what,
+                           thread_parker::clock::time_point deadline) {
+    using clock = thread_parker::clock;
+    if (service != nullptr && service->serve()) return deadline == clock::time_point::max() || clock::now() < deadline;
+    if (service == nullptr ? parker.spin() : service->spin(parker)) return true;
+    const thread_wait::asleep in_graph(what, service != nullptr ? service->driven_record() : nullptr, deadline);
+    const clock::time_point until = in_graph.wakes_at();
+    const bool in_time = service == nullptr ? parker.park_until(until) : service->sleep_until(parker, until);
+    return in_time || until < deadline;
+}
+
+template <class Done>
+bool wait_until(thread_wait& what, Done&& done, thread_parker::clock::time_point deadline) {
+    if (done()) return true;
+    thread_parker& parker = thread_parker::of_this_thread();
+    wait_service* const service = service_of_this_wait();
+    const blocked_part blocked;
+    do {
+        if (!serve_or_sleep(service, parker, &what, deadline)) return done();
+        if (!done()) what.look();
+    } while (!done());
+    return true;
+}
 
 template <class Done>
 bool wait_until(Done&& done, thread_parker::clock::time_point deadline) {
     if (done()) return true;
     thread_parker& parker = thread_parker::of_this_thread();
     wait_service* const service = service_of_this_wait();
+    const blocked_part blocked;
     do {
-        if (service == nullptr) {
-            if (!parker.park_until(deadline)) return done();
-        } else if (service->serve()) {
-            if (deadline != thread_parker::clock::time_point::max() && thread_parker::clock::now() >= deadline) {
-                return done();
-            }
-        } else if (!service->sleep_until(parker, deadline)) {
-            return done();
-        }
+        if (!serve_or_sleep(service, parker, nullptr, deadline)) return done();
     } while (!done());
     return true;
 }
 
 inline void check_own_wait(const char* operation, const char* subject, const executor* target) {
     const thread_state& self = this_thread();
-    if (self.turn == nullptr) return;
     bool own = false;
     for (const executor* turn = self.turn; turn != nullptr; turn = turn->beneath()) own = own || turn == target;
-    if (!own && self.allowance != nullptr) return;
-    const logical_task* const running = self.turn->current();
-    const std::string who = running == nullptr ? "a callback" : "task " + short_name(running->name());
+    if (!own && may_block_here()) return;
     const std::string call = std::string(operation) + "(" + short_name(subject) + ")";
-    if (own) {
-        throw deadlock_error("deadlock: " + call + " would wait for the loop that is waiting for it\n  " + who +
-                             " runs in a turn of that loop and calls " + operation + "\n  co_await " +
-                             short_name(subject) + " instead of blocking");
-    }
-    throw blocking_error(
-        "blocking: " + call + " would block a loop\n  " + who +
-        " runs in a turn of a loop, which serves nobody while it is blocked\n  co_await it, move the call "
-        "to to_thread, or open allow_blocking(\"reason\") if it has to be");
+    if (!own) throw_blocking_error(call);
+    throw own_wait_error(call, "the loop that is waiting for it",
+                         who_runs_here() + " runs in a turn of that loop and calls " + operation,
+                         "co_await " + short_name(subject) + " instead of blocking");
 }
 
 inline void check_wait_for_task(const char* operation, const char* subject, const executor* target) {
     check_own_wait(operation, subject, target);
     if (!executor::is_bound_to_this_thread(target)) return;
-    throw deadlock_error("deadlock: " + std::string(operation) + "(" + short_name(subject) +
-                         ") would wait for a loop that only this thread runs\n  this thread called "
-                         "bind_to_this_thread() on that loop and would be blocked\n  turn the loop with run_once() "
-                         "until the task has ended, or run the loop on another thread");
+    throw own_wait_error(std::string(operation) + "(" + short_name(subject) + ")", "a loop that only this thread runs",
+                         "this thread called bind_to_this_thread() on that loop and would be blocked",
+                         "turn the loop with run_once() until the task has ended, or run the loop on another thread");
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -5397,6 +6918,9 @@ namespace detail {
 /// Made by event_loop::post; the loop runs it once, and it deletes itself.
 template <class Fn>
 class posted final : public posted_callback {
+    static_assert(!awaitable<std::invoke_result_t<Fn&>>,
+                  "this function is a coroutine, which post() would make and drop: spawn(loop, fn) runs it");
+
 public:
     explicit posted(Fn&& call) : posted_callback(&invoke), call_(std::move(call)) {}
     static void* operator new(std::size_t size) { return post_memory::allocate(size); }
@@ -5473,7 +6997,9 @@ namespace detail {
 /// Why a node is run once: the inbox is taken whole, by exchange, by the only thread that takes.
 class loop_control final : public remote_inbox, public wakeable {
 public:
-    explicit loop_control(event_loop& loop) noexcept : loop_(&loop) { process::begin(); }
+    loop_control(event_loop& loop, const wait_node& record) noexcept : loop_(&loop), record_(&record) {
+        process::begin();
+    }
     loop_control(const loop_control&) = delete;
     loop_control& operator=(const loop_control&) = delete;
 
@@ -5486,6 +7012,8 @@ public:
     [[nodiscard]] bool push_new(ready_node& node) noexcept {
         return !closed_.load(std::memory_order_acquire) && push(node);
     }
+    /// The loop in the wait graph.
+    [[nodiscard]] const node_reference& record() const noexcept { return record_; }
     /// Was the loop made before a fork, by the parent of this process? Then nobody here may run it or hand it anything.
     [[nodiscard]] bool left_behind() const noexcept { return generation_ != process::generation(); }
     /// Why new work was refused.
@@ -5609,6 +7137,7 @@ private:
     }
 
     event_loop* const loop_;
+    const node_reference record_;
     const std::uint32_t generation_ = process::generation();
     std::atomic<std::uint32_t> references_{1};
     std::atomic<bool> closed_{false};
@@ -5622,9 +7151,9 @@ class loop_reference {
 public:
     loop_reference() noexcept = default;
     /// The block of a loop that is being made.
-    [[nodiscard]] static loop_reference of_new_block(event_loop& loop) {
+    [[nodiscard]] static loop_reference of_new_block(event_loop& loop, const wait_node& record) {
         loop_reference first;
-        first.control_ = new loop_control(loop);
+        first.control_ = new loop_control(loop, record);
         return first;
     }
     explicit loop_reference(loop_control& control) noexcept : control_(&control) { control.retain(); }
@@ -5895,8 +7424,8 @@ public:
     void run_until_idle();
     /// Makes run() return after the current turn. Tasks stay where they are.
     void stop() noexcept;
-    /// Cancels every task that the loop owns, and turns until all have ended. New ones may be started afterwards. Tasks
-    /// that have not ended after hang_after() are reported, with what they wait in.
+    /// Cancels every task that the loop owns, and turns until all have ended; those that take longer than hang_after() are
+    /// reported. New ones may be started afterwards.
     void cancel_tasks();
     /// The same, and refuses new work: what had not started does not start, and its waiters get closed_error.
     void close();
@@ -5910,9 +7439,8 @@ public:
     auto spawn(What&&... what);
 
     [[nodiscard]] time_point now() const noexcept { return poller_->now(); }
-    [[nodiscard]] time_point next_deadline() const noexcept {
-        return has_ready() || control_->has_mail() ? time_point::min() : timers_.next();
-    }
+    /// When it has something to do: now while anything is ready, time_point::max() where only others can bring it on.
+    [[nodiscard]] time_point next_deadline() const noexcept { return anything_ready() ? now() : timers_.next(); }
     /// For embedding: promises that only this thread runs the loop. A blocking call here that waits for one of its tasks
     /// then throws deadlock_error, since nobody would turn the loop meanwhile.
     void bind_to_this_thread() noexcept { executor::bind_to_this_thread(); }
@@ -5936,8 +7464,7 @@ public:
         if (!control_->left_behind()) poller_->remove(descriptor);
     }
     [[nodiscard]] detail::loop_control& control() const noexcept { return *control_.get(); }
-    /// The one buffer that every socket of this loop receives into; an idle connection holds none. What is in it is
-    /// valid until the next task runs.
+    /// The one buffer that every socket of this loop receives into. What is in it is valid until the next task runs.
     [[nodiscard]] char* read_buffer() {
         if (read_buffer_ == nullptr) read_buffer_ = std::make_unique<char[]>(read_buffer_size);
         return read_buffer_.get();
@@ -5977,12 +7504,13 @@ private:
     void poll(time_point until, bool heeds_stop = false, const detail::thread_parker* sleeper = nullptr) noexcept;
     bool work_in_turn() noexcept;
     bool turn() noexcept override;
+    bool spin(const detail::thread_parker& parker) noexcept override { return spin_for_answer(&parker); }
+    bool spin_for_answer(const detail::thread_parker* parker) noexcept;
     bool sleep_until(detail::thread_parker& parker, time_point deadline) noexcept override;
-    [[nodiscard]] const detail::wakeable& inbox() const noexcept override { return *control_.get(); }
+    [[nodiscard]] const detail::wait_node& loop_record() const noexcept override { return record(); }
     void rest(time_point until, bool heeds_stop = false) noexcept;
-    [[nodiscard]] bool has_work() const noexcept {
-        return !owned_.empty() || has_ready() || control_->has_mail() || !turn_end_.empty();
-    }
+    [[nodiscard]] bool anything_ready() const noexcept { return has_ready() || control_->has_mail(); }
+    [[nodiscard]] bool has_work() const noexcept { return anything_ready() || !owned_.empty() || !turn_end_.empty(); }
     void end_tasks(const char* operation) noexcept;
     void admit(std::size_t most) noexcept;
     void prepare_wake_descriptor();
@@ -5997,36 +7525,29 @@ private:
     std::unique_ptr<char[]> read_buffer_;
     std::size_t outside_work_ = 0;
     bool closing_ = false;
-    bool worked_ = false;    // turn() has found something to do, and has not polled since
+    bool worked_ = false;  // turn() has found something to do, and has not polled since
+    detail::spinner spinner_;
     bool embedded_ = false;  // between two turns a push signals the descriptor
     std::atomic<bool> stop_requested_{false};
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-/// While it lives, this thread is inside a turn of the loop.
-class event_loop::turn_guard {
+class event_loop::turn_guard : private inside_turn {
 public:
-    explicit turn_guard(event_loop& loop) noexcept
-        : loop_(loop), outer_(std::exchange(detail::this_thread().turn, &loop)) {
-        loop_.set_beneath(outer_);
-    }
+    explicit turn_guard(event_loop& loop) noexcept : inside_turn(loop), loop_(loop) {}
     ~turn_guard() {
         if (loop_.embedded_) loop_.control_->leave_asleep();
-        loop_.set_beneath(nullptr);
-        detail::this_thread().turn = outer_;
     }
-    turn_guard(const turn_guard&) = delete;
-    turn_guard& operator=(const turn_guard&) = delete;
 
 private:
     event_loop& loop_;
-    detail::executor* outer_;
 };
 
 inline event_loop::event_loop(poller* given)
-    : own_poller_(given == nullptr ? detail::make_default_poller() : nullptr),
+    : executor(&detail::inspect_waits),
+      own_poller_(given == nullptr ? detail::make_default_poller() : nullptr),
       poller_(given == nullptr ? own_poller_.get() : given),
-      control_(detail::loop_reference::of_new_block(*this)) {
+      control_(detail::loop_reference::of_new_block(*this, record())) {
     set_remote(*control_.get());
 }
 
@@ -6053,15 +7574,13 @@ detail::await_result<Awaitable> event_loop::run(Awaitable what) {
     if (closing_ || control_->left_behind()) {
         throw closed_error("run(" + detail::short_name(main->name()) + "): " + control_->refusal());
     }
-    {
-        detail::check_own_wait("event_loop::run", main->name(), this);
-        control_->receive();
-        admit(static_cast<std::size_t>(-1));  // what was posted before goes first
-        schedule(*main);
-        for (work_in_turn(); !main->ended(); work_in_turn()) {
-            check_process("event_loop::run");  // a task may fork, and go on in the child
-            rest(time_point::max());
-        }
+    detail::check_own_wait("event_loop::run", main->name(), this);
+    control_->receive();
+    admit(static_cast<std::size_t>(-1));  // what was posted before goes first
+    schedule(*main);
+    for (work_in_turn(); !main->ended(); work_in_turn()) {
+        check_process("event_loop::run");  // a task may fork, and go on in the child
+        rest(time_point::max());
     }
     detail::exchange_current_context(std::move(main->context()));
     return main->outcome().take();
@@ -6093,7 +7612,7 @@ inline void event_loop::run_until_idle() {
         check_process("event_loop::run_until_idle");
         work();
         poll(outside_work_ > 0 ? time_point::max() : time_point::min());
-    } while (has_ready() || control_->has_mail() || outside_work_ > 0 || timers_.next() <= now());
+    } while (anything_ready() || outside_work_ > 0 || timers_.next() <= now());
 }
 
 inline void event_loop::stop() noexcept {
@@ -6165,6 +7684,7 @@ inline bool event_loop::work_in_turn() noexcept {
 inline void event_loop::rest(time_point until, bool heeds_stop) noexcept {
     detail::wait_service* const service = detail::service_of_this_wait();
     if (service != nullptr) {
+        const turned_here buried_by_a_call(*this);
         const detail::wait_service::driving what_a_call_blocks_on(*service, *this);
         if (service->serve_call()) return;
     }
@@ -6184,22 +7704,29 @@ inline bool event_loop::turn() noexcept {
     return worked_;
 }
 
+inline bool event_loop::spin_for_answer(const detail::thread_parker* parker) noexcept {
+    if (outside_work_ == 0) return false;  // no thread is about to answer
+    return spinner_.spin([&] { return control_->has_mail() || (parker != nullptr && parker->has_token()); });
+}
+
 inline bool event_loop::sleep_until(detail::thread_parker& parker, time_point deadline) noexcept {
     if (!parker.begin_sleep_in(*control_.get())) return true;
     {
         const turn_guard inside(*this);
         worked_ = false;
-        poll(deadline, false, &parker);
+        poll(poller_->is_virtual() ? time_point::max() : deadline, false,
+             &parker);  // which is a time of the real clock
     }
     parker.end_sleep_in();
-    return deadline == time_point::max() || now() < deadline || has_ready() || control_->has_mail();
+    return deadline == time_point::max() || now() < deadline || anything_ready();
 }
 
 /// May sleep until `until` when nothing is ready. A kernel that refuses even an epoll or event descriptor leaves no way
 /// to wait for the tasks that are under way, nor to unwind them: the program ends with that error's text.
 inline void event_loop::poll(time_point until, bool heeds_stop, const detail::thread_parker* sleeper) noexcept {
-    if (has_ready() || control_->has_mail() || timers_.next() <= until) until = next_deadline();
+    until = anything_ready() ? time_point::min() : std::min(until, timers_.next());
     if (until == time_point::min() && !wake_watch_) return;  // nothing to poll: no descriptor, no sleep
+    if (until != time_point::min() && sleeper == nullptr && spin_for_answer(nullptr)) until = time_point::min();
     prepare_wake_descriptor();
     // Asked after prepare_sleep(): a stop(), or a token, that comes later finds the loop asleep and wakes it.
     if (until != time_point::min() &&
@@ -6223,6 +7750,26 @@ inline void event_loop::prepare_wake_descriptor() {
 }
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/loop/detail/one_loop.hpp - what tells a task that waits on the wrong loop
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// The one loop whose tasks may wait for something; of another loop's, two threads would change the ready queue.
+class one_loop {
+public:
+    explicit one_loop(const event_loop& loop) noexcept : loop_(&loop) {}
+    /// Asked where a task begins to wait.
+    void check(const logical_task& waiting) const noexcept {
+        FERRY_ASSERT(&waiting.owner() == loop_,
+                     "a task waits for what belongs to another loop: use on(loop, task), a future or a thread_channel");
+    }
+
+private:
+    const executor* loop_;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/loop/detail/queued_wait.hpp - a place in a queue that is granted, cancelled or runs out of time
 
 namespace ferry::inline FERRY_ABI {
@@ -6230,9 +7777,12 @@ namespace detail {
 /// Base of the awaiters of mutexes and semaphores.
 ///
 /// Derived offers
-///     bool try_take() noexcept                 take it now, if nobody waits for it
+///     bool try_take() noexcept                 take it now, if nobody waits for it: held() is set then
+///     const one_loop& loop() const noexcept
 ///     intrusive_list<waiter>& queue() noexcept
 ///     void left_queue() noexcept               this one has left the queue with nothing: serve those behind it
+///     const lock_record& record() noexcept     the mutex or semaphore in the wait graph
+///     void queue_changed() noexcept            tell the record who is first
 ///
 /// One of three ends the wait: grant(), by whoever gives the thing away and has unlinked this awaiter; the cancellation;
 /// the time limit. Each unlinks it and disarms the timer before it wakes the task, so the others cannot follow.
@@ -6247,8 +7797,13 @@ public:
         granted_ = self().try_take();
         return granted_ || limit_.count() <= 0;
     }
+    static constexpr bool may_close_a_circle = true;
     void link() noexcept {
+        self().loop().check(this->task());
         self().queue().push_back(*this);
+        self().queue_changed();
+        constexpr wait_node::flags ends = wait_node::cancellable;
+        this->task().needs(self().record().reference(), limit_ == no_limit ? ends : ends | wait_node::timed);
         if (limit_ != no_limit) timers().arm(*this, deadline_after(event_loop::of(this->task()).now(), limit_));
     }
     static void withdraw(waiter& waiting) noexcept {
@@ -6256,14 +7811,16 @@ public:
         wait.leave();
         wait.task().wake_interrupted();
     }
-    void grant() noexcept {
+    void grant(holding held) noexcept {
         granted_ = true;
+        held_ = std::move(held);
         timers().disarm(*this);
         this->task().wake();
     }
 
 protected:
     [[nodiscard]] bool granted() const noexcept { return granted_; }
+    [[nodiscard]] holding& held() noexcept { return held_; }
 
 private:
     Derived& self() noexcept { return static_cast<Derived&>(*this); }
@@ -6272,6 +7829,7 @@ private:
         self().queue().erase(*this);
         timers().disarm(*this);
         self().left_queue();
+        self().queue_changed();
     }
     static void expire(timer_node& node) noexcept {
         queued_wait& wait = static_cast<queued_wait&>(node);
@@ -6280,6 +7838,7 @@ private:
     }
 
     std::chrono::nanoseconds limit_;
+    holding held_;
     bool granted_ = false;
 };
 }  // namespace detail
@@ -6305,7 +7864,7 @@ public:
     class guard;
     class awaiter;
 
-    explicit async_mutex(event_loop&) noexcept {}
+    explicit async_mutex(event_loop& loop) noexcept : loop_(loop) {}
     ~async_mutex() { FERRY_ASSERT(!locked_ && waiters_.empty(), "async_mutex destroyed while it is held"); }
     async_mutex(const async_mutex&) = delete;
     async_mutex& operator=(const async_mutex&) = delete;
@@ -6323,30 +7882,42 @@ public:
 
 private:
     bool take() noexcept { return !std::exchange(locked_, true); }
+    void hand_on() noexcept;
 
+    detail::one_loop loop_;
     detail::intrusive_list<detail::waiter> waiters_;  // only while it is locked
     bool locked_ = false;
+    detail::lock_record record_{"async_mutex"};
 };
 
 /// Holds the mutex until its end.
 class [[nodiscard]] async_mutex::guard {
 public:
     ~guard() {
-        if (held_ != nullptr) held_->unlock();
+        if (held_ != nullptr) unlock();
     }
     guard(const guard&) = delete;
     guard& operator=(const guard&) = delete;
 
     [[nodiscard]] explicit operator bool() const noexcept { return held_ != nullptr; }
     /// Gives it back before the guard's end.
-    void unlock() noexcept { std::exchange(held_, nullptr)->unlock(); }
+    void unlock() noexcept {
+        FERRY_ASSERT(held_ != nullptr, "unlock() of a guard that holds nothing");
+        record_.end();
+        std::exchange(held_, nullptr)->hand_on();
+    }
     /// The mutex stays locked until somebody, on the loop's thread, calls its unlock().
-    void detach() noexcept { held_ = nullptr; }
+    void detach() noexcept {
+        if (held_ == nullptr) return;
+        record_.end();
+        std::exchange(held_, nullptr)->record_.add_unknown_holder();
+    }
 
 private:
     friend class async_mutex;
-    explicit guard(async_mutex* held) noexcept : held_(held) {}
+    explicit guard(async_mutex* held, detail::holding record) noexcept : held_(held), record_(std::move(record)) {}
     async_mutex* held_;
+    detail::holding record_;
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
@@ -6354,12 +7925,20 @@ class [[nodiscard]] async_mutex::awaiter : public detail::queued_wait<awaiter> {
 public:
     static constexpr const char* what = "async_mutex::lock";
     awaiter(async_mutex& owner, std::chrono::nanoseconds limit) noexcept : queued_wait(limit), owner_(owner) {}
-    bool try_take() noexcept { return owner_.take(); }
+    bool try_take() noexcept {
+        if (!owner_.take()) return false;
+        this->held() = owner_.record_.held_by(&this->task(), 1);
+        return true;
+    }
+    [[nodiscard]] const detail::one_loop& loop() const noexcept { return owner_.loop_; }
     detail::intrusive_list<detail::waiter>& queue() noexcept { return owner_.waiters_; }
     void left_queue() noexcept {}  // whoever holds it hands it on
-    guard finish() noexcept { return guard(granted() ? &owner_ : nullptr); }
+    detail::lock_record& record() noexcept { return owner_.record_; }
+    void queue_changed() noexcept { owner_.record_.set_first(owner_.waiters_.front(), 1); }
+    guard finish() noexcept { return guard(granted() ? &owner_ : nullptr, std::move(this->held())); }
 
 private:
+    friend class async_mutex;
     async_mutex& owner_;
 };
 
@@ -6370,16 +7949,26 @@ async_mutex::awaiter async_mutex::try_lock_for(std::chrono::duration<Rep, Period
     return awaiter(*this, detail::to_nanoseconds(limit));
 }
 
-inline async_mutex::guard async_mutex::try_lock() noexcept { return guard(take() ? this : nullptr); }
+inline async_mutex::guard async_mutex::try_lock() noexcept {
+    if (!take()) return guard(nullptr, {});
+    return guard(this, record_.held_by(detail::running_task(), 1));
+}
 
 inline void async_mutex::unlock() noexcept {
     FERRY_ASSERT(locked_, "unlock() of an async_mutex that nobody holds");
+    record_.remove_unknown_holder();
+    hand_on();
+}
+
+inline void async_mutex::hand_on() noexcept {
     detail::waiter* const next = waiters_.pop_front();
     if (next == nullptr) {
         locked_ = false;
-    } else {
-        static_cast<awaiter*>(next)->grant();
+        return;
     }
+    awaiter& first = *static_cast<awaiter*>(next);
+    first.grant(record_.held_by(&first.task(), 1));
+    first.queue_changed();
 }
 }  // namespace ferry::inline FERRY_ABI
 
@@ -6398,7 +7987,7 @@ public:
     class guard;
     class awaiter;
 
-    explicit async_shared_mutex(event_loop&) noexcept {}
+    explicit async_shared_mutex(event_loop& loop) noexcept : loop_(loop) {}
     ~async_shared_mutex() {
         FERRY_ASSERT(!written_ && readers_ == 0 && waiters_.empty(), "async_shared_mutex destroyed while it is held");
     }
@@ -6439,11 +8028,24 @@ private:
         enter(how);
         return true;
     }
+    void leave(mode how) noexcept {
+        if (how == mode::shared) {
+            --readers_;
+        } else {
+            written_ = false;
+        }
+        serve();
+        queue_changed();
+    }
     void serve() noexcept;
+    /// The first in the queue needs all who hold it now.
+    void queue_changed() noexcept { record_.set_first(waiters_.front(), written_ ? 1 : readers_); }
 
+    detail::one_loop loop_;
     detail::intrusive_list<detail::waiter> waiters_;
     std::size_t readers_ = 0;
     bool written_ = false;
+    detail::lock_record record_{"async_shared_mutex"};
 };
 
 /// Holds the mutex, alone or with other readers, until its end.
@@ -6458,21 +8060,24 @@ public:
     [[nodiscard]] explicit operator bool() const noexcept { return held_ != nullptr; }
     /// Gives it back before the guard's end.
     void unlock() noexcept {
-        async_shared_mutex& owner = *std::exchange(held_, nullptr);
-        if (how_ == mode::shared) {
-            owner.unlock_shared();
-        } else {
-            owner.unlock();
-        }
+        FERRY_ASSERT(held_ != nullptr, "unlock() of a guard that holds nothing");
+        record_.end();
+        std::exchange(held_, nullptr)->leave(how_);
     }
     /// It stays held until somebody, on the loop's thread, calls its unlock() or unlock_shared().
-    void detach() noexcept { held_ = nullptr; }
+    void detach() noexcept {
+        if (held_ == nullptr) return;
+        record_.end();
+        std::exchange(held_, nullptr)->record_.add_unknown_holder();
+    }
 
 private:
     friend class async_shared_mutex;
-    guard(async_shared_mutex* held, mode how) noexcept : held_(held), how_(how) {}
+    guard(async_shared_mutex* held, mode how, detail::holding record) noexcept
+        : held_(held), how_(how), record_(std::move(record)) {}
     async_shared_mutex* held_;
     mode how_;
+    detail::holding record_;
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
@@ -6481,10 +8086,17 @@ public:
     static constexpr const char* what = "async_shared_mutex::lock";
     awaiter(async_shared_mutex& owner, mode how, std::chrono::nanoseconds limit) noexcept
         : queued_wait(limit), owner_(owner), how_(how) {}
-    bool try_take() noexcept { return owner_.take(how_); }
+    bool try_take() noexcept {
+        if (!owner_.take(how_)) return false;
+        this->held() = owner_.record_.held_by(&this->task(), 1);
+        return true;
+    }
+    [[nodiscard]] const detail::one_loop& loop() const noexcept { return owner_.loop_; }
     detail::intrusive_list<detail::waiter>& queue() noexcept { return owner_.waiters_; }
     void left_queue() noexcept { owner_.serve(); }
-    guard finish() noexcept { return guard(granted() ? &owner_ : nullptr, how_); }
+    detail::lock_record& record() noexcept { return owner_.record_; }
+    void queue_changed() noexcept { owner_.queue_changed(); }
+    guard finish() noexcept { return guard(granted() ? &owner_ : nullptr, how_, std::move(this->held())); }
 
 private:
     friend class async_shared_mutex;
@@ -6507,21 +8119,23 @@ async_shared_mutex::awaiter async_shared_mutex::try_lock_shared_for(std::chrono:
     return awaiter(*this, mode::shared, detail::to_nanoseconds(limit));
 }
 inline async_shared_mutex::guard async_shared_mutex::try_lock() noexcept {
-    return guard(take(mode::exclusive) ? this : nullptr, mode::exclusive);
+    if (!take(mode::exclusive)) return guard(nullptr, mode::exclusive, {});
+    return guard(this, mode::exclusive, record_.held_by(detail::running_task(), 1));
 }
 inline async_shared_mutex::guard async_shared_mutex::try_lock_shared() noexcept {
-    return guard(take(mode::shared) ? this : nullptr, mode::shared);
+    if (!take(mode::shared)) return guard(nullptr, mode::shared, {});
+    return guard(this, mode::shared, record_.held_by(detail::running_task(), 1));
 }
 
 inline void async_shared_mutex::unlock() noexcept {
     FERRY_ASSERT(written_, "unlock() of an async_shared_mutex that no writer holds");
-    written_ = false;
-    serve();
+    record_.remove_unknown_holder();
+    leave(mode::exclusive);
 }
 inline void async_shared_mutex::unlock_shared() noexcept {
     FERRY_ASSERT(readers_ > 0, "unlock_shared() of an async_shared_mutex that no reader holds");
-    --readers_;
-    serve();
+    record_.remove_unknown_holder();
+    leave(mode::shared);
 }
 
 inline void async_shared_mutex::serve() noexcept {
@@ -6530,7 +8144,7 @@ inline void async_shared_mutex::serve() noexcept {
         if (!admits(next.how_)) return;
         enter(next.how_);
         waiters_.erase(next);
-        next.grant();
+        next.grant(record_.held_by(&next.task(), 1));
     }
 }
 }  // namespace ferry::inline FERRY_ABI
@@ -6556,7 +8170,7 @@ public:
     class push_awaiter;
     class pop_awaiter;
 
-    bounded_queue(event_loop&, std::size_t capacity) : capacity_(capacity) {
+    bounded_queue(event_loop& loop, std::size_t capacity) : loop_(loop), capacity_(capacity) {
         FERRY_ASSERT(capacity > 0, "a bounded_queue needs room for one item");
     }
     ~bounded_queue() {
@@ -6590,6 +8204,7 @@ public:
 private:
     void refill() noexcept;
 
+    detail::one_loop loop_;
     std::size_t capacity_;
     std::deque<T> items_;
     detail::intrusive_list<detail::waiter> pushers_;  // waiting only while the queue is full
@@ -6607,7 +8222,10 @@ public:
         accepted_ = owner_.try_push(std::move(item_));
         return accepted_ || owner_.closed_;
     }
-    void link() noexcept { owner_.pushers_.push_back(*this); }
+    void link() noexcept {
+        owner_.loop_.check(this->task());
+        owner_.pushers_.push_back(*this);
+    }
     static void withdraw(detail::waiter& self) noexcept {
         static_cast<push_awaiter&>(self).owner_.pushers_.erase(self);
         self.task().wake_interrupted();
@@ -6632,7 +8250,10 @@ public:
         if (std::optional<T> item = owner_.try_pop()) item_.emplace(std::move(*item));
         return item_.has_value() || owner_.closed_;
     }
-    void link() noexcept { owner_.poppers_.push_back(*this); }
+    void link() noexcept {
+        owner_.loop_.check(this->task());
+        owner_.poppers_.push_back(*this);
+    }
     static void withdraw(detail::waiter& self) noexcept {
         static_cast<pop_awaiter&>(self).owner_.poppers_.erase(self);
         self.task().wake_interrupted();
@@ -6790,9 +8411,24 @@ protected:
 /// promise's own reference until complete() has returned.
 class future_state {
 public:
-    explicit future_state(const executor* producer) noexcept : producer_(producer) {}
+    /// The result of that task, of that executor.
+    future_state(const executor& producer, const wait_node& task) noexcept : producer_(&producer), whom_(&task) {}
+    /// Of a promise that anybody may keep.
+    future_state() : promise_(&wait_node::acquire(wait_node::kind::promise)), whom_(promise_) {}
     future_state(const future_state&) = delete;
     future_state& operator=(const future_state&) = delete;
+    ~future_state() {
+        if (promise_ != nullptr) promise_->release();
+    }
+
+    /// Who is waited for, in the wait graph.
+    [[nodiscard]] const node_reference& whom() const noexcept { return whom_; }
+    /// This thread and no other will produce the result.
+    void produced_by_this_thread() noexcept {
+        if (promise_ == nullptr) return;
+        promise_->wait_for(node_reference(&record_of_this_thread()));
+        inspect_waits(*promise_, nullptr);
+    }
 
     [[nodiscard]] const executor* producer() const noexcept { return producer_; }
     /// Is it to come from a loop that a forked child has left behind?
@@ -6801,6 +8437,7 @@ public:
     }
     [[nodiscard]] bool ready() const noexcept { return word_.load(std::memory_order_acquire) == ready_word; }
     void complete() noexcept {
+        if (promise_ != nullptr) promise_->wait_is_over();
         const std::uintptr_t before = word_.exchange(ready_word, std::memory_order_acq_rel);
         if (before == empty_word) return;
         if ((before & thread_tag) != 0) {
@@ -6851,14 +8488,17 @@ private:
     std::atomic<std::uintptr_t> word_{empty_word};
     std::atomic<std::uint32_t> references_{1};
     const std::uint32_t generation_ = process::generation();
-    const executor* producer_;  // the loop that will produce the result, if known
+    const executor* producer_ = nullptr;  // the loop that will produce the result, if known
+    wait_node* promise_ = nullptr;        // of a promise, which has no task
+    node_reference whom_;
 };
 
 template <class T>
 class shared_result : public future_state {
 public:
-    explicit shared_result(const executor* producer, const char* producer_name) noexcept
-        : future_state(producer), name_(producer_name) {}
+    shared_result() : name_("promise") {}
+    shared_result(const executor& producer, const wait_node& task) noexcept
+        : future_state(producer, task), name_(task.name()) {}
     static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
     static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
 
@@ -6920,17 +8560,17 @@ public:
 
     [[nodiscard]] bool valid() const noexcept { return state_ != nullptr; }
     /// Would get() return at once?
-    [[nodiscard]] bool is_ready() const noexcept { return state_->ready(); }
+    [[nodiscard]] bool is_ready() const noexcept { return state().ready(); }
 
     /// Blocks until there is a result, and moves it out; the future is empty afterwards.
     T get();
     void wait() const {
-        state_->wait_until(std::chrono::steady_clock::time_point::max(), "future::wait", state_->name());
+        state().wait_until(std::chrono::steady_clock::time_point::max(), "future::wait", state_->name());
     }
     /// False when there was no result in time.
     template <class Rep, class Period>
     [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit) const {
-        return state_->wait_until(
+        return state().wait_until(
             detail::deadline_after(std::chrono::steady_clock::now(), detail::to_nanoseconds(limit)), "future::wait_for",
             state_->name());
     }
@@ -6946,6 +8586,10 @@ private:
     friend class promise<T>;
     friend class shared_future<T>;
     explicit future(detail::shared_result<T>* state) noexcept : state_(state) {}
+    [[nodiscard]] detail::shared_result<T>& state() const noexcept {
+        FERRY_ASSERT(state_ != nullptr, "an empty future is used: its result was taken, or it was moved from");
+        return *state_;
+    }
     detail::shared_result<T>* state_ = nullptr;
 };
 
@@ -6955,7 +8599,7 @@ private:
 template <class T>
 class promise {
 public:
-    promise() : promise(nullptr, "promise") {}
+    promise() : state_(new detail::shared_result<T>) {}
     promise(promise&& other) noexcept
         : state_(std::exchange(other.state_, nullptr)), future_taken_(other.future_taken_) {}
     promise& operator=(promise&& other) noexcept {
@@ -6968,7 +8612,7 @@ public:
     /// The one future of this promise.
     [[nodiscard]] future<T> get_future() {
         FERRY_ASSERT(!std::exchange(future_taken_, true), "a promise has one future");
-        state_->retain();
+        state().retain();
         return future<T>(state_);
     }
     template <class... Args>
@@ -6981,19 +8625,27 @@ public:
         state_->complete();
     }
 
+    /// Says that this thread will keep the promise: a wait for it, while this thread itself waits for the one who waits, is
+    /// then known to be hopeless, and refused (deadlock_error). Call it on that thread, or not at all.
+    void produced_by_this_thread() noexcept { state_->produced_by_this_thread(); }
+
     /// For ferry: an answer instead of a result (closed, broken). It is no task's failure: if nobody receives it, it is
     /// not reported.
     void refuse(std::exception_ptr answer) noexcept {
-        state_->excuse();
+        state().excuse();
         set_exception(std::move(answer));
     }
-    /// For ferry: the producer is a task of that loop, known by that name.
-    promise(const detail::executor* producer, const char* name)
-        : state_(new detail::shared_result<T>(producer, name)) {}
+    /// For ferry: the producer is that task of that loop.
+    promise(const detail::executor& producer, const detail::wait_node& task)
+        : state_(new detail::shared_result<T>(producer, task)) {}
 
 private:
+    [[nodiscard]] detail::shared_result<T>& state() const noexcept {
+        FERRY_ASSERT(state_ != nullptr, "a promise is used that was moved from");
+        return *state_;
+    }
     detail::result<T>& outcome() noexcept {
-        FERRY_ASSERT(state_->outcome().empty(), "a promise was set twice");
+        FERRY_ASSERT(state().outcome().empty(), "a promise was set twice");
         return state_->outcome();
     }
 
@@ -7011,9 +8663,20 @@ inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadl
     thread_parker& parker = thread_parker::of_this_thread();
     const std::uintptr_t mine = reinterpret_cast<std::uintptr_t>(&parker) | thread_tag;
     if (!enter(mine)) return true;
-    if (detail::wait_until([this] { return ready(); }, deadline)) return true;
-    std::uintptr_t expected = mine;
-    return !word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel);
+    const auto leave = [&] {
+        std::uintptr_t expected = mine;
+        return word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel);
+    };
+    thread_wait here(operation, subject, whom_);
+    try {
+        if (detail::wait_until(
+                here, [this] { return ready(); }, deadline))
+            return true;
+    } catch (...) {
+        if (leave()) throw;
+        return true;  // it has come after all
+    }
+    return !leave();
 }
 }  // namespace detail
 
@@ -7021,11 +8684,13 @@ template <class T>
 class future<T>::awaiter : public detail::leaf_awaiter<awaiter>, private detail::future_waiter {
 public:
     static constexpr const char* what = "future";
+    static constexpr bool may_close_a_circle = true;
     explicit awaiter(future&& source) noexcept : source_(std::move(source)) {}
 
     bool try_complete() noexcept { return source_.state_->ready(); }
     void link() noexcept {
         this->wake_on(event_loop::of(this->task()), this->task());
+        this->task().needs(source_.state_->whom(), detail::wait_node::cancellable);
         if (!source_.state_->link(*this)) this->task().wake();
     }
     static void withdraw(detail::waiter& self) noexcept {
@@ -7046,8 +8711,7 @@ auto future<T>::operator co_await() && -> awaiter {
 
 template <class T>
 T future<T>::get() {
-    FERRY_ASSERT(state_ != nullptr, "get() of an empty future");
-    state_->wait_until(std::chrono::steady_clock::time_point::max(), "future::get", state_->name());
+    state().wait_until(std::chrono::steady_clock::time_point::max(), "future::get", state_->name());
     const future done = std::move(*this);
     return done.state_->take();
 }
@@ -7084,7 +8748,7 @@ public:
     /// The task goes on with this exception. False when it had its result already.
     bool fail(std::exception_ptr error) const noexcept {
         if (state_->called.exchange(true, std::memory_order_acq_rel)) return false;
-        state_->result.set_exception(std::move(error));
+        state_->result.refuse(std::move(error));  // if nobody waits any more, it is dropped as a value is
         return true;
     }
 
@@ -7100,6 +8764,8 @@ private:
 namespace detail {
 template <class T, class Fn>
 task<T> await_callback(Fn start) {
+    const logical_task& self = co_await current_task();
+    if (self.scope().cancelled()) throw cancelled();
     promise<T> result;
     future<T> done = result.get_future();
     detail::invoke(start, completion<T>(std::move(result)));
@@ -7114,9 +8780,9 @@ task<T> await_callback(Fn start) {
 ///     };
 ///     int rows = co_await ferry::callback_to_awaitable<int>(begin);
 ///
-/// start runs here, on the loop, when the task is awaited; `done` may be called on any thread, also before start returns.
-/// Cancelling the wait does not stop what was begun: its result is then dropped, so nothing that it writes to may live in
-/// this frame. What start throws is thrown here.
+/// start runs here, on the loop, when the task is awaited (a checkpoint: it does not where that is cancelled); `done` may be called on any thread, also before start returns.
+/// Cancelling the wait does not stop what was begun: its value or its failure is then dropped, and nothing that it writes to
+/// may live in this frame. What start throws is thrown here.
 template <class T = void, class Fn>
 task<T> callback_to_awaitable(Fn&& start) {
     detail::refuse_unsafe_temporaries<Fn&&>();
@@ -7133,6 +8799,8 @@ namespace ferry::inline FERRY_ABI {
 ///     co_await changed.wait([&] { return queue.size() < limit; });     // one task
 ///     queue.pop_front(); changed.notify_one();                          // another
 ///
+/// A predicate sees the waiting task's context variables, whoever notifies.
+///
 /// notify_one() wakes the task that has waited longest of those whose predicate is true. If that one is cancelled before
 /// it resumes, or finds its predicate false again, the notification goes on to the next, so none is lost.
 ///
@@ -7145,7 +8813,7 @@ public:
     template <class Predicate>
     class awaiter;
 
-    explicit condition(event_loop&) noexcept {}
+    explicit condition(event_loop& loop) noexcept : loop_(loop) {}
     ~condition() { FERRY_ASSERT(waiters_.empty(), "condition destroyed while a task waits for it"); }
     condition(const condition&) = delete;
     condition& operator=(const condition&) = delete;
@@ -7168,6 +8836,7 @@ private:
     };
     void notify(unsigned most) noexcept;
 
+    detail::one_loop loop_;
     detail::intrusive_list<party> waiters_;
 };
 
@@ -7189,7 +8858,10 @@ public:
         if (std::exchange(notified_, false) && !done) owner_->notify_one();
         return done;
     }
-    void link() noexcept { owner_->waiters_.push_back(*this); }
+    void link() noexcept {
+        owner_->loop_.check(this->task());
+        owner_->waiters_.push_back(*this);
+    }
     static void withdraw(detail::waiter& self) noexcept {
         awaiter& waiting = static_cast<awaiter&>(self);
         waiting.owner_->waiters_.erase(waiting);
@@ -7202,6 +8874,7 @@ public:
 private:
     friend class condition;
     bool is_true() noexcept {
+        const detail::executor::inner_resumption as_the_waiter(this->task().owner(), this->task());
         error_ = nullptr;
         try {
             return static_cast<bool>(predicate_());
@@ -7255,7 +8928,7 @@ namespace ferry::inline FERRY_ABI {
 class event {
 public:
     class awaiter;
-    explicit event(event_loop&) noexcept {}
+    explicit event(event_loop& loop) noexcept : loop_(loop) {}
     ~event() { FERRY_ASSERT(waiters_.empty(), "event destroyed while a task waits for it"); }
     event(const event&) = delete;
     event& operator=(const event&) = delete;
@@ -7269,6 +8942,7 @@ public:
     void set() noexcept;
 
 private:
+    detail::one_loop loop_;
     detail::intrusive_list<detail::waiter> waiters_;  // oldest first; the nodes live in the waiting frames
     bool set_ = false;
 };
@@ -7279,7 +8953,10 @@ public:
     static constexpr const char* what = "event";
     explicit awaiter(event& owner) noexcept : owner_(owner) {}
     bool try_complete() noexcept { return owner_.set_; }
-    void link() noexcept { owner_.waiters_.push_back(*this); }
+    void link() noexcept {
+        owner_.loop_.check(task());
+        owner_.waiters_.push_back(*this);
+    }
     static void withdraw(detail::waiter& self) noexcept {
         static_cast<awaiter&>(self).owner_.waiters_.erase(self);
         self.task().wake_interrupted();
@@ -7347,7 +9024,10 @@ public:
     static constexpr const char* what = "interval::next";
     explicit awaiter(interval& owner) noexcept : timer_node(&fire), owner_(owner) {}
     bool try_complete() noexcept { return owner_.loop_.now() >= owner_.due_; }
-    void link() noexcept { owner_.loop_.timers().arm(*this, owner_.due_); }
+    void link() noexcept {
+        detail::one_loop(owner_.loop_).check(task());
+        owner_.loop_.timers().arm(*this, owner_.due_);
+    }
     static void withdraw(detail::waiter& self) noexcept {
         awaiter& waiting = static_cast<awaiter&>(self);
         waiting.owner_.loop_.timers().disarm(waiting);
@@ -7423,7 +9103,7 @@ template <class T>
 class spawned final : public rooted_task<T>, public owned_task {
 public:
     spawned(event_loop& loop, task<T> body)
-        : rooted_task<T>(loop, nullptr, &finished, std::move(body)), promise_(&loop, this->name()), loop_(loop) {
+        : rooted_task<T>(loop, nullptr, &finished, std::move(body)), promise_(loop, this->record()), loop_(loop) {
         this->run = &begin;
     }
     static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
@@ -7477,6 +9157,12 @@ private:
     event_loop& loop_;
 };
 
+template <class Fn, class... Args>
+constexpr void refuse_plain_functions() noexcept {
+    static_assert(awaitable<std::invoke_result_t<Fn, Args...>>,
+                  "this function is not asynchronous: a coroutine that returns a task is needed here");
+}
+
 /// Keeps fn and its arguments in a frame for as long as the coroutine that fn makes runs.
 template <class Fn, class... Args>
 task<await_result<std::invoke_result_t<Fn&, Args&...>>> call_stored(Fn fn, Args... args) {
@@ -7520,6 +9206,7 @@ future<detail::await_result<Awaitable>> spawn(event_loop& loop, Awaitable what) 
 template <class Fn, class... Args>
 requires(!awaitable<Fn>) auto spawn(event_loop& loop, Fn&& fn, Args&&... args) {
     detail::refuse_unsafe_temporaries<Fn&&, Args&&...>();
+    detail::refuse_plain_functions<detail::stored_type<Fn>&, detail::stored_type<Args>&...>();
     static_assert(!(detail::handle_of_a_call<detail::stored_type<Args>> || ...),
                   "app::send and app::receive live as long as their application's call, which a spawned task may "
                   "outlive: group.start(...) in with_task_group starts a child that ends before");
@@ -7555,7 +9242,14 @@ namespace detail {
 template <class T>
 class travelling_task final : public owned_task {
 public:
-    travelling_task(event_loop& there, task<T> body) : there_(there.control()), body_(std::move(body)) {}
+    travelling_task(event_loop& there, task<T> body)
+        : there_(there.control()), body_(std::move(body)), record_(&wait_node::acquire(wait_node::kind::task)) {
+        record_->set_name(name_);
+        record_->set_within(&there.record());
+    }
+    ~travelling_task() {
+        if (record_ != nullptr) record_->release();
+    }
     static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
     static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
 
@@ -7584,12 +9278,18 @@ public:
         if (!there->push(cancel_)) release();  // it has ended over there, and its outcome is on the way
     }
     T take() { return outcome_.take(); }
+    /// In the wait graph; before send().
+    void is_needed_by(logical_task& waiting) noexcept {
+        record_->set_scope(waiting.record().scope());  // a cancellation of the one reaches the other
+        waiting.needs(node_reference(record_), 0);
+    }
 
 private:
     class root final : public rooted_task<T> {
     public:
         root(event_loop& loop, task<T> body, travelling_task& owner)
-            : rooted_task<T>(loop, nullptr, &ended, std::move(body)), owner_(owner) {}
+            : rooted_task<T>(loop, nullptr, &ended, std::move(body), std::exchange(owner.record_, nullptr)),
+              owner_(owner) {}
 
     private:
         static void ended(logical_task& self) noexcept { static_cast<root&>(self).owner_.finish(); }
@@ -7657,6 +9357,7 @@ private:
     node cancel_{*this, &on_cancellation};
     std::optional<task<T>> body_;
     const char* name_ = body_->name();
+    wait_node* record_;  // of the task over there, until that has begun
     ferry::context context_;
     home_reference place_;  // where the thread-sensitive calls of the awaiting task run, and those over there
     event_loop* loop_ = nullptr;
@@ -7676,8 +9377,10 @@ public:
         if (travelling_ != nullptr) travelling_->release();
     }
 
+    static constexpr bool may_close_a_circle = true;
     bool try_complete() noexcept { return false; }
     void link() noexcept {
+        travelling_->is_needed_by(this->task());
         if (travelling_->send(this->task(), loop_reference(event_loop::of(this->task()).control()))) return;
         refused_ = true;
         this->task().wake();
@@ -7701,7 +9404,7 @@ private:
 /// Runs `what` on another loop, which any thread may run; the awaiting task goes on, on its own loop, with the result.
 ///
 /// A cancellation here is sent over; the wait ends when the work over there has ended. On the task's own loop it is a
-/// plain co_await. The work starts with this task's context and does not write back.
+/// plain co_await; elsewhere the work starts with this task's context and does not write back.
 ///
 /// Errors  What `what` throws; closed_error when that loop is closed, or closes first. A checkpoint.
 template <awaitable Awaitable>
@@ -7905,6 +9608,7 @@ public:
         return true;
     }
     void link() noexcept {
+        detail::one_loop(owner_.loop_).check(task());
         FERRY_ASSERT(owner_.waiting_ == nullptr, "two tasks wait on one signals object");
         owner_.waiting_ = this;
     }
@@ -7950,6 +9654,7 @@ inline signals::~signals() {
 }
 
 inline void signals::unregister() noexcept {
+    if (loop_.control().left_behind()) return;  // a forked child has never registered them
     while (count_ > 0) detail::signal_listeners::remove(numbers_[--count_], pipe_.ends[1]);
     loop_.unwatch(watch_);
 }
@@ -8046,7 +9751,11 @@ task<T> until_signal(event_loop& loop, Awaitable what) {
     signals stop(loop, {SIGINT, SIGTERM});
     auto ended = co_await when_any(std::move(what), stop.wait());
     if (!ended.template get<0>().has_value()) throw cancelled();
-    if constexpr (!std::is_void_v<T>) co_return std::move(*ended.template get<0>());
+    if constexpr (std::is_reference_v<T>) {
+        co_return **ended.template get<0>();
+    } else if constexpr (!std::is_void_v<T>) {
+        co_return std::move(*ended.template get<0>());
+    }
 }
 }  // namespace detail
 
@@ -8074,7 +9783,7 @@ public:
     class permit;
     class awaiter;
 
-    semaphore(event_loop&, std::size_t permits) noexcept : available_(permits) {}
+    semaphore(event_loop& loop, std::size_t permits) noexcept : loop_(loop), available_(permits) {}
     ~semaphore() { FERRY_ASSERT(waiters_.empty(), "semaphore destroyed while a task waits for it"); }
     semaphore(const semaphore&) = delete;
     semaphore& operator=(const semaphore&) = delete;
@@ -8094,30 +9803,45 @@ private:
     bool take(std::size_t count) noexcept;
     void serve() noexcept;
 
+    void give_back(std::size_t count) noexcept;
+    void queue_changed() noexcept;
+
+    detail::one_loop loop_;
     detail::intrusive_list<detail::waiter> waiters_;
     std::size_t available_;
+    detail::lock_record record_{"semaphore"};
 };
 
 /// Holds its share until its end.
 class [[nodiscard]] semaphore::permit {
 public:
     ~permit() {
-        if (owner_ != nullptr) owner_->release(count_);
+        if (owner_ != nullptr) release();
     }
     permit(const permit&) = delete;
     permit& operator=(const permit&) = delete;
 
     [[nodiscard]] explicit operator bool() const noexcept { return owner_ != nullptr; }
     /// Gives it back before its end.
-    void release() noexcept { std::exchange(owner_, nullptr)->release(count_); }
+    void release() noexcept {
+        FERRY_ASSERT(owner_ != nullptr, "release() of a permit that holds nothing");
+        record_.end();
+        std::exchange(owner_, nullptr)->give_back(count_);
+    }
     /// Its end gives nothing back: somebody, on the loop's thread, calls release() instead, or nobody does.
-    void detach() noexcept { owner_ = nullptr; }
+    void detach() noexcept {
+        if (owner_ == nullptr) return;
+        record_.end();
+        std::exchange(owner_, nullptr)->record_.add_unknown_holder();
+    }
 
 private:
     friend class semaphore;
-    permit(semaphore* owner, std::size_t count) noexcept : owner_(owner), count_(count) {}
+    permit(semaphore* owner, std::size_t count, detail::holding record) noexcept
+        : owner_(owner), count_(count), record_(std::move(record)) {}
     semaphore* owner_;
     std::size_t count_;
+    detail::holding record_;
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
@@ -8126,10 +9850,17 @@ public:
     static constexpr const char* what = "semaphore::acquire";
     awaiter(semaphore& owner, std::size_t count, std::chrono::nanoseconds limit) noexcept
         : queued_wait(limit), owner_(owner), count_(count) {}
-    bool try_take() noexcept { return owner_.take(count_); }
+    bool try_take() noexcept {
+        if (!owner_.take(count_)) return false;
+        this->held() = owner_.record_.held_by(&this->task(), count_);
+        return true;
+    }
+    [[nodiscard]] const detail::one_loop& loop() const noexcept { return owner_.loop_; }
     detail::intrusive_list<detail::waiter>& queue() noexcept { return owner_.waiters_; }
     void left_queue() noexcept { owner_.serve(); }
-    permit finish() noexcept { return permit(granted() ? &owner_ : nullptr, count_); }
+    detail::lock_record& record() noexcept { return owner_.record_; }
+    void queue_changed() noexcept { owner_.queue_changed(); }
+    permit finish() noexcept { return permit(granted() ? &owner_ : nullptr, count_, std::move(this->held())); }
 
 private:
     friend class semaphore;
@@ -8145,12 +9876,25 @@ semaphore::awaiter semaphore::try_acquire_for(std::chrono::duration<Rep, Period>
     return awaiter(*this, count, detail::to_nanoseconds(limit));
 }
 inline semaphore::permit semaphore::try_acquire(std::size_t count) noexcept {
-    return permit(take(count) ? this : nullptr, count);
+    if (!take(count)) return permit(nullptr, count, {});
+    return permit(this, count, record_.held_by(detail::running_task(), count));
 }
 
+/// Who has released once without a permit may do so again: from now on nobody's wait is hopeless.
 inline void semaphore::release(std::size_t count) noexcept {
+    record_.add_unknown_holder();
+    give_back(count);
+}
+
+inline void semaphore::give_back(std::size_t count) noexcept {
     available_ += count;
     serve();
+    queue_changed();
+}
+
+inline void semaphore::queue_changed() noexcept {
+    const detail::waiter* const first = waiters_.front();
+    record_.set_first(first, first == nullptr ? 0 : static_cast<const awaiter*>(first)->count_ - available_);
 }
 
 inline bool semaphore::take(std::size_t count) noexcept {
@@ -8165,7 +9909,7 @@ inline void semaphore::serve() noexcept {
         if (next.count_ > available_) return;
         available_ -= next.count_;
         waiters_.erase(next);
-        next.grant();
+        next.grant(record_.held_by(&next.task(), next.count_));
     }
 }
 }  // namespace ferry::inline FERRY_ABI
@@ -8228,13 +9972,21 @@ public:
     }
     /// False when the deadline passed first.
     bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation, const char* subject,
-                    const executor* producer) {
+                    const future_state& source) {
         if (ready()) return true;
-        check_wait_for_task(operation, subject, producer);
+        check_wait_for_task(operation, subject, source.producer());
         shared_waiter self;
         self.wait_as_thread(thread_parker::of_this_thread());
         if (!join(self)) return true;
-        if (!detail::wait_until([this] { return ready(); }, deadline) && leave(self)) return false;
+        thread_wait here(operation, subject, source.whom());
+        try {
+            if (!detail::wait_until(
+                    here, [this] { return ready(); }, deadline) &&
+                leave(self))
+                return false;
+        } catch (...) {
+            if (leave(self)) throw;
+        }
         const std::lock_guard until_it_has_let_go(mutex_);
         return true;
     }
@@ -8284,7 +10036,10 @@ public:
     }
 
     [[nodiscard]] bool valid() const noexcept { return state_ != nullptr; }
-    [[nodiscard]] bool is_ready() const noexcept { return state_->ready(); }
+    [[nodiscard]] bool is_ready() const noexcept {
+        FERRY_ASSERT(state_ != nullptr, "an empty shared_future is asked");
+        return state_->ready();
+    }
 
     /// Blocks until there is a result. The reference is valid while a copy of this future lives.
     decltype(auto) get() const {
@@ -8313,14 +10068,14 @@ private:
         }
         void start() noexcept {
             retain();  // the relay's
-            if (!source_.state_->link(static_cast<detail::future_relay&>(*this))) on_ready();
+            if (!source_.state().link(static_cast<detail::future_relay&>(*this))) on_ready();
         }
         decltype(auto) view() {
             received_.store(true, std::memory_order_relaxed);
             return source_.state_->outcome().view();
         }
         [[nodiscard]] const char* name() const noexcept { return source_.state_->name(); }
-        [[nodiscard]] const detail::executor* producer() const noexcept { return source_.state_->producer(); }
+        [[nodiscard]] const detail::future_state& source() const noexcept { return *source_.state_; }
         void refuse_if_left_behind(const char* operation) const {
             source_.state_->refuse_if_left_behind(operation, name());
         }
@@ -8333,7 +10088,7 @@ private:
     bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation) const {
         FERRY_ASSERT(state_ != nullptr, "an empty shared_future is waited for");
         state_->refuse_if_left_behind(operation);
-        return state_->wait_until(deadline, operation, state_->name(), state_->producer());
+        return state_->wait_until(deadline, operation, state_->name(), state_->source());
     }
 
     state* state_ = nullptr;
@@ -8344,11 +10099,13 @@ template <class T>
 class [[nodiscard]] shared_future<T>::awaiter : public detail::leaf_awaiter<awaiter> {
 public:
     static constexpr const char* what = "shared_future";
+    static constexpr bool may_close_a_circle = true;
     explicit awaiter(const shared_future& source) noexcept : source_(source) {}
 
     bool try_complete() noexcept { return source_.state_->ready(); }
     void link() noexcept {
         waiter_.wait_as_task(detail::loop_reference(event_loop::of(this->task()).control()), this->task());
+        this->task().needs(source_.state_->source().whom(), detail::wait_node::cancellable);
         if (!source_.state_->join(waiter_)) this->task().wake();
     }
     static void withdraw(detail::waiter& self) noexcept {
@@ -8501,7 +10258,19 @@ namespace ferry::inline FERRY_ABI {
 ///                cut a child short, with_task_group throws `cancelled`.
 class task_group {
 public:
-    explicit task_group(detail::logical_task& parent) noexcept : join_(parent), scope_(parent), parent_(parent) {}
+    explicit task_group(detail::logical_task& parent)
+        : join_(parent),
+          scope_(parent),
+          parent_(parent),
+          record_(detail::wait_node::acquire(detail::wait_node::kind::family)) {
+        record_.wait_for(detail::node_reference(&parent.record()));
+        record_.set_scope(parent.record().scope());
+        parent.record().set_scope(&record_);
+    }
+    ~task_group() {
+        parent_.record().set_scope(record_.scope());
+        record_.release();
+    }
     task_group(const task_group&) = delete;
     task_group& operator=(const task_group&) = delete;
 
@@ -8544,7 +10313,7 @@ private:
         template <class Promise>
         void await_suspend(std::coroutine_handle<Promise> frame) const noexcept {
             group_.parent_.suspend_at(frame);
-            group_.parent_.wait_in(group_.join_, "with_task_group");
+            group_.begin_join();
         }
         void await_resume() const noexcept {}
 
@@ -8553,6 +10322,11 @@ private:
     };
 
     join_awaiter join() noexcept { return join_awaiter(*this); }
+    void begin_join() noexcept {
+        parent_.wait_in(join_, "with_task_group");
+        parent_.needs(detail::node_reference(&record_), detail::wait_node::joins);
+        if (record_.has_waiting_member()) parent_.owner().inspect(parent_.record(), nullptr);
+    }
     void child_ended(const std::exception_ptr& error, const char* name) noexcept;
     void fail(const std::exception_ptr& error, const char* name) noexcept;
     void rethrow_failure() const {
@@ -8563,6 +10337,7 @@ private:
     join_wait join_;
     detail::entered_scope scope_;
     detail::logical_task& parent_;
+    detail::wait_node& record_;
     std::size_t running_ = 0;
     std::exception_ptr failure_;
     bool cancelled_itself_ = false;  // by cancel(), before any cancellation from outside
@@ -8598,6 +10373,7 @@ private:
         task_group& group = self.group_;
         const std::exception_ptr error = self.outcome().has_exception() ? self.outcome().exception() : nullptr;
         const char* const name = self.name();
+        group.record_.remove_member(self.record());
         delete &self;
         group.child_ended(error, name);
     }
@@ -8611,19 +10387,26 @@ void task_group::start(Awaitable what) {
     using T = detail::await_result<Awaitable>;
     auto* const made = new child<T>(*this, detail::to_task(std::move(what)));
     ++running_;
+    made->record().set_scope(&record_);
+    record_.add_member(made->record());
     parent_.owner().schedule(*made);
 }
 
 template <class Fn, class... Args>
 requires(!awaitable<Fn>) void task_group::start(Fn&& fn, Args&&... args) {
     detail::refuse_unsafe_temporaries<Fn&&, Args&&...>();
+    detail::refuse_plain_functions<detail::stored_type<Fn>&, detail::stored_type<Args>&...>();
     start(detail::call_stored<detail::stored_type<Fn>, detail::stored_type<Args>...>(std::forward<Fn>(fn),
                                                                                      std::forward<Args>(args)...));
 }
 
 inline void task_group::child_ended(const std::exception_ptr& error, const char* name) noexcept {
     if (error != nullptr) fail(error, name);
-    if (--running_ != 0 || parent_.wait() != &join_) return;
+    if (--running_ != 0) {
+        if (record_.is_relied_upon()) parent_.owner().inspect(record_, nullptr);
+        return;
+    }
+    if (parent_.wait() != &join_) return;
     parent_.end_wait();
     parent_.owner().run_next(parent_);
 }
@@ -8649,6 +10432,9 @@ inline void task_group::fail(const std::exception_ptr& error, const char* name) 
 
 template <class T, class Fn, class... Args>
 task<T> run_task_group(Fn fn, Args... args) {
+    static_assert(!detail::borrowed_result<T>,
+                  "borrowed bytes live until the next co_await, and the group awaits its children: use "
+                  "receive(own_buffer) here");
     detail::logical_task& self = co_await detail::current_task();
     task_group group(self);
     detail::result<T> body;
@@ -8674,6 +10460,7 @@ task<T> run_task_group(Fn fn, Args... args) {
 template <class Fn, class... Args>
 auto with_task_group(Fn&& fn, Args&&... args) {
     detail::refuse_unsafe_temporaries<Fn&&, Args&&...>();
+    detail::refuse_plain_functions<detail::stored_type<Fn>&, task_group&, detail::stored_type<Args>&...>();
     using body = std::invoke_result_t<detail::stored_type<Fn>&, task_group&, detail::stored_type<Args>&...>;
     return run_task_group<detail::await_result<body>, detail::stored_type<Fn>, detail::stored_type<Args>...>(
         std::forward<Fn>(fn), std::forward<Args>(args)...);
@@ -8688,14 +10475,33 @@ namespace detail {
 class deadline_scope : public entered_scope, private timer_node {
 public:
     deadline_scope(logical_task& task, std::chrono::nanoseconds limit)
-        : entered_scope(task), timer_node(&fire), loop_(event_loop::of(task)) {
+        : entered_scope(task),
+          timer_node(&fire),
+          task_(task),
+          loop_(event_loop::of(task)),
+          record_(wait_node::acquire(wait_node::kind::deadline)) {
         loop_.timers().arm(*this, deadline_after(loop_.now(), limit));
+        record_.set_flags(wait_node::open);
+        record_.set_scope(task.record().scope());
+        task.record().set_scope(&record_);
     }
-    ~deadline_scope() { loop_.timers().disarm(*this); }
+    ~deadline_scope() {
+        task_.record().set_scope(record_.scope());
+        record_.release();
+        loop_.timers().disarm(*this);
+    }
 
 private:
-    static void fire(timer_node& node) noexcept { static_cast<deadline_scope&>(node).cancel(); }
+    static void fire(timer_node& node) noexcept {
+        deadline_scope& self = static_cast<deadline_scope&>(node);
+        self.record_.set_flags(0);
+        self.cancel();
+        // What the cancellation did not end must be able to end without this deadline.
+        if (self.record_.is_relied_upon()) self.loop_.inspect(self.task_.record(), nullptr);
+    }
+    logical_task& task_;
     event_loop& loop_;
+    wait_node& record_;
 };
 
 template <class T>
@@ -8840,18 +10646,32 @@ private:
 /// run, was refused, or was withdrawn.
 class call : public list_hook<call> {
 public:
-    /// On the thread; the call may be gone when it returns.
+    call() = default;
+    call(const call&) = delete;
+    call& operator=(const call&) = delete;
+    /// On the thread: runs the function and keeps what comes of it.
     virtual void run() noexcept = 0;
-    /// Whoever should have run it is closing; the call may be gone when it returns.
-    virtual void refuse() noexcept = 0;
+    /// Instead of that: this is what comes of it.
+    virtual void fail(std::exception_ptr error) noexcept = 0;
+    /// After one of them: hands over what was kept. The call may be gone when it returns.
+    virtual void deliver() noexcept = 0;
     /// The loop that made it, to which block_on inside it comes back; none once the call is left behind.
     [[nodiscard]] virtual loop_reference loop() const noexcept = 0;
     /// The innermost home where it was made.
     [[nodiscard]] virtual home* made_at() const noexcept = 0;
     [[nodiscard]] virtual call_stop& stop() noexcept = 0;
 
-    /// Runs it on this thread, as what a call made where it was made sees.
+    /// While it lives, this thread is in the call: it sees what a call made where this one was made sees.
+    class inside;
+    /// Runs it on this thread.
     void run_here() noexcept;
+    /// The call in the wait graph.
+    [[nodiscard]] wait_node* record() const noexcept { return record_; }
+    /// Whom it waits for: the pool, or the thread that serves its queue. Under the lock of the place where it is queued.
+    void waits_for(const wait_node* place) noexcept { record_->wait_for(node_reference(place), flags_); }
+
+    const char* name = nullptr;                         // in reports
+    std::chrono::steady_clock::time_point submitted{};  // where a pool measures
 
     // Guarded by the mutex of whoever has it queued.
     bool queued = false;
@@ -8859,16 +10679,57 @@ public:
     home* queued_at = nullptr;
 
 protected:
-    ~call() = default;
+    /// An abandonable one is waited for only until the task is cancelled.
+    explicit call(bool abandonable) noexcept : flags_(abandonable ? wait_node::cancellable : wait_node::flags{0}) {}
+    ~call() {
+        if (record_ != nullptr) record_->release();
+    }
+    /// Before it is submitted: the task waits for it from now on.
+    void is_awaited_by(logical_task& waiting) {
+        record_ = &wait_node::acquire(wait_node::kind::call);
+        record_->set_name(name);
+        record_->set_scope(waiting.record().scope());  // through it a cancellation reaches what block_on runs beneath
+        waiting.needs(node_reference(record_), wait_node::cancellable);
+    }
+    /// It is left behind.
+    void has_no_scope() noexcept { record_->set_scope(nullptr); }
+    /// It has an outcome: whatever its thread does next has nothing to do with it.
+    void is_over() noexcept { record_->wait_is_over(); }
+
+private:
+    void runs_here() noexcept {
+        record_->wait_for(node_reference(&record_of_this_thread()),
+                          static_cast<wait_node::flags>(flags_ | wait_node::begun));
+    }
+    wait_node* record_ = nullptr;
+    const wait_node::flags flags_ = 0;
+};
+
+class call::inside {
+public:
+    explicit inside(call& entered) noexcept
+        : self_(this_thread()),
+          outer_home_(std::exchange(self_.home, entered.made_at())),
+          outer_call_(std::exchange(self_.running_call, &entered)) {
+        entered.runs_here();
+    }
+    ~inside() {  // the call may be gone
+        self_.running_call = outer_call_;
+        self_.home = outer_home_;
+    }
+    inside(const inside&) = delete;
+    inside& operator=(const inside&) = delete;
+
+private:
+    thread_state& self_;
+    home* outer_home_;
+    call* outer_call_;
 };
 
 inline void call::run_here() noexcept {
-    thread_state& self = this_thread();
-    home* const outer_home = std::exchange(self.home, made_at());
-    call* const outer_call = std::exchange(self.running_call, this);
+    const inside here(*this);
     run();
-    self.running_call = outer_call;
-    self.home = outer_home;
+    deliver();
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -8935,7 +10796,8 @@ private:
     std::atomic<std::size_t> count_{0};
     // Guarded by the mutex of homes.
     intrusive_list<call> calls_;
-    thread_parker* owner_ = nullptr;  // of the thread that serves it; null while none does
+    thread_parker* owner_ = nullptr;    // of the thread that serves it; null while none does
+    const wait_node* place_ = nullptr;  // that thread in the wait graph, or the pool from which one will come
 };
 
 /// A home whose calls go to a queue, until it is retired.
@@ -9001,7 +10863,17 @@ public:
     // With the mutex held.
     /// The thread that serves it, or null.
     [[nodiscard]] static thread_parker* owner_of(const sensitive_queue& queue) noexcept { return queue.owner_; }
-    static void set_owner(sensitive_queue& queue, thread_parker& owner) noexcept { queue.owner_ = &owner; }
+    static void set_owner(sensitive_queue& queue, thread_parker& owner, const wait_node& record) noexcept {
+        queue.owner_ = &owner;
+        set_place(queue, record);
+    }
+    /// Who waits in the queue waits for that thread or pool.
+    static void set_place(sensitive_queue& queue, const wait_node& record) noexcept {
+        queue.place_ = &record;
+        for (call* each = queue.calls_.front(); each != nullptr; each = intrusive_list<call>::next(*each)) {
+            each->waits_for(&record);
+        }
+    }
 
     [[nodiscard]] static std::mutex& mutex() noexcept { return process_wide<homes>::get().mutex_; }
 
@@ -9029,6 +10901,7 @@ inline thread_parker* homes::queue_at(queue_home& place, call& made) noexcept {
     made.queued_at = &place;
     made.queued = true;
     queue.calls_.push_back(made);
+    made.waits_for(queue.place_);
     queue.count_.fetch_add(1, std::memory_order_release);
     return queue.owner_ != nullptr ? queue.owner_ : place.find_thread();
 }
@@ -9059,13 +10932,14 @@ inline call* homes::take(sensitive_queue& queue) noexcept {
 
 inline void homes::attach(sensitive_queue& queue, thread_parker& owner) noexcept {
     const std::lock_guard lock(mutex());
-    queue.owner_ = &owner;
+    set_owner(queue, owner, record_of_this_thread());
 }
 
 inline bool homes::detach(sensitive_queue& queue) noexcept {
     const std::lock_guard lock(mutex());
     if (!queue.calls_.empty()) return false;
     queue.owner_ = nullptr;
+    queue.place_ = nullptr;
     return true;
 }
 
@@ -9127,7 +11001,7 @@ private:
     /// frame of another one (a call has run a loop of its own, say), the call's waits drive it.
     void run(call& taken) noexcept {
         const loop_reference made_by = drives_several() ? taken.loop() : loop_reference();
-        drivable* const loop = made_by ? find_driven(*made_by.get()) : nullptr;
+        drivable* const loop = made_by ? find_driven(made_by->record()) : nullptr;
         if (loop == nullptr) return taken.run_here();
         const driving it(*this, *loop);
         taken.run_here();
@@ -9279,21 +11153,24 @@ private:
     bool started_ = false;
 };
 
+inline void report_destruction_in_turn(const char* what) {
+    std::string text = "ferry: a ";  // in steps: GCC 12 takes one expression for an overflow
+    text.append(what).append(" is destroyed inside a turn of a loop; its threads end in the background. Destroy it ");
+    text.append("outside of the loop, or with to_thread, to know when they have ended");
+    report(text);
+}
+
 /// Joins, unless this thread is inside a loop's turn, where a join would stop that loop: then the reaper joins, and a
 /// report says so, once for each kind of object. The thread must have been told to end.
 inline void join_or_hand_over(pthread_t thread, std::atomic<bool>& reported, const char* what) {
-    const thread_state& self = this_thread();
     if (::pthread_equal(thread, ::pthread_self()) != 0) return reaper::join_later(thread);
-    if (self.turn == nullptr || self.allowance != nullptr) {
+    if (may_block_here()) {
         ::pthread_join(thread, nullptr);
         return;
     }
     reaper::join_later(thread);
     if (reported.exchange(true, std::memory_order_relaxed)) return;
-    std::string text = "ferry: a ";  // in steps: GCC 12 takes one expression for an overflow
-    text.append(what).append(" is destroyed inside a turn of a loop; its threads end in the background. Destroy it ");
-    text.append("outside of the loop, or with to_thread, to know when they have ended");
-    report(text);
+    report_destruction_in_turn(what);
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -9305,13 +11182,15 @@ namespace detail {
 /// The home that a thread_sensitive_scope opens: a queue that a leased thread serves, from its first call to its end.
 class scope_home final : public queue_home, public list_hook<scope_home> {
 public:
-    scope_home() noexcept : queue_home(queue_, nullptr) {}
+    /// `opener`: the task or thread that will end it.
+    explicit scope_home(const node_reference& opener) noexcept : queue_home(queue_, nullptr), opener_(opener) {}
 
 private:
     friend class leased_threads;
     thread_parker* find_thread() noexcept override;
 
     sensitive_queue queue_;
+    const node_reference opener_;
     bool waiting_ = false;  // for a thread; guarded by the mutex of homes
 };
 
@@ -9340,6 +11219,7 @@ private:
     class worker : public list_hook<worker> {
     public:
         thread_parker* parker = nullptr;
+        const wait_node* record = nullptr;
         scope_home* scope = nullptr;
         bool idle = false;  // on the list; neither idle nor with a scope it was told to end
     };
@@ -9354,9 +11234,16 @@ private:
     bool wait_for_scope(worker& self) noexcept;
     void serve(worker& self) noexcept;
 
+    /// In the wait graph: its threads, and whether there may be another one.
+    void update_record() noexcept {
+        record_.set_flags(running_ < most_ || in_graph_ < running_ ? wait_node::open : wait_node::flags{0});
+    }
+
+    wait_node& record_ = wait_node::acquire(wait_node::kind::pool);
     intrusive_list<scope_home> waiting_;
     intrusive_list<worker> idle_;
     std::size_t running_ = 0;
+    std::size_t in_graph_ = 0;  // of them, those that have begun, and those that are about to end
     std::size_t most_ = default_most;
     std::size_t names_ = 0;
 };
@@ -9401,6 +11288,7 @@ inline thread_parker* scope_home::find_thread() noexcept { return leased_threads
 
 inline thread_parker* leased_threads::lease_to(scope_home& scope) noexcept {
     if (scope.waiting_) return nullptr;
+    homes::set_place(scope.queue(), record_);
     if (worker* const free = idle_.pop_front()) {
         free->idle = false;
         give(*free, scope);
@@ -9416,6 +11304,7 @@ inline thread_parker* leased_threads::lease_to(scope_home& scope) noexcept {
 inline void leased_threads::set_most(std::size_t threads) noexcept {
     const std::lock_guard lock(homes::mutex());
     most_ = std::max<std::size_t>(threads, 1);
+    update_record();
     for (scope_home* each = waiting_.front(); each != nullptr && running_ < most_;
          each = intrusive_list<scope_home>::next(*each)) {
         if (!start_worker()) break;
@@ -9426,6 +11315,7 @@ inline void leased_threads::set_most(std::size_t threads) noexcept {
         surplus->idle = false;
         surplus->parker->unpark();
     }
+    update_record();
 }
 
 /// From here on that thread is the scope's, so that nobody looks for a second one before it has begun to serve.
@@ -9437,7 +11327,7 @@ inline void leased_threads::give(worker& self, scope_home& scope) noexcept {
         scope.retain();
     }
     self.scope = &scope;
-    homes::set_owner(scope.queue(), *self.parker);
+    homes::set_owner(scope.queue(), *self.parker, *self.record);
 }
 
 /// A thread that cannot be started is no error while another one will come to the scope.
@@ -9446,6 +11336,7 @@ inline bool leased_threads::start_worker() noexcept {
         ::pthread_detach(start_thread(&work, this, "ferry-lease/" + std::to_string(names_)));
         ++names_;
         ++running_;
+        update_record();
         return true;
     } catch (const std::exception&) {
         FERRY_ASSERT(running_ > 0, "no thread can be started for thread-sensitive calls");
@@ -9458,7 +11349,20 @@ inline void leased_threads::work(void* argument) noexcept {
     this_thread().thread_name = "ferry-lease";
     worker self;
     self.parker = &thread_parker::of_this_thread();
+    wait_node& record = record_of_this_thread();
+    self.record = &record;
+    {
+        const std::lock_guard lock(homes::mutex());
+        owner.record_.set_name("leases");
+        owner.record_.add_member(record);
+        ++owner.in_graph_;
+        owner.update_record();
+    }
     while (owner.wait_for_scope(self)) owner.serve(self);
+    const std::lock_guard lock(homes::mutex());
+    owner.record_.remove_member(record);
+    --owner.in_graph_;
+    owner.update_record();
 }
 
 /// False when there was none for a while: the thread ends.
@@ -9499,7 +11403,8 @@ inline void leased_threads::serve(worker& self) noexcept {
         const home_thread::lent_queue queue(thread, scope.queue());
         const home_thread::serving serving(thread);
         do {
-            wait_until([&scope] { return scope.has_gone(); });
+            thread_wait end_of_scope("thread_sensitive_scope", "its end", scope.opener_);
+            wait_until(end_of_scope.patient().not_refusable(), [&scope] { return scope.has_gone(); });
         } while (!homes::detach(scope.queue()));
     }
     scope.release();
@@ -9611,6 +11516,23 @@ private:
     std::optional<stop_callback<send_on>> callback_;
 };
 
+/// Through the call of to_thread in which this thread is, a cancellation of who awaits that reaches what block_on runs.
+[[nodiscard]] inline const wait_node* scope_of_running_call() noexcept {
+    const call* const around = this_thread().running_call;
+    return around == nullptr ? nullptr : around->record();
+}
+/// What a refused wait throws whose task was cancelled and has ended: the refusal, unless the task had another error.
+[[nodiscard]] inline std::exception_ptr refusal_if_cancelled(const std::exception_ptr& outcome,
+                                                             const std::exception_ptr& refusal) noexcept {
+    try {
+        std::rethrow_exception(outcome);
+    } catch (const cancelled&) {
+        return refusal;
+    } catch (...) {
+        return outcome;
+    }
+}
+
 /// A task that a blocked thread sends to another thread's loop. It lives on the blocked thread's stack.
 ///
 /// The node is published by push_new(); from then on only the loop's thread touches this object, until it stores done_
@@ -9623,7 +11545,9 @@ public:
     sent_task(loop_control& loop, task<T> body) : control_(loop), body_(std::move(body)), name_(body_->name()) {
         run = &begin;
     }
-    ~sent_task() {}  // root_ is empty, or a forked child's, which must not touch it
+    ~sent_task() {  // root_ is empty, or a forked child's, which must not touch it
+        if (record_ != nullptr) record_->release();
+    }
 
     /// Blocks until the task has ended on that loop. False if the loop is closed; then nothing has happened. `place` is the
     /// innermost home of the task.
@@ -9632,14 +11556,21 @@ public:
         place_ = place;
         parker_ = &thread_parker::of_this_thread();
         link_.aim(control_, *this);
+        record_ = &wait_node::acquire(wait_node::kind::task);
+        record_->set_name(name_);
+        record_->set_within(control_.record().node());
+        record_->set_scope(scope_of_running_call());
+        thread_wait here("block_on", name_, node_reference(record_));
+        const wait_service* const service = service_of_this_wait();
+        here.refuse_if_hopeless(service == nullptr ? nullptr : service->driven_record());  // nothing has happened yet
         const context_away lent(context_);
         if (!control_.push_new(*this)) return false;
         link_.listen();
-        wait_until([this] {
-            const bool done = done_.load(std::memory_order_acquire);
-            if (!done && control_.left_behind()) throw_closed();  // a call that came home has forked
-            return done;
-        });
+        try {
+            wait_until(here.for_task_on(*control_.record().node()), [this] { return is_done(); });
+        } catch (const deadlock_error&) {
+            end_refused(std::current_exception());
+        }
         link_.stop_listening();
         return true;
     }
@@ -9665,12 +11596,44 @@ private:
     class root final : public rooted_task<T> {
     public:
         root(event_loop& loop, task<T> body, sent_task& owner)
-            : rooted_task<T>(loop, nullptr, &ended, std::move(body)), owner_(owner) {}
+            : rooted_task<T>(loop, nullptr, &ended, std::move(body), std::exchange(owner.record_, nullptr)),
+              owner_(owner) {}
 
     private:
         static void ended(logical_task& self) noexcept { static_cast<root&>(self).owner_.finish(); }
         sent_task& owner_;
     };
+
+    /// The wait was refused when the task had been sent: it is cancelled over there, and awaited.
+    class cancellation final : public ready_node {
+    public:
+        explicit cancellation(sent_task& owner) noexcept : owner_(owner) {
+            run = [](ready_node& arrived) noexcept {
+                sent_task& task = static_cast<cancellation&>(arrived).owner_;
+                task.cancel_from_call();
+                thread_parker* const sleeper = task.parker_;
+                static_cast<cancellation&>(arrived).arrived_.store(true, std::memory_order_release);
+                sleeper->unpark();
+            };
+        }
+        [[nodiscard]] bool has_arrived() const noexcept { return arrived_.load(std::memory_order_acquire); }
+
+    private:
+        sent_task& owner_;
+        std::atomic<bool> arrived_{false};
+    };
+    void end_refused(const std::exception_ptr& refusal) {
+        cancellation request(*this);
+        const bool sent = control_.push(request);
+        thread_wait here("block_on", name_, node_reference());
+        wait_until(here, [&] { return is_done() && (!sent || request.has_arrived()); });
+        if (outcome_.has_exception()) outcome_.set_exception(refusal_if_cancelled(outcome_.exception(), refusal));
+    }
+    [[nodiscard]] bool is_done() const {
+        const bool done = done_.load(std::memory_order_acquire);
+        if (!done && control_.left_behind()) throw_closed();  // a call that came home has forked
+        return done;
+    }
 
     static void begin(ready_node& node) noexcept {
         sent_task& self = static_cast<sent_task&>(node);
@@ -9719,6 +11682,7 @@ private:
     cancellation_link link_;
     std::optional<task<T>> body_;
     const char* name_;
+    wait_node* record_ = nullptr;  // of the task, until that has begun
     event_loop* loop_ = nullptr;
     home* place_ = nullptr;
     ferry::context context_;  // the caller's, on its way there and back
@@ -9742,6 +11706,7 @@ T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body) {
     private:
         logical_task& task_;
     };
+    const executor::turned_here here_from_now_on(loop);
     const wait_service::driving inside(frame.thread(), loop.as_drivable());
     const typename main_task<T>::pointer main(new main_task<T>(loop, loop.control(), std::move(body)));
     main->home() = home_reference(&frame.place());
@@ -9749,15 +11714,29 @@ T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body) {
     cancellation_link link;
     link.aim(loop.control(), whole);
     link.listen();
+    main->record().set_scope(scope_of_running_call());
     loop.schedule(*main);
-    wait_until([&] {
+    const auto has_ended = [&] {
         loop.check_process("block_on");  // a task may fork, and go on in the child
         return main->ended();
-    });
+    };
+    thread_wait here("block_on", main->name(), node_reference(&main->record()));
+    std::exception_ptr refusal;
+    try {
+        wait_until(here, has_ended);
+    } catch (const deadlock_error&) {
+        refusal = std::current_exception();
+        main->root_scope().cancel();
+        wait_until(has_ended);
+    }
     link.stop_listening();
     link.forget();
     exchange_current_context(std::move(main->context()));
-    return main->outcome().take();
+    result<T>& outcome = main->outcome();
+    if (refusal != nullptr && outcome.has_exception()) {
+        std::rethrow_exception(refusal_if_cancelled(outcome.exception(), refusal));
+    }
+    return outcome.take();
 }
 
 /// The same on the private loop. What the outermost frame finds left behind there is cancelled and awaited (K11); an inner
@@ -9767,7 +11746,7 @@ T run_on_private_loop(home_frame& frame, task<T> body) {
     class leftovers {
     public:
         explicit leftovers(home_thread& thread)
-            : is_outermost_(thread.find_driven(private_loop().control()) == nullptr) {}
+            : is_outermost_(thread.find_driven(private_loop().control().record()) == nullptr) {}
         ~leftovers() {
             event_loop& loop = private_loop();
             if (is_outermost_ && !loop.control().left_behind()) loop.cancel_tasks();
@@ -9891,7 +11870,7 @@ namespace detail {
 /// The loop, if frames of this thread drive it and it takes new work: it is driven from here, or nobody would turn it.
 inline event_loop* driven_here(const loop_control& target) noexcept {
     const wait_service* const service = service_of_this_wait();
-    if (service == nullptr || service->find_driven(target) == nullptr) return nullptr;
+    if (service == nullptr || service->find_driven(target.record()) == nullptr) return nullptr;
     return target.loop().closing() ? nullptr : &target.loop();
 }
 
@@ -9949,6 +11928,2050 @@ detail::await_result<Awaitable> block_on(on_private_loop_t, Awaitable what) {
     detail::check_own_wait("block_on", body.name(), detail::this_thread().turn);
     return detail::block_on_private_loop(std::move(body));
 }
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/detail/thread_slots.hpp - what a thread keeps for others until it ends
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// One thing that one thread keeps, for an owner who is known by an address: the slot keeps the owner's state alive, so that
+/// no other owner has that address meanwhile (L10).
+class thread_slot {
+public:
+    explicit thread_slot(const void* of) noexcept : owner(of) {}
+    thread_slot(const thread_slot&) = delete;
+    thread_slot& operator=(const thread_slot&) = delete;
+    virtual ~thread_slot() = default;
+    /// Will nobody ask for it any more?
+    [[nodiscard]] virtual bool is_done_with() const noexcept = 0;
+
+    const void* const owner;
+
+private:
+    friend class thread_slots;
+    std::unique_ptr<thread_slot> next_;
+};
+
+/// The slots of one thread. A pool's worker clears them when it leaves its pool, any other thread at its end.
+class thread_slots {
+public:
+    /// Of the calling thread; null when it has none for that owner.
+    [[nodiscard]] static thread_slot* find(const void* owner) noexcept {
+        const thread_slots* const mine = this_thread().slots;
+        thread_slot* each = mine == nullptr ? nullptr : mine->first_.get();
+        while (each != nullptr && each->owner != owner) each = each->next_.get();
+        return each;
+    }
+    static void add(std::unique_ptr<thread_slot> made) {
+        thread_slots& mine = of_this_thread();
+        for (std::unique_ptr<thread_slot>* at = &mine.first_; *at != nullptr;) {
+            if ((*at)->is_done_with()) {
+                *at = std::move((*at)->next_);
+            } else {
+                at = &(*at)->next_;
+            }
+        }
+        made->next_ = std::move(mine.first_);
+        mine.first_ = std::move(made);
+    }
+    /// The youngest first.
+    static void clear() noexcept {
+        thread_slots* const mine = this_thread().slots;
+        if (mine == nullptr) return;
+        while (mine->first_ != nullptr) {
+            const std::unique_ptr<thread_slot> last = std::exchange(mine->first_, std::move(mine->first_->next_));
+        }
+    }
+
+private:
+    static thread_slots& of_this_thread() {
+        thread_state& self = this_thread();
+        if (self.slots == nullptr) {
+            self.slots = new thread_slots;
+            if (!self.ended) {
+                self.slots->exit_hook_.run = []() noexcept {
+                    clear();
+                    delete std::exchange(this_thread().slots, nullptr);
+                };
+                at_thread_exit(self.slots->exit_hook_);
+            }
+        }
+        return *self.slots;
+    }
+
+    std::unique_ptr<thread_slot> first_;
+    thread_exit_hook exit_hook_;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/detail/connection_state.hpp - the handles of one connection_per_worker, and the calls that use them
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+class always_good {
+public:
+    template <class T>
+    bool operator()(T&) const noexcept {
+        return true;
+    }
+};
+
+/// Each thread that has used it has a slot, with a handle or without one. A slot that is in use is its thread's alone; one
+/// that is not may be emptied by close(), under the mutex. Nothing of the user's runs under it.
+template <class Open, class IsGood>
+class connection_state : public std::enable_shared_from_this<connection_state<Open, IsGood>> {
+public:
+    using connection = std::remove_cvref_t<std::invoke_result_t<Open&>>;
+    class use;
+
+    explicit connection_state(Open&& open, IsGood&& is_good) : open_(std::move(open)), is_good_(std::move(is_good)) {}
+
+    /// Closes what is not in use; the rest closes after its calls.
+    void close() noexcept {
+        std::unique_ptr<handle> unused;
+        {
+            const std::lock_guard lock(mutex_);
+            closed_ = true;
+            for (slot* each = slots_.front(); each != nullptr; each = intrusive_list<slot>::next(*each)) {
+                if (each->uses != 0 || each->kept == nullptr) continue;
+                each->kept->next = std::move(unused);
+                unused = std::move(each->kept);
+            }
+        }
+        while (unused != nullptr) unused = std::move(unused->next);  // one by one, however many there are
+    }
+    [[nodiscard]] std::size_t open_handles() const noexcept {
+        const std::lock_guard lock(mutex_);
+        std::size_t count = 0;
+        for (const slot* each = slots_.front(); each != nullptr; each = intrusive_list<slot>::next(*each)) {
+            count += each->is_open;
+        }
+        return count;
+    }
+
+private:
+    /// In a block of its own: a connection need not be movable.
+    class handle {
+    public:
+        explicit handle(Open& open) : value(open()) {}
+        connection value;
+        std::unique_ptr<handle> next;
+    };
+    class slot final : public thread_slot, public list_hook<slot> {
+    public:
+        explicit slot(std::shared_ptr<connection_state> of) : thread_slot(of.get()), owner_state(std::move(of)) {
+            const std::lock_guard lock(owner_state->mutex_);
+            owner_state->slots_.push_back(*this);
+        }
+        ~slot() override {
+            const std::lock_guard lock(owner_state->mutex_);
+            owner_state->slots_.erase(*this);
+            gone = std::move(kept);
+        }
+        [[nodiscard]] bool is_done_with() const noexcept override {
+            const std::lock_guard lock(owner_state->mutex_);
+            return owner_state->closed_ && uses == 0;
+        }
+
+        const std::shared_ptr<connection_state> owner_state;
+        std::unique_ptr<handle>
+            gone;  // closed when the mutex has been released: members go after the destructor's body
+        // Guarded by the mutex, but while it is in use by its thread.
+        std::unique_ptr<handle> kept;
+        std::size_t uses = 0;  // calls, one in the middle of the other
+        bool is_open = false;  // guarded by the mutex
+    };
+
+    [[nodiscard]] slot& of_this_thread() {
+        if (thread_slot* const known = thread_slots::find(this)) return static_cast<slot&>(*known);
+        std::unique_ptr<slot> made(new slot(this->shared_from_this()));
+        slot& result = *made;
+        thread_slots::add(std::move(made));
+        return result;
+    }
+
+    Open open_;
+    IsGood is_good_;
+    mutable std::mutex mutex_;  // guards what follows
+    intrusive_list<slot> slots_;
+    bool closed_ = false;
+};
+
+/// One call's use of the thread's handle.
+template <class Open, class IsGood>
+class connection_state<Open, IsGood>::use {
+public:
+    explicit use(const std::shared_ptr<connection_state>& of) : state_(*of), slot_(state_.of_this_thread()) {
+        enter();
+        try {
+            if (is_outermost_ && slot_.kept != nullptr && !state_.is_good_(slot_.kept->value)) close();
+            if (slot_.kept == nullptr) open();
+        } catch (...) {
+            if (is_outermost_) close();
+            leave();
+            throw;
+        }
+    }
+    ~use() {
+        if (is_outermost_) {
+            try {
+                if (!state_.is_good_(slot_.kept->value)) close();
+            } catch (...) {
+                report_suppressed(std::current_exception(), name_of_call());
+                close();
+            }
+        }
+        leave();
+    }
+    use(const use&) = delete;
+    use& operator=(const use&) = delete;
+
+    [[nodiscard]] connection& handle() const noexcept { return slot_.kept->value; }
+
+private:
+    void enter() noexcept {
+        const std::lock_guard lock(state_.mutex_);
+        is_outermost_ = slot_.uses++ == 0;
+    }
+    void leave() noexcept {
+        std::unique_ptr<typename connection_state::handle> unused;
+        const std::lock_guard lock(state_.mutex_);
+        if (--slot_.uses == 0 && state_.closed_) unused = std::move(slot_.kept);
+        slot_.is_open = slot_.kept != nullptr;
+    }
+    void open() {
+        slot_.kept.reset(new typename connection_state::handle(state_.open_));
+        note(true);
+    }
+    void close() noexcept {
+        slot_.kept.reset();
+        note(false);
+    }
+    void note(bool is_open) noexcept {
+        const std::lock_guard lock(state_.mutex_);
+        slot_.is_open = is_open;
+    }
+    [[nodiscard]] static const char* name_of_call() noexcept {
+        const call* const around = this_thread().running_call;
+        return around == nullptr ? nullptr : around->name;
+    }
+
+    connection_state& state_;
+    slot& slot_;
+    bool is_outermost_ = false;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/detail/call_limit.hpp - at most so many calls at a time, and those that wait for their turn
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// One call at a limit: it waits there, or has been let in and sent on, or has nothing to do with it any more.
+class limited_call : public list_hook<limited_call> {
+public:
+    /// Sends the call where it shall run. Null when it is on its way, else why it is not.
+    [[nodiscard]] virtual std::exception_ptr send(call& made) noexcept = 0;
+
+protected:
+    ~limited_call() = default;
+
+private:
+    friend class call_limit;
+    call* made_ = nullptr;
+    bool waiting_ = false;  // guarded by the limit's mutex
+    bool let_in_ = false;
+};
+
+/// The calls that use one resource: those that are let in, at most so many, and those that wait, first in, first out.
+///
+/// Who is let in has a share of it until leave(), which passes the share on to the one that has waited longest. That one is
+/// sent on with the mutex held, so that a call is here or there for whoever wants to withdraw it; pools and homes have
+/// their mutexes inside of this one.
+///
+/// Ownership      Counted: the limiter, and each call that has to do with it.
+/// Thread-safety  Every member, on any thread.
+class call_limit {
+public:
+    explicit call_limit(std::size_t most) : most_(most), record_(wait_node::acquire(wait_node::kind::limit)) {
+        update_record();
+    }
+    call_limit(const call_limit&) = delete;
+    call_limit& operator=(const call_limit&) = delete;
+
+    /// Sends the call on, or lets it wait. Null, or why it could not be sent.
+    [[nodiscard]] std::exception_ptr enter(limited_call& place, call& made) noexcept {
+        {
+            const std::lock_guard lock(mutex_);
+            place.made_ = &made;
+            if (let_in_ == most_) {
+                made.waits_for(&record_);
+                place.waiting_ = true;
+                waiting_.push_back(place);
+                ++waiting_calls_;
+                return nullptr;
+            }
+            ++let_in_;
+            let_in(place);
+        }
+        std::exception_ptr refused = place.send(made);
+        if (refused != nullptr) leave(place);
+        return refused;
+    }
+    /// True when the call was waiting here: it is the caller's again.
+    [[nodiscard]] bool withdraw(limited_call& place) noexcept {
+        const std::lock_guard lock(mutex_);
+        if (!std::exchange(place.waiting_, false)) return false;
+        waiting_.erase(place);
+        --waiting_calls_;
+        return true;
+    }
+    /// The call does not run, or has run: the next one's turn. Leaving again does nothing.
+    void leave(limited_call& place) noexcept {
+        if (!std::exchange(place.let_in_, false)) return;
+        intrusive_list<limited_call> refused;
+        {
+            const std::lock_guard lock(mutex_);
+            record_.remove_member(*place.made_->record());
+            if (!let_in_next(refused)) --let_in_;
+            update_record();
+        }
+        while (limited_call* const each = refused.pop_front()) each->made_->deliver();
+    }
+
+    [[nodiscard]] std::size_t most() const noexcept { return most_; }
+    [[nodiscard]] std::size_t running() const noexcept {
+        const std::lock_guard lock(mutex_);
+        return let_in_;
+    }
+    [[nodiscard]] std::size_t waiting() const noexcept {
+        const std::lock_guard lock(mutex_);
+        return waiting_calls_;
+    }
+
+    void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+    void release() noexcept {
+        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    }
+
+private:
+    ~call_limit() { record_.release(); }
+
+    // With the mutex held.
+    /// In the wait graph: who waits here goes on when one of those let in does.
+    void update_record() noexcept { record_.set_flags(let_in_ < most_ ? wait_node::open : wait_node::flags{0}); }
+    void let_in(limited_call& place) noexcept {
+        place.let_in_ = true;
+        record_.add_member(*place.made_->record());
+        update_record();
+    }
+    /// Those that cannot be sent are failed, and left to the caller to deliver. False when nobody waits.
+    bool let_in_next(intrusive_list<limited_call>& refused) noexcept {
+        while (limited_call* const next = waiting_.pop_front()) {
+            --waiting_calls_;
+            next->waiting_ = false;
+            let_in(*next);
+            std::exception_ptr error = next->send(*next->made_);  // from here on it may be gone, unless refused
+            if (error == nullptr) return true;
+            next->let_in_ = false;
+            record_.remove_member(*next->made_->record());
+            next->made_->fail(std::move(error));
+            refused.push_back(*next);
+        }
+        return false;
+    }
+
+    const std::size_t most_;
+    wait_node& record_;
+    std::atomic<std::uint32_t> references_{1};
+    mutable std::mutex mutex_;  // guards what follows
+    intrusive_list<limited_call> waiting_;
+    std::size_t waiting_calls_ = 0;
+    std::size_t let_in_ = 0;
+};
+
+/// A counted reference, or none.
+class call_limit_reference {
+public:
+    call_limit_reference() noexcept = default;
+    explicit call_limit_reference(call_limit& limit) noexcept : limit_(&limit) { limit_->retain(); }
+    call_limit_reference(const call_limit_reference& other) noexcept : limit_(other.limit_) {
+        if (limit_ != nullptr) limit_->retain();
+    }
+    call_limit_reference& operator=(call_limit_reference other) noexcept {
+        std::swap(limit_, other.limit_);
+        return *this;
+    }
+    ~call_limit_reference() {
+        if (limit_ != nullptr) limit_->release();
+    }
+    [[nodiscard]] explicit operator bool() const noexcept { return limit_ != nullptr; }
+    [[nodiscard]] call_limit* operator->() const noexcept { return limit_; }
+
+private:
+    call_limit* limit_ = nullptr;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/limiter.hpp - at most so many blocking calls at a time for one resource
+
+namespace ferry::inline FERRY_ABI {
+/// Lets at most so many calls run at a time, of any loops and threads and on any pools: a hundred threads must not be a
+/// hundred connections. Further calls wait, in the order in which they were made; while they wait they occupy no thread, and
+/// a cancellation ends their wait.
+///
+///     ferry::limiter at_most_five(5);
+///     user u = co_await ferry::to_thread(at_most_five, load_user, 42);
+///     auto load = ferry::sync_to_async(load_user).on(pool).limited(at_most_five);
+///
+/// A call that is let in keeps its share until it has ended, also while it is blocked: a call of one limiter that waits for
+/// another call of the same one may wait for ever.
+///
+/// Ownership      May go away before its calls; they still keep to the limit.
+/// Thread-safety  Every member, on any thread.
+/// Cost           One lock for each call and end of call; no allocation.
+class limiter {
+public:
+    /// At least one.
+    explicit limiter(std::size_t calls) : state_(new detail::call_limit(std::max<std::size_t>(calls, 1))) {}
+    ~limiter() { state_->release(); }
+    limiter(const limiter&) = delete;
+    limiter& operator=(const limiter&) = delete;
+
+    [[nodiscard]] std::size_t limit() const noexcept { return state_->most(); }
+    /// Calls that have been let in and have not ended, and calls that wait for their turn, at this moment.
+    [[nodiscard]] std::size_t running() const noexcept { return state_->running(); }
+    [[nodiscard]] std::size_t waiting() const noexcept { return state_->waiting(); }
+
+    // For ferry's awaiters.
+    [[nodiscard]] detail::call_limit& state() noexcept { return *state_; }
+
+private:
+    detail::call_limit* state_;
+};
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/detail/pool_worker.hpp - one thread of a pool
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+class pool_state;
+
+/// Calls and their times, in sum.
+class call_sums {
+public:
+    using nanoseconds = std::chrono::nanoseconds;
+    std::uint64_t calls = 0;
+    nanoseconds queue_time{0};
+    nanoseconds max_queue_time{0};
+    nanoseconds run_time{0};
+    nanoseconds max_run_time{0};
+};
+
+/// The sums of one thread: that one adds, any thread reads.
+class shared_sums {
+public:
+    using nanoseconds = std::chrono::nanoseconds;
+
+    void add() noexcept { add(calls_, 1); }
+    void add(nanoseconds queued, nanoseconds ran) noexcept {
+        add(queue_time_, queued.count());
+        raise(max_queue_time_, queued.count());
+        add(run_time_, ran.count());
+        raise(max_run_time_, ran.count());
+    }
+    void add_to(call_sums& sums) const noexcept {
+        sums.calls += static_cast<std::uint64_t>(read(calls_));
+        sums.queue_time += nanoseconds(read(queue_time_));
+        sums.max_queue_time = std::max(sums.max_queue_time, nanoseconds(read(max_queue_time_)));
+        sums.run_time += nanoseconds(read(run_time_));
+        sums.max_run_time = std::max(sums.max_run_time, nanoseconds(read(max_run_time_)));
+    }
+
+private:
+    using sum = std::atomic<std::int64_t>;  // written by one thread, so load and store will do
+    static std::int64_t read(const sum& from) noexcept { return from.load(std::memory_order_relaxed); }
+    static void add(sum& to, std::int64_t more) noexcept { to.store(read(to) + more, std::memory_order_relaxed); }
+    static void raise(sum& to, std::int64_t value) noexcept {
+        if (value > read(to)) to.store(value, std::memory_order_relaxed);
+    }
+    sum calls_{0};
+    sum queue_time_{0};
+    sum max_queue_time_{0};
+    sum run_time_{0};
+    sum max_run_time_{0};
+};
+
+/// Made by the pool, destroyed by its thread when that leaves the pool.
+///
+/// Where it is, the pool's counts say: idle (on the list), active (has a call, or is on its way to one), blocked (its call is
+/// in a wait of ferry's), or leaving.
+class pool_worker final : public blocking_observer, public list_hook<pool_worker> {
+public:
+    pool_worker(pool_state& of, std::size_t as_number, std::string with_name)
+        : pool(of), number(as_number), name(std::move(with_name)) {}
+
+    void blocks() noexcept override;
+    void goes_on() noexcept override;
+
+    pool_state& pool;
+    const std::size_t number;
+    const std::string name;
+    shared_sums sums;
+    std::atomic<const char*> job{nullptr};  // the name of the call that runs; for reports, on any thread
+    std::atomic<bool> blocked{false};       // the same
+
+    // Guarded by the pool's mutex.
+    pthread_t thread{};
+    bool idle = false;
+
+    // The thread's own.
+    wait_node* record = nullptr;
+    thread_parker* parker = nullptr;  // read under the mutex while it is idle
+    bool prepared = false;            // the hook for its start has run
+    bool leaving = false;
+
+private:
+    std::size_t waits_ = 0;  // one inside of the other
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/pool_observer.hpp - what a pool tells of its calls: to an observer one by one, or in sum
+
+namespace ferry::inline FERRY_ABI {
+/// One call of a pool, for its observer. The texts are valid for the process's life, but `thread`, which is so as long as
+/// the observer is being told.
+struct pool_call {
+    const char* name = nullptr;    // what sync_to_async(...).named() says, else the coroutine that made the call
+    const char* pool = nullptr;    // the pool's name
+    const char* thread = nullptr;  // the name of the thread that runs it; null while it is queued
+    std::chrono::nanoseconds queue_time{0};  // from its submission to its start
+    std::chrono::nanoseconds run_time{0};    // from its start to its end, hooks included
+};
+
+/// Told of every call of the pools that were made with it (thread_pool_options::observer).
+///
+/// A call is enqueued, then either dropped, or started and ended. Each is told before its effect: ended() returns before
+/// the awaiting task can go on.
+///
+/// Ownership      Outlives its pools and their threads.
+/// Thread-safety  Called on every thread that makes calls or runs them, at the same time; it must not throw, and should not
+///                block: enqueued() and dropped() mostly run inside a loop's turn.
+class pool_observer {
+public:
+    virtual void enqueued(const pool_call&) noexcept {}
+    /// It will not run: it was refused, or withdrawn by a cancellation.
+    virtual void dropped(const pool_call&) noexcept {}
+    virtual void started(const pool_call&) noexcept {}
+    virtual void ended(const pool_call&) noexcept {}
+
+protected:
+    ~pool_observer() = default;
+};
+
+/// A pool at one moment, and since it was made. Times are zero unless the pool is measured().
+struct pool_metrics {
+    std::size_t queued = 0;   // calls that wait for a thread, within the queue's limit
+    std::size_t waiting = 0;  // calls that wait for room in the queue
+    std::size_t running = 0;  // calls that run, those that block included
+    std::size_t blocked = 0;  // threads whose call is blocked in a wait of ferry's
+    std::size_t idle = 0;     // threads without a call
+    std::size_t threads = 0;  // all of them
+    std::size_t spares = 0;   // those beyond the pool's size
+
+    std::uint64_t calls = 0;  // that have ended
+    std::chrono::nanoseconds queue_time{0};
+    std::chrono::nanoseconds max_queue_time{0};
+    std::chrono::nanoseconds run_time{0};
+    std::chrono::nanoseconds max_run_time{0};
+};
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/thread_pool_options.hpp - how large a pool is, how long its threads stay, and what runs around its calls
+
+namespace ferry::inline FERRY_ABI {
+class pool_observer;
+namespace detail {
+class pool_state;
+}
+
+/// What a call gets for which a pool's queue has no room.
+enum class full_queue : unsigned char {
+    refuse,  // queue_full
+    wait,    // its task waits for room, after those that do so already; a cancellation ends that
+};
+
+namespace detail {
+/// A user's function without arguments, shared by its copies: std::function costs every user compile time.
+class hook {
+public:
+    hook() noexcept = default;
+    template <class Fn>
+    explicit hook(Fn fn) : held_(std::make_shared<held<Fn>>(std::move(fn))) {}
+    [[nodiscard]] explicit operator bool() const noexcept { return held_ != nullptr; }
+    void operator()() const { held_->run(); }
+
+private:
+    class runnable {
+    public:
+        virtual ~runnable() = default;
+        virtual void run() = 0;
+    };
+    template <class Fn>
+    class held final : public runnable {
+    public:
+        explicit held(Fn&& fn) : fn_(std::move(fn)) {}
+        void run() override { fn_(); }
+
+    private:
+        Fn fn_;
+    };
+    std::shared_ptr<runnable> held_;
+};
+}  // namespace detail
+
+/// The options of a thread_pool, chained:
+///
+///     ferry::thread_pool db(ferry::thread_pool_options().name("db").size(5).when_full(ferry::full_queue::wait));
+///
+/// Hooks run on the pool's threads, several of them at the same time, and may block. What on_thread_start or before_call
+/// throws is thrown by the call that is about to run, which does not run then; after on_thread_start the next call on
+/// that thread tries again. on_thread_end and after_call must not throw: that terminates the process.
+class thread_pool_options {
+public:
+    using milliseconds = std::chrono::milliseconds;
+    static constexpr std::size_t default_queue_limit = 65536;
+    static constexpr std::size_t default_max_spare = 64;
+
+    thread_pool_options() noexcept : size_(default_size()) {}
+    /// min(32, usable processors + 4).
+    [[nodiscard]] static std::size_t default_size() noexcept {
+        cpu_set_t usable;
+        CPU_ZERO(&usable);
+        const int count = ::sched_getaffinity(0, sizeof usable, &usable) == 0 ? CPU_COUNT(&usable) : 1;
+        return std::min<std::size_t>(32, static_cast<std::size_t>(count) + 4);
+    }
+
+    /// So many calls run at a time, at least one. Default: default_size().
+    thread_pool_options& size(std::size_t threads) noexcept { return set(size_, std::max<std::size_t>(threads, 1)); }
+    /// The threads are called "NAME/0", "NAME/1"...; a literal, or it outlives the pool. Default "pool".
+    thread_pool_options& name(const char* text) noexcept { return set(name_, text); }
+    /// Calls that may wait for a thread. Default 65536.
+    thread_pool_options& queue_limit(std::size_t calls) noexcept { return set(queue_limit_, calls); }
+    /// What a call gets beyond that. Default: refuse.
+    thread_pool_options& when_full(full_queue answer) noexcept { return set(when_full_, answer); }
+    /// Threads beyond the size, which work while others of the pool are blocked in waits of ferry's, such as block_on: what
+    /// those wait for may need this pool. When they go on, more calls than the size run for a moment. 0 where that must
+    /// not be: a pool of one thread then runs one call at a time, and a wait that needs the pool itself is a deadlock.
+    /// Default 64.
+    thread_pool_options& max_spare(std::size_t threads) noexcept { return set(max_spare_, threads); }
+    /// A thread beyond the size ends after it was idle for so long. Default 2 s.
+    thread_pool_options& spare_linger(milliseconds idle) noexcept { return set(spare_linger_, idle); }
+    /// Any other thread ends after it was idle for so long; milliseconds::max() means never. Default 10 s.
+    thread_pool_options& idle_end(milliseconds idle) noexcept { return set(idle_end_, idle); }
+
+    /// Runs on each thread before its first call.
+    template <class Fn>
+    thread_pool_options& on_thread_start(Fn fn) {
+        return set(thread_start_, detail::hook(std::move(fn)));
+    }
+    /// Runs at the end of each thread that has come to run a call, with on_thread_start behind it.
+    template <class Fn>
+    thread_pool_options& on_thread_end(Fn fn) {
+        return set(thread_end_, detail::hook(noexcept_hook(std::move(fn))));
+    }
+    /// Runs before each call.
+    template <class Fn>
+    thread_pool_options& before_call(Fn fn) {
+        return set(before_call_, detail::hook(std::move(fn)));
+    }
+    /// Runs after each call that has run, whether it returned or threw, before its task goes on.
+    template <class Fn>
+    thread_pool_options& after_call(Fn fn) {
+        return set(after_call_, detail::hook(noexcept_hook(std::move(fn))));
+    }
+    /// Told of each call; it outlives the pool, and its threads. Implies measured().
+    thread_pool_options& observer(pool_observer& who) noexcept {
+        observer_ = &who;
+        return set(measured_, true);
+    }
+    /// metrics() tells times, too: three looks at the clock for each call, a fifth more for one that does nothing else.
+    /// Default: counts only.
+    thread_pool_options& measured(bool wanted = true) noexcept { return set(measured_, wanted); }
+
+private:
+    friend class thread_pool;
+    friend class detail::pool_state;
+
+    template <class T>
+    thread_pool_options& set(T& option, std::type_identity_t<T> chosen) noexcept {
+        option = std::move(chosen);
+        return *this;
+    }
+    template <class Fn>
+    class noexcept_hook {
+    public:
+        explicit noexcept_hook(Fn&& fn) : fn_(std::move(fn)) {}
+        void operator()() noexcept { fn_(); }
+
+    private:
+        Fn fn_;
+    };
+
+    std::size_t size_;
+    const char* name_ = "pool";
+    std::size_t queue_limit_ = default_queue_limit;
+    std::size_t max_spare_ = default_max_spare;
+    milliseconds spare_linger_{2'000};
+    milliseconds idle_end_{10'000};
+    detail::hook thread_start_;
+    detail::hook thread_end_;
+    detail::hook before_call_;
+    detail::hook after_call_;
+    pool_observer* observer_ = nullptr;
+    full_queue when_full_ = full_queue::refuse;
+    bool measured_ = false;
+};
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/detail/pool_state.hpp - a pool's queue and its threads: who runs a call, and when threads start and end
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// What a pool and its threads share. It outlives the pool object until the last thread has left, and the last call has let
+/// go of it.
+///
+/// The mutex guards the queue, the list of idle threads and all counts, and this holds whenever it is released: while a call
+/// is queued, as many threads as the pool's size are active, or none is idle and no more may be started. Each event that
+/// could break it wakes or starts one thread (find_runner): a call is queued, an active thread blocks, a thread leaves. A
+/// thread that wants a call while more than the size are active, since blocked ones came back, becomes idle instead.
+///
+/// Thread-safety  Every member, on any thread, but what the workers call. Its mutex is a leaf: nothing of the user's, and
+///                no other lock of ferry's, is entered under it.
+class pool_state {
+public:
+    using clock = std::chrono::steady_clock;
+    enum class submission : unsigned char { accepted, closed, full, left_behind, no_thread };
+
+    explicit pool_state(const thread_pool_options& options) : options_(options) {
+        process::begin();
+        record_.set_name(options_.name_);
+        update_record();
+    }
+    pool_state(const pool_state&) = delete;
+    pool_state& operator=(const pool_state&) = delete;
+
+    /// Queues the call. When it is not accepted, it is the caller's again.
+    submission submit(call& made) noexcept;
+    /// True when the call was still queued: it will not run, and is the caller's again.
+    bool withdraw(call& made) noexcept;
+    /// Refuses calls from now on, and those that are queued.
+    void close() noexcept;
+
+    /// Was the pool made before a fork? Its threads are not in this process, and its mutex may be locked for ever.
+    [[nodiscard]] bool left_behind() const noexcept { return generation_ != process::generation(); }
+    [[nodiscard]] const thread_pool_options& options() const noexcept { return options_; }
+    [[nodiscard]] const char* name() const noexcept { return options_.name_; }
+    [[nodiscard]] std::size_t size() const noexcept { return options_.size_; }
+    [[nodiscard]] pool_metrics metrics() const noexcept;
+
+    /// How the pool stands, for whoever judges whether a queued call can ever run. exhausted: every thread is blocked in a
+    /// wait of ferry's, and another one may not be started.
+    struct standing {
+        std::size_t threads = 0;
+        std::size_t blocked = 0;
+        bool another_may_start = false;
+        bool exhausted = false;
+    };
+    [[nodiscard]] standing stands() const noexcept;
+
+    void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+    void release() noexcept {
+        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    }
+
+    // The pool's end, once it is closed; see pool_end.hpp.
+    friend class pool_end;
+
+private:
+    friend class pool_worker;
+    ~pool_state() { record_.release(); }
+
+    // With the mutex held.
+    /// In the wait graph: a call that is queued can run as long as one of the threads can go on, or may yet be there.
+    void update_record() noexcept {
+        const bool another = !closed_ && (threads_ < most_threads() || in_graph_ < threads_);
+        record_.set_flags(another ? wait_node::open : wait_node::flags{0});
+    }
+    void enter_graph(pool_worker& self) noexcept;
+    [[nodiscard]] thread_parker* find_runner() noexcept;
+    bool start_worker() noexcept;
+    [[nodiscard]] std::size_t free_number() const noexcept;
+    void take_out(call& made) noexcept {
+        queue_.erase(made);
+        made.queued = false;
+        --queue_length_;
+    }
+    [[nodiscard]] std::size_t most_threads() const noexcept { return options_.size_ + options_.max_spare_; }
+
+    // The workers'; see pool_threads.hpp.
+    static void work(void* worker) noexcept;
+    call* next(pool_worker& self) noexcept;
+    bool wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept;
+    void run(pool_worker& self, call& taken) noexcept;
+    [[nodiscard]] std::exception_ptr prepare(pool_worker& self) noexcept;
+    void leave(pool_worker& self) noexcept;
+    void one_blocks() noexcept;
+    void one_goes_on() noexcept;
+
+    [[nodiscard]] pool_call describe(const call& made) const noexcept {
+        pool_call told;
+        told.name = made.name;
+        told.pool = options_.name_;
+        return told;
+    }
+    void tell_dropped(const call& made) const noexcept {
+        if (options_.observer_ != nullptr) options_.observer_->dropped(describe(made));
+    }
+
+    const thread_pool_options options_;
+    const std::uint32_t generation_ = process::generation();
+    std::atomic<std::size_t> references_{1};
+
+    mutable std::mutex mutex_;    // guards everything below
+    intrusive_list<call> queue_;  // oldest first; those beyond the limit wait for room
+    std::size_t queue_length_ = 0;
+    intrusive_list<pool_worker> workers_;
+    std::vector<pool_worker*> idle_;  // the most recently active last: its caches are warm, and it is taken first
+    wait_node& record_ = wait_node::acquire(wait_node::kind::pool);
+    std::size_t threads_ = 0;
+    std::size_t in_graph_ = 0;  // of them, those that have begun
+    std::size_t active_ = 0;
+    std::size_t blocked_ = 0;
+    call_sums of_the_gone_;  // threads that have left
+    bool closed_ = false;
+    bool joins_itself_ = false;  // nobody will join: the last thread is to detach itself
+    bool has_left_ = false;      // a thread has left and is not joined yet: this one
+    pthread_t left_{};
+    thread_parker* watcher_ = nullptr;  // of the thread that waits for the last worker to leave
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline pool_state::submission pool_state::submit(call& made) noexcept {
+    if (left_behind()) return submission::left_behind;
+    if (options_.measured_) {
+        made.submitted = clock::now();
+        if (options_.observer_ != nullptr) options_.observer_->enqueued(describe(made));
+    }
+    submission answer = submission::accepted;
+    thread_parker* sleeper = nullptr;
+    {
+        const std::lock_guard lock(mutex_);
+        if (closed_) {
+            answer = submission::closed;
+        } else if (queue_length_ >= options_.queue_limit_ && options_.when_full_ == full_queue::refuse) {
+            answer = submission::full;
+        } else {
+            queue_.push_back(made);
+            made.waits_for(&record_);
+            made.queued = true;
+            ++queue_length_;
+            sleeper = find_runner();
+            if (threads_ == 0) {  // a thread that cannot be started is no error while there is another one
+                take_out(made);
+                answer = submission::no_thread;
+            }
+        }
+    }
+    if (sleeper != nullptr) sleeper->unpark();  // a parker is never freed
+    if (answer != submission::accepted) tell_dropped(made);
+    return answer;
+}
+
+inline bool pool_state::withdraw(call& made) noexcept {
+    if (left_behind()) return false;
+    {
+        const std::lock_guard lock(mutex_);
+        if (!made.queued) return false;
+        take_out(made);
+    }
+    tell_dropped(made);
+    return true;
+}
+
+inline void pool_state::close() noexcept {
+    if (left_behind()) return;
+    intrusive_list<call> refused;
+    std::vector<pool_worker*> idle;
+    {
+        const std::lock_guard lock(mutex_);
+        if (std::exchange(closed_, true)) return;
+        update_record();
+        while (call* const made = queue_.front()) {
+            take_out(*made);
+            refused.push_back(*made);
+        }
+        idle.swap(idle_);
+        for (pool_worker* each : idle) each->idle = false;
+        active_ += idle.size();
+        // Under the mutex: once awake they leave, and are gone.
+        for (pool_worker* each : idle) each->parker->unpark();
+    }
+    while (call* const made = refused.pop_front()) {
+        tell_dropped(*made);
+        made->fail(
+            std::make_exception_ptr(closed_error("to_thread: pool \"" + std::string(options_.name_) + "\" is closed")));
+        made->deliver();
+    }
+}
+
+inline pool_metrics pool_state::metrics() const noexcept {
+    pool_metrics now;
+    if (left_behind()) return now;
+    const std::lock_guard lock(mutex_);
+    now.queued = std::min(queue_length_, options_.queue_limit_);
+    now.waiting = queue_length_ - now.queued;
+    now.blocked = blocked_;
+    now.idle = idle_.size();
+    now.threads = threads_;
+    now.spares = threads_ - std::min(threads_, options_.size_);
+    call_sums sums = of_the_gone_;
+    for (const pool_worker* each = workers_.front(); each != nullptr; each = intrusive_list<pool_worker>::next(*each)) {
+        each->sums.add_to(sums);
+        if (each->job.load(std::memory_order_acquire) != nullptr) ++now.running;
+    }
+    now.calls = sums.calls;
+    now.queue_time = sums.queue_time;
+    now.max_queue_time = sums.max_queue_time;
+    now.run_time = sums.run_time;
+    now.max_run_time = sums.max_run_time;
+    return now;
+}
+
+inline pool_state::standing pool_state::stands() const noexcept {
+    standing now;
+    if (left_behind()) return now;
+    const std::lock_guard lock(mutex_);
+    now.threads = threads_;
+    now.blocked = blocked_;
+    now.another_may_start = !closed_ && threads_ < most_threads();
+    now.exhausted = threads_ == blocked_ && !now.another_may_start;
+    return now;
+}
+
+/// Whom to wake for the oldest call, if one more thread may work; starts a thread where none is idle.
+inline thread_parker* pool_state::find_runner() noexcept {
+    if (queue_.empty() || active_ >= options_.size_) return nullptr;
+    if (!idle_.empty()) {
+        pool_worker& chosen = *idle_.back();
+        idle_.pop_back();
+        chosen.idle = false;
+        ++active_;
+        return chosen.parker;
+    }
+    if (threads_ < most_threads() && start_worker()) ++active_;
+    return nullptr;
+}
+
+inline std::size_t pool_state::free_number() const noexcept {
+    for (std::size_t number = 0;; ++number) {
+        const pool_worker* each = workers_.front();
+        while (each != nullptr && each->number != number) each = intrusive_list<pool_worker>::next(*each);
+        if (each == nullptr) return number;
+    }
+}
+
+inline bool pool_state::start_worker() noexcept {
+    try {
+        const std::size_t number = free_number();
+        const std::string suffix = "/" + std::to_string(number);
+        idle_.reserve(threads_ + 1);
+        pool_worker* const made = new pool_worker(*this, number, options_.name_ + suffix);
+        try {
+            // The kernel keeps 15 letters: the number is among them.
+            std::string shown = options_.name_;
+            shown.resize(std::min(shown.size(), 15 - std::min<std::size_t>(suffix.size(), 15)));
+            made->thread = start_thread(&work, made, shown + suffix);
+        } catch (...) {
+            delete made;
+            throw;
+        }
+        retain();
+        workers_.push_back(*made);
+        ++threads_;
+        update_record();
+        return true;
+    } catch (const std::exception&) {
+        return false;
+    }
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/detail/pool_end.hpp - waiting until the threads of a closed pool have left, and naming those that do not
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// The end of a pool that is closed. One at a time for each pool.
+class pool_end {
+public:
+    using time_point = pool_state::clock::time_point;
+
+    explicit pool_end(pool_state& closed) noexcept : pool_(closed) {}
+
+    /// Blocks until all threads have left and are joined; the wait is a ferry wait, and serves as such. One that takes
+    /// long is reported, with those who keep it.
+    void join(const char* operation) {
+        hang_watch watch(operation, pool_state::clock::now());
+        while (!wait(watch.next_report())) watch.report(pool_state::clock::now(), those_left());
+        watch.ended(pool_state::clock::now());
+        pthread_t last{};
+        {
+            const std::lock_guard lock(pool_.mutex_);
+            if (!pool_.has_left_) return;
+            pool_.has_left_ = false;
+            last = pool_.left_;
+        }
+        ::pthread_join(last, nullptr);
+    }
+    /// The threads end by themselves, whenever they have done their work.
+    void let_go() noexcept {
+        const std::lock_guard lock(pool_.mutex_);
+        if (pool_.threads_ != 0) {
+            pool_.joins_itself_ = true;
+        } else if (pool_.has_left_) {
+            pool_.has_left_ = false;
+            ::pthread_detach(pool_.left_);
+        }
+    }
+    /// False when the deadline has passed and there are still threads; the calling one, if it is the pool's, does not count.
+    [[nodiscard]] bool wait(time_point deadline) {
+        const std::size_t own = is_own_thread() ? 1 : 0;
+        thread_parker& mine = thread_parker::of_this_thread();
+        const watching here(pool_, &mine);
+        return wait_until(
+            [&] {
+                const std::lock_guard lock(pool_.mutex_);
+                return pool_.threads_ <= own;
+            },
+            deadline);
+    }
+    /// Is the calling thread one of the pool's?
+    [[nodiscard]] bool is_own_thread() const noexcept {
+        const blocking_observer* const mine = this_thread().blocking;
+        if (mine == nullptr) return false;
+        const std::lock_guard lock(pool_.mutex_);
+        const pool_worker* each = pool_.workers_.front();
+        while (each != nullptr && each != mine) each = intrusive_list<pool_worker>::next(*each);
+        return each != nullptr;
+    }
+    /// The threads that have not left, but the calling one, in lines of their own.
+    [[nodiscard]] std::string those_left() const {
+        std::string text;
+        const std::lock_guard lock(pool_.mutex_);
+        for (const pool_worker* each = pool_.workers_.front(); each != nullptr;
+             each = intrusive_list<pool_worker>::next(*each)) {
+            if (each == this_thread().blocking) continue;
+            const char* const job = each->job.load(std::memory_order_acquire);
+            text.append("  thread ").append(each->name);
+            text += job == nullptr ? std::string(" is at its end") : " runs " + short_name(job);
+            text += each->blocked.load(std::memory_order_relaxed) ? ", blocked in a wait of ferry's\n" : "\n";
+        }
+        return text;
+    }
+
+private:
+    /// While it lives, the last thread that leaves wakes the watcher.
+    class watching {
+    public:
+        watching(pool_state& pool, thread_parker* watcher) noexcept : pool_(pool) { set(watcher); }
+        ~watching() { set(nullptr); }
+        watching(const watching&) = delete;
+        watching& operator=(const watching&) = delete;
+
+    private:
+        void set(thread_parker* watcher) noexcept {
+            const std::lock_guard lock(pool_.mutex_);
+            pool_.watcher_ = watcher;
+        }
+        pool_state& pool_;
+    };
+
+    pool_state& pool_;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/detail/pool_threads.hpp - what the threads of a pool do, from their start until they leave it
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+inline void pool_state::work(void* argument) noexcept {
+    pool_worker* const self = static_cast<pool_worker*>(argument);
+    pool_state& pool = self->pool;
+    thread_state& thread = this_thread();
+    thread.thread_name = self->name.c_str();
+    thread.blocking = self;
+    self->parker = &thread_parker::of_this_thread();
+    pool.enter_graph(*self);
+    while (call* const taken = pool.next(*self)) pool.run(*self, *taken);
+    if (pool.left_behind()) return;
+    thread_slots::clear();
+    if (self->prepared && pool.options_.thread_end_) pool.options_.thread_end_();
+    thread.blocking = nullptr;
+    thread.thread_name = nullptr;
+    pool.leave(*self);
+    pool.release();
+}
+
+inline void pool_state::enter_graph(pool_worker& self) noexcept {
+    self.record = &record_of_this_thread();
+    self.record->set_name(self.name.c_str());
+    const std::lock_guard lock(mutex_);
+    record_.add_member(*self.record);
+    ++in_graph_;
+    update_record();
+}
+
+/// The next call, or null: then the thread does not count as active any more, and is to leave.
+inline call* pool_state::next(pool_worker& self) noexcept {
+    if (!left_behind()) {  // else a call has forked, and goes on in the child
+        std::unique_lock lock(mutex_);
+        do {
+            if (call* const oldest = queue_.front(); oldest != nullptr && active_ <= options_.size_) {
+                take_out(*oldest);
+                self.job.store(oldest->name == nullptr ? "?" : oldest->name, std::memory_order_relaxed);
+                return oldest;
+            }
+            --active_;
+        } while (wait_for_work(self, lock));
+    }
+    self.leaving = true;
+    return nullptr;
+}
+
+/// False when there was none for so long that the thread ends, or will be none any more.
+///
+/// A thread puts itself on the idle list under the mutex under which calls are queued; whoever takes it off the list has
+/// made it active, and wakes it. Tokens left from other waits only make it look again.
+inline bool pool_state::wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept {
+    if (closed_) return false;
+    self.idle = true;
+    idle_.push_back(&self);
+    const clock::time_point since = clock::now();
+    for (;;) {
+        const auto patience = threads_ > options_.size_ ? options_.spare_linger_ : options_.idle_end_;
+        const clock::time_point until = deadline_after(since, to_nanoseconds(patience));
+        lock.unlock();
+        const bool in_time = self.parker->park_until(until);
+        lock.lock();
+        if (!self.idle) return true;
+        if (in_time || (threads_ <= options_.size_ && patience != options_.idle_end_)) continue;
+        self.idle = false;
+        idle_.erase(std::find(idle_.begin(), idle_.end(), &self));
+        return false;
+    }
+}
+
+inline std::exception_ptr pool_state::prepare(pool_worker& self) noexcept {
+    try {
+        if (!self.prepared && options_.thread_start_) options_.thread_start_();
+        self.prepared = true;
+        if (options_.before_call_) options_.before_call_();
+        return nullptr;
+    } catch (...) {
+        return std::current_exception();
+    }
+}
+
+/// The hooks are part of the call: they see what it sees. All that anyone may look at is up to date before it is delivered.
+inline void pool_state::run(pool_worker& self, call& taken) noexcept {
+    const call::inside here(taken);
+    pool_call told;
+    clock::time_point began;
+    if (options_.measured_) {
+        told = describe(taken);
+        told.thread = self.name.c_str();
+        began = clock::now();
+        told.queue_time = began - taken.submitted;
+        if (options_.observer_ != nullptr) options_.observer_->started(told);
+    }
+    if (std::exception_ptr error = prepare(self)) {
+        taken.fail(std::move(error));
+    } else {
+        taken.run();
+        if (options_.after_call_) options_.after_call_();
+    }
+    if (options_.measured_) {
+        told.run_time = clock::now() - began;
+        self.sums.add(told.queue_time, told.run_time);
+        if (options_.observer_ != nullptr) options_.observer_->ended(told);
+    }
+    self.sums.add();
+    self.job.store(nullptr, std::memory_order_release);
+    taken.deliver();
+}
+
+/// Each thread that leaves joins the one that left before it, which has nothing more to do than to end; so there is one to
+/// join at most, however often threads start and end.
+inline void pool_state::leave(pool_worker& self) noexcept {
+    self.record->set_name(nullptr);
+    bool joins = false;
+    pthread_t before{};
+    thread_parker* sleeper = nullptr;
+    thread_parker* watcher = nullptr;
+    {
+        const std::lock_guard lock(mutex_);
+        self.sums.add_to(of_the_gone_);
+        workers_.erase(self);
+        record_.remove_member(*self.record);
+        --in_graph_;
+        --threads_;
+        update_record();
+        joins = std::exchange(has_left_, true);
+        before = std::exchange(left_, self.thread);
+        if (threads_ == 0 && joins_itself_) {
+            has_left_ = false;
+            ::pthread_detach(self.thread);
+        }
+        if (threads_ == 0) watcher = watcher_;
+        sleeper = find_runner();
+    }
+    delete &self;
+    if (sleeper != nullptr) sleeper->unpark();
+    if (watcher != nullptr) watcher->unpark();
+    if (joins) ::pthread_join(before, nullptr);
+}
+
+inline void pool_state::one_blocks() noexcept {
+    thread_parker* sleeper = nullptr;
+    {
+        const std::lock_guard lock(mutex_);
+        --active_;
+        ++blocked_;
+        sleeper = find_runner();
+    }
+    if (sleeper != nullptr) sleeper->unpark();
+}
+
+inline void pool_state::one_goes_on() noexcept {
+    const std::lock_guard lock(mutex_);
+    ++active_;
+    --blocked_;
+}
+
+inline void pool_worker::blocks() noexcept {
+    if (waits_++ != 0 || leaving || pool.left_behind()) return;
+    blocked.store(true, std::memory_order_relaxed);
+    pool.one_blocks();
+}
+
+inline void pool_worker::goes_on() noexcept {
+    if (--waits_ != 0 || leaving || pool.left_behind()) return;
+    blocked.store(false, std::memory_order_relaxed);
+    pool.one_goes_on();
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/exit_wait.hpp - how long the end of the process waits for calls that still run
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+inline std::atomic<std::int64_t>& exit_wait_nanoseconds() noexcept {
+    static constinit std::atomic<std::int64_t> limit{2'000'000'000};
+    return limit;
+}
+}  // namespace detail
+
+/// When the process exits, the default pool refuses calls, and waits for those that run, at most so long; 2 seconds at first.
+/// Those that still run then are named in a report.
+[[nodiscard]] inline std::chrono::nanoseconds exit_wait() noexcept {
+    return std::chrono::nanoseconds(detail::exit_wait_nanoseconds().load(std::memory_order_relaxed));
+}
+/// Sets it. Returns the one before.
+inline std::chrono::nanoseconds set_exit_wait(std::chrono::nanoseconds limit) noexcept {
+    return std::chrono::nanoseconds(detail::exit_wait_nanoseconds().exchange(limit.count(), std::memory_order_relaxed));
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/thread_pool.hpp - threads for blocking code
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+class default_pool;
+}
+
+/// More calls were made than the pool's queue may hold.
+class queue_full : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+/// Threads that run blocking calls in the order they arrive. Threads start when there is work and none is idle, and end when
+/// they have been idle for a while. While a call is blocked in a wait of ferry's, such as block_on, another thread works in
+/// its place (thread_pool_options::max_spare), since what it waits for may need this pool.
+///
+/// Ownership      Destroying it closes it and waits for its threads; a wait beyond hang_after() is reported, with the calls
+///                that keep it. Inside a loop's turn, or on one of its own threads, they end in the background instead. The
+///                default pool lives until the process ends, which waits for its calls (exit_wait()).
+/// Thread-safety  Every member, on any thread; the destructor like any destructor.
+/// Errors         A call for a closed pool, or in a forked child for one of its parent's, throws closed_error; one beyond
+///                the queue's limit queue_full, unless the pool lets it wait; std::system_error when the pool's first thread
+///                cannot be started.
+/// Cost           One lock for each call and end of call; a worker is woken only if it sleeps.
+class thread_pool {
+public:
+    static constexpr std::size_t default_queue_limit = thread_pool_options::default_queue_limit;
+
+    explicit thread_pool(const thread_pool_options& options) : state_(new detail::pool_state(options)) {}
+    /// At most `threads` calls at a time; the name is a literal or outlives the pool.
+    explicit thread_pool(std::size_t threads = default_size(), const char* name = "pool",
+                         std::size_t queue_limit = default_queue_limit)
+        : thread_pool(thread_pool_options().size(threads).name(name).queue_limit(queue_limit)) {}
+    ~thread_pool();
+    thread_pool(const thread_pool&) = delete;
+    thread_pool& operator=(const thread_pool&) = delete;
+
+    /// The pool that to_thread uses when none is named.
+    [[nodiscard]] static thread_pool& default_pool();
+    /// Gives that pool other options. Once, before it is used for the first time; throws std::logic_error afterwards.
+    static void configure_default(const thread_pool_options& options);
+    /// min(32, usable processors + 4).
+    [[nodiscard]] static std::size_t default_size() noexcept { return thread_pool_options::default_size(); }
+
+    /// Refuses new calls; those still queued end in closed_error, those that run go on.
+    void close() noexcept { state_->close(); }
+
+    [[nodiscard]] const char* name() const noexcept { return state_->name(); }
+    /// Calls that run at a time, and threads but for the spare ones.
+    [[nodiscard]] std::size_t max_threads() const noexcept { return state_->size(); }
+    /// Calls that wait for a thread, and threads there are now.
+    [[nodiscard]] std::size_t queued() const noexcept { return metrics().queued; }
+    [[nodiscard]] std::size_t threads() const noexcept { return metrics().threads; }
+    /// The pool at this moment. Cost: a look at each of its threads.
+    [[nodiscard]] pool_metrics metrics() const noexcept { return state_->metrics(); }
+
+    // For ferry's awaiters.
+    class ticket;
+
+private:
+    friend class detail::default_pool;
+    detail::pool_state* state_;
+};
+
+/// A call's hold on the pool it was submitted to. A task may be cancelled when the pool of its call is gone already:
+/// the call was refused, has just ended, or runs on in the background.
+class thread_pool::ticket {
+public:
+    ticket() noexcept = default;
+    ~ticket() {
+        if (pool_ != nullptr) pool_->release();
+    }
+    ticket(const ticket&) = delete;
+    ticket& operator=(const ticket&) = delete;
+
+    /// Null when it is on its way, else why it is not.
+    [[nodiscard]] std::exception_ptr submit(thread_pool& pool, detail::call& made) noexcept {
+        pool_ = pool.state_;
+        pool_->retain();
+        const auto answer = pool_->submit(made);
+        return answer == detail::pool_state::submission::accepted ? nullptr : refusal(answer);
+    }
+    /// True when the job was still queued: it will not run, and is the caller's again.
+    [[nodiscard]] bool withdraw(detail::call& made) noexcept { return pool_->withdraw(made); }
+
+private:
+    [[nodiscard]] std::exception_ptr refusal(detail::pool_state::submission answer) const noexcept;
+
+    detail::pool_state* pool_ = nullptr;
+};
+
+namespace detail {
+/// The default pool of this process. It is never destroyed: its threads may outlive the statics.
+class default_pool {
+public:
+    default_pool() : pool(options()) {
+        static constinit std::atomic<bool> registered{false};
+        if (!registered.exchange(true)) std::atexit([] { process_wide<default_pool>::get().end(); });
+    }
+    static void configure(const thread_pool_options& wanted) {
+        std::unique_ptr<const thread_pool_options> copy(new thread_pool_options(wanted));
+        const thread_pool_options* none = nullptr;
+        if (!configured().compare_exchange_strong(none, copy.get())) {
+            throw std::logic_error("ferry: the default pool is configured a second time");
+        }
+        copy.release();  // forked children use it, too
+        if (used_by() == process::generation()) {
+            throw std::logic_error(
+                "ferry: the default pool is in use; configure it before the first call of to_thread");
+        }
+    }
+
+    thread_pool pool;
+
+private:
+    /// The process exits, on this thread, which may be one of the pool's.
+    void end() {
+        pool.close();
+        pool_end left(*pool.state_);
+        const std::chrono::nanoseconds limit = exit_wait();
+        if (left.wait(deadline_after(pool_state::clock::now(), limit))) return;
+        const auto tenths = limit / std::chrono::milliseconds(100);
+        report("exit: calls still run after " + std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) +
+               " s, and the process ends without them\n" + left.those_left() +
+               "  end or cancel them before main() returns, or give them time with set_exit_wait()");
+    }
+    static thread_pool_options options() {
+        used_by() = process::generation();
+        const thread_pool_options* const wanted = configured().load();
+        return wanted == nullptr ? thread_pool_options() : *wanted;
+    }
+    static std::atomic<const thread_pool_options*>& configured() noexcept {
+        static constinit std::atomic<const thread_pool_options*> options{nullptr};
+        return options;
+    }
+    /// The generation of the process that has used its default pool.
+    static std::atomic<std::uint32_t>& used_by() noexcept {
+        static constinit std::atomic<std::uint32_t> generation{UINT32_MAX};
+        return generation;
+    }
+};
+}  // namespace detail
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline thread_pool::~thread_pool() {
+    static constinit std::atomic<bool> reported{false};
+    if (state_->left_behind()) return;
+    state_->close();
+    detail::pool_end end(*state_);
+    if (end.is_own_thread()) {
+        end.let_go();
+    } else if (detail::may_block_here()) {
+        end.join("thread_pool::~thread_pool");
+    } else {
+        end.let_go();
+        if (!reported.exchange(true, std::memory_order_relaxed)) detail::report_destruction_in_turn("thread_pool");
+    }
+    state_->release();
+}
+
+inline thread_pool& thread_pool::default_pool() { return detail::process_wide<detail::default_pool>::get().pool; }
+
+inline void thread_pool::configure_default(const thread_pool_options& options) {
+    detail::default_pool::configure(options);
+}
+
+inline std::exception_ptr thread_pool::ticket::refusal(detail::pool_state::submission answer) const noexcept {
+    using submission = detail::pool_state::submission;
+    const std::string pool = std::string("pool \"") + pool_->name() + "\"";
+    if (answer == submission::closed) {
+        return std::make_exception_ptr(closed_error("to_thread: " + pool + " is closed"));
+    }
+    if (answer == submission::left_behind) {
+        return std::make_exception_ptr(
+            closed_error("to_thread: " + pool + " belongs to the process that forked this one; make another one here"));
+    }
+    if (answer == submission::no_thread) {
+        return std::make_exception_ptr(
+            std::system_error(EAGAIN, std::system_category(), "to_thread: " + pool + " cannot start a thread"));
+    }
+    return std::make_exception_ptr(queue_full(
+        "to_thread: " + pool +
+        " has no room for another call: give it more threads or a longer queue, or make fewer calls at a time"));
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/detail/destination.hpp - where a call of to_thread goes, and its hold on that place
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// A pool, or the innermost home of the caller; with or without a limit on the way.
+class destination final : private limited_call {
+public:
+    /// The home.
+    destination() noexcept = default;
+    explicit destination(thread_pool& pool) noexcept : pool_(&pool) {}
+    destination(const destination& other) noexcept : limited_call(), pool_(other.pool_), limit_(other.limit_) {}
+    destination& operator=(const destination&) = delete;
+    [[nodiscard]] destination limited(limiter& by) const noexcept {
+        destination copy(*this);
+        copy.limit_by(call_limit_reference(by.state()));
+        return copy;
+    }
+    void limit_by(call_limit_reference limit) noexcept { limit_ = std::move(limit); }
+
+    /// Sends the call there. Null when it is on its way, else why it is not.
+    [[nodiscard]] std::exception_ptr submit(call& made) noexcept {
+        return limit_ ? limit_->enter(*this, made) : send(made);
+    }
+    /// True when the call was still queued: it will not run, and is the caller's again.
+    [[nodiscard]] bool withdraw(call& made) noexcept {
+        if (limit_ && limit_->withdraw(*this)) return true;
+        if (!(pool_ == nullptr ? homes::withdraw(made) : ticket_.withdraw(made))) return false;
+        has_ended();
+        return true;
+    }
+    /// The call has ended, and is about to be delivered.
+    void has_ended() noexcept {
+        if (limit_) limit_->leave(*this);
+    }
+
+private:
+    [[nodiscard]] std::exception_ptr send(call& made) noexcept override {
+        if (pool_ != nullptr) return ticket_.submit(*pool_, made);
+        homes::submit(made);
+        return nullptr;
+    }
+
+    thread_pool* pool_ = nullptr;
+    thread_pool::ticket ticket_;
+    call_limit_reference limit_;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/detail/abandonable_call.hpp - a blocking call that may be left behind
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Can a value of that type refer to the frame that it was made in, and say so?
+template <class T>
+inline constexpr bool is_reference_wrapper = requires(T value) {
+    typename T::type;
+    { value.get() } -> std::same_as<typename T::type&>;
+    value.operator typename T::type &();
+};
+
+/// The call itself, in a block that the awaiter and the thread that runs it share.
+///
+/// One word says who has it: nobody yet, the result is there, or the task has gone. The thread changes it to `ended` when
+/// it has stored the outcome, the loop to `abandoned` when the task is cancelled; whoever comes first decides, for good:
+/// either the thread wakes the task, or it drops the outcome. A call that is left behind has no loop any more, so that block_on in
+/// it goes elsewhere.
+template <class Fn, class... Args>
+class abandonable_block final : public call {
+public:
+    using result_type = std::remove_cv_t<std::invoke_result_t<Fn, Args...>>;
+
+    template <class F, class... A>
+    explicit abandonable_block(destination where, F&& fn, A&&... args)
+        : call(true), where_(where), fn_(std::forward<F>(fn)), args_(std::forward<A>(args)...) {}
+    static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
+    static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
+
+    // The awaiter's.
+    /// Null when it is on its way.
+    [[nodiscard]] std::exception_ptr submit(logical_task& waiting, event_loop& from) noexcept {
+        this->is_awaited_by(waiting);
+        loop_ = loop_reference(from.control());
+        made_at_ = waiting.home();
+        node_ = &waiting;
+        context_ = waiting.context();
+        name = waiting.name();
+        retain();
+        const std::exception_ptr refused = where_.submit(*this);
+        if (refused != nullptr) release();
+        return refused;
+    }
+    /// True when it was still queued and will not run.
+    [[nodiscard]] bool withdraw() noexcept {
+        if (!where_.withdraw(*this)) return false;
+        release();
+        return true;
+    }
+    /// False when the result is on its way.
+    [[nodiscard]] bool abandon() noexcept {
+        stop_.request();
+        this->has_no_scope();
+        state before = state::awaited;
+        return state_.compare_exchange_strong(before, state::abandoned, std::memory_order_acq_rel);
+    }
+    [[nodiscard]] ferry::context& context() noexcept { return context_; }
+    result_type take() { return outcome_.take(); }
+    void release() noexcept {
+        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    }
+
+private:
+    enum class state : unsigned char { awaited, ended, abandoned };
+
+    void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+    void run() noexcept override {
+        outcome_.set_from([this]() -> result_type {
+            const lent_context from_task(context_);
+            return std::apply(std::move(fn_), std::move(args_));
+        });
+    }
+    void fail(std::exception_ptr error) noexcept override { outcome_.set_exception(std::move(error)); }
+    void deliver() noexcept override {
+        this->is_over();
+        where_.has_ended();
+        state before = state::awaited;
+        if (state_.compare_exchange_strong(before, state::ended,
+                                           std::memory_order_acq_rel)) {  // else it stays abandoned
+            [[maybe_unused]] const bool taken =
+                loop_->push(*node_);  // a loop is not sealed before its tasks have ended
+        }
+        release();
+    }
+    [[nodiscard]] loop_reference loop() const noexcept override {
+        return state_.load(std::memory_order_acquire) == state::abandoned ? loop_reference() : loop_;
+    }
+    [[nodiscard]] home* made_at() const noexcept override { return made_at_.get(); }
+    [[nodiscard]] call_stop& stop() noexcept override { return stop_; }
+
+    destination where_;
+    loop_reference loop_;
+    home_reference made_at_;
+    ready_node* node_ = nullptr;
+    ferry::context context_;
+    call_stop stop_;
+    std::atomic<state> state_{state::awaited};
+    std::atomic<std::uint32_t> references_{1};
+    // The user's, and destroyed first: their destructors may block, too, and are still in this call then.
+    result<result_type> outcome_;
+    Fn fn_;
+    std::tuple<Args...> args_;
+};
+
+template <class Fn, class... Args>
+class [[nodiscard]] abandonable_call : public leaf_awaiter<abandonable_call<Fn, Args...>> {
+public:
+    using block = abandonable_block<Fn, Args...>;
+    static_assert(!awaitable<typename block::result_type>,
+                  "this function is a coroutine: co_await it, it needs no thread");
+    static_assert(
+        !is_reference_wrapper<Fn> && !(is_reference_wrapper<Args> || ...),
+        "a call that may be left behind must not refer to the frame that made it: pass a copy, a shared_ptr, or "
+        "leave out `abandonable`");
+    static_assert(!(handle_of_a_call<Fn> || ... || handle_of_a_call<Args>),
+                  "app::send and app::receive belong to their loop's thread: return from this call what is to be sent");
+    static constexpr const char* what = "to_thread(abandonable)";
+
+    template <class F, class... A>
+    explicit abandonable_call(destination where, F&& fn, A&&... args)
+        : block_(new block(where, std::forward<F>(fn), std::forward<A>(args)...)) {}
+    // Awaitables are moved into when_all, timeout and spawn before they begin.
+    abandonable_call(abandonable_call&& other) noexcept
+        : leaf_awaiter<abandonable_call>(other), block_(std::exchange(other.block_, nullptr)) {}
+    ~abandonable_call() {
+        if (block_ != nullptr) block_->release();
+    }
+
+    static constexpr bool may_close_a_circle = true;
+    bool try_complete() noexcept { return false; }
+    void link() noexcept {
+        event_loop& loop = event_loop::of(this->task());
+        loop.begin_outside_work();
+        refused_ = block_->submit(this->task(), loop);
+        if (refused_ != nullptr) this->task().wake();
+    }
+    static void withdraw(waiter& self) noexcept {
+        abandonable_call& made = static_cast<abandonable_call&>(self);
+        if (!made.block_->withdraw() && !made.block_->abandon()) return;
+        event_loop::of(made.task()).end_outside_work();
+        made.task().wake_interrupted();
+    }
+    auto finish() -> typename block::result_type {
+        event_loop::of(this->task()).end_outside_work();
+        if (refused_ != nullptr) std::rethrow_exception(refused_);
+        this->task().context() = std::move(block_->context());
+        return block_->take();
+    }
+
+private:
+    block* block_;
+    std::exception_ptr refused_;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/detail/thread_call.hpp - a blocking call that a task awaits
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+class call_options {
+public:
+    explicit call_options(destination place) noexcept : where(place) {}
+    destination where;
+    const char* name = nullptr;
+    ferry::context* variables = nullptr;  // instead of the caller's
+};
+
+/// Who owns what: the call is in the awaiting frame, which cannot go away before the task resumes. submit() publishes it;
+/// the loop's thread does not touch it afterwards, but to withdraw it under the lock of the place where it waits, and to
+/// request its stop. The thread that runs it stores the outcome, then pushes the task's node to the loop's inbox
+/// (release); the loop takes it from there (acquire) and only then resumes the task. That thread keeps the inbox alive by
+/// a reference of its own and touches nothing after the push.
+template <class Fn, class... Args>
+class [[nodiscard]] thread_call : public leaf_awaiter<thread_call<Fn, Args...>>, private call {
+public:
+    using result_type = std::remove_cv_t<std::invoke_result_t<Fn, Args...>>;
+    static_assert(!awaitable<result_type>, "this function is a coroutine: co_await it, it needs no thread");
+    static_assert(!(handle_of_a_call<Fn> || ... || handle_of_a_call<Args>),
+                  "app::send and app::receive belong to their loop's thread: return from this call what is to be sent");
+    static constexpr const char* what = "to_thread";
+
+    template <class F, class... A>
+    explicit thread_call(const call_options& options, F&& fn, A&&... args)
+        : where_(options.where),
+          name_(options.name),
+          explicit_context_(options.variables),
+          fn_(std::forward<F>(fn)),
+          args_(std::forward<A>(args)...) {}
+    // Awaitables are moved into when_all, timeout and spawn before they begin.
+    thread_call(thread_call&& other)
+        : leaf_awaiter<thread_call>(other),
+          call(),
+          where_(other.where_),
+          name_(other.name_),
+          explicit_context_(other.explicit_context_),
+          fn_(std::forward<Fn>(other.fn_)),
+          args_(std::move(other.args_)) {}
+
+    static constexpr bool may_close_a_circle = true;
+    bool try_complete() noexcept { return false; }
+    void link() noexcept {
+        call::name = name_ != nullptr ? name_ : this->task().name();
+        this->is_awaited_by(this->task());
+        event_loop& loop = event_loop::of(this->task());
+        home_loop_ = loop_reference(loop.control());
+        made_at_ = this->task().home().get();
+        node_ = &this->task();
+        loop.begin_outside_work();
+        std::swap(context_, context_of_caller());
+        if (name_ != nullptr) this->task().wait_in(*this, name_);
+        if (const std::exception_ptr refused = where_.submit(*this)) {
+            outcome_.set_exception(refused);
+            this->task().wake();
+        }
+    }
+    static void withdraw(waiter& self) noexcept {
+        thread_call& made = static_cast<thread_call&>(self);
+        if (!made.where_.withdraw(made)) return made.stop_.request();  // it runs: its value is waited for and delivered
+        made.settle();
+        made.task().wake_interrupted();
+    }
+    result_type finish() {
+        settle();
+        return outcome_.take();
+    }
+
+private:
+    ferry::context& context_of_caller() noexcept {
+        return explicit_context_ != nullptr ? *explicit_context_ : this->task().context();
+    }
+    void settle() noexcept {
+        event_loop::of(this->task()).end_outside_work();
+        std::swap(context_, context_of_caller());
+    }
+    void run() noexcept override {
+        outcome_.set_from([this]() -> result_type {
+            const lent_context from_task(context_);
+            return std::apply(std::forward<Fn>(fn_), std::move(args_));
+        });
+    }
+    void fail(std::exception_ptr error) noexcept override { outcome_.set_exception(std::move(error)); }
+    void deliver() noexcept override {
+        this->is_over();
+        where_.has_ended();
+        const loop_reference home = std::move(home_loop_);
+        // A loop is not sealed before its tasks have ended, so it takes the node.
+        [[maybe_unused]] const bool taken = home->push(*node_);
+    }
+    [[nodiscard]] loop_reference loop() const noexcept override { return home_loop_; }
+    [[nodiscard]] home* made_at() const noexcept override { return made_at_; }
+    [[nodiscard]] call_stop& stop() noexcept override { return stop_; }
+
+    destination where_;
+    const char* name_;
+    ferry::context* explicit_context_;
+    Fn fn_;
+    std::tuple<Args...> args_;
+    loop_reference home_loop_;
+    home* made_at_ = nullptr;
+    ready_node* node_ = nullptr;
+    ferry::context context_;  // the caller's, while the call has it
+    call_stop stop_;
+    result<result_type> outcome_;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/sync_to_async.hpp - blocking functions as awaitables
+
+namespace ferry::inline FERRY_ABI {
+/// to_thread(thread_sensitive, fn, args...): on *the* thread of this logical call stack.
+class thread_sensitive_t {
+public:
+    constexpr explicit thread_sensitive_t(int) noexcept {}
+};
+inline constexpr thread_sensitive_t thread_sensitive{0};
+
+/// to_thread(abandonable, fn, args...): may be left behind when the awaiting task is cancelled.
+class abandonable_t {
+public:
+    constexpr explicit abandonable_t(int) noexcept {}
+};
+inline constexpr abandonable_t abandonable{0};
+
+namespace detail {
+template <class T>
+concept call_option =
+    std::is_same_v<std::remove_cvref_t<T>, thread_pool> || std::is_same_v<std::remove_cvref_t<T>, limiter> ||
+    std::is_same_v<std::remove_cvref_t<T>, thread_sensitive_t> || std::is_same_v<std::remove_cvref_t<T>, abandonable_t>;
+
+template <class Fn, class... Args>
+auto call_on(destination where, Fn&& fn, Args&&... args) {
+    refuse_unsafe_temporaries<Fn&&, Args&&...>();
+    return thread_call<stored_type<Fn>, stored_type<Args>...>(call_options(where), std::forward<Fn>(fn),
+                                                              std::forward<Args>(args)...);
+}
+template <class Fn, class... Args>
+auto abandonable_call_on(destination where, Fn&& fn, Args&&... args) {
+    refuse_unsafe_temporaries<Fn&&, Args&&...>();
+    return abandonable_call<stored_type<Fn>, stored_type<Args>...>(where, std::forward<Fn>(fn),
+                                                                   std::forward<Args>(args)...);
+}
+}  // namespace detail
+
+/// Runs fn(args...) on a thread of the pool; the task goes on, on its own loop, with the result or the exception.
+///
+///     int rows = co_await ferry::to_thread(count_rows, table);
+///
+/// fn and the arguments are copied (or moved in); pass std::ref for a reference: the call is over before the co_await
+/// returns, even when the task is cancelled. Cancelling requests a stop (this_call::stop_token()), removes a call that is
+/// still queued and waits for one that runs; its value is then delivered, and the next checkpoint throws. Inside fn,
+/// block_on comes back to this loop, and what it runs there is cancelled, too.
+///
+/// Errors  What fn throws; queue_full or closed_error from the pool; cancelled. A checkpoint.
+/// Cost    No allocation; two hand-overs between threads.
+template <class Fn, class... Args>
+requires(!detail::call_option<Fn>) auto to_thread(Fn&& fn, Args&&... args) {
+    return detail::call_on(detail::destination(thread_pool::default_pool()), std::forward<Fn>(fn),
+                           std::forward<Args>(args)...);
+}
+/// The same on a pool of your own.
+template <class Fn, class... Args>
+requires(!detail::call_option<Fn>) auto to_thread(thread_pool& pool, Fn&& fn, Args&&... args) {
+    return detail::call_on(detail::destination(pool), std::forward<Fn>(fn), std::forward<Args>(args)...);
+}
+/// The same as one of the calls that the limiter lets run at a time.
+template <class Fn, class... Args>
+requires(!detail::call_option<Fn>) auto to_thread(limiter& limit, Fn&& fn, Args&&... args) {
+    return detail::call_on(detail::destination(thread_pool::default_pool()).limited(limit), std::forward<Fn>(fn),
+                           std::forward<Args>(args)...);
+}
+template <class Fn, class... Args>
+requires(!detail::call_option<Fn>) auto to_thread(thread_pool& pool, limiter& limit, Fn&& fn, Args&&... args) {
+    return detail::call_on(detail::destination(pool).limited(limit), std::forward<Fn>(fn), std::forward<Args>(args)...);
+}
+/// The same where all thread-sensitive calls of this logical call stack run, one after another: on the thread that is
+/// blocked in block_on, or that a thread_sensitive_scope has leased, whichever is the innermost; if there is none, or none
+/// any more, on the one sensitive thread of the process.
+template <class Fn, class... Args>
+requires(!detail::call_option<Fn>) auto to_thread(thread_sensitive_t, Fn&& fn, Args&&... args) {
+    return detail::call_on(detail::destination(), std::forward<Fn>(fn), std::forward<Args>(args)...);
+}
+/// The same, but cancelling does not wait for a call that runs: it is left behind, its result is dropped (K01), and so is
+/// what it changes in its context. fn and the arguments are copies of their own; std::ref is a compile error.
+///
+/// Cost  One recycled block.
+template <class Fn, class... Args>
+requires(!detail::call_option<Fn>) auto to_thread(abandonable_t, Fn&& fn, Args&&... args) {
+    return detail::abandonable_call_on(detail::destination(thread_pool::default_pool()), std::forward<Fn>(fn),
+                                       std::forward<Args>(args)...);
+}
+template <class Fn, class... Args>
+requires(!detail::call_option<Fn>) auto to_thread(abandonable_t, thread_pool& pool, Fn&& fn, Args&&... args) {
+    return detail::abandonable_call_on(detail::destination(pool), std::forward<Fn>(fn), std::forward<Args>(args)...);
+}
+template <class Fn, class... Args>
+requires(!detail::call_option<Fn>) auto to_thread(abandonable_t, thread_pool& pool, limiter& limit, Fn&& fn,
+                                                  Args&&... args) {
+    return detail::abandonable_call_on(detail::destination(pool).limited(limit), std::forward<Fn>(fn),
+                                       std::forward<Args>(args)...);
+}
+
+/// A blocking function as an asynchronous one: what sync_to_async returns. Options are chained and make a copy. `Placed`:
+/// on() or sensitive() has said where its calls run; the other one cannot be said then (B12).
+///
+/// Ownership      Shares the function with its copies and with every call that is under way, so it may go away first. A
+///                pool, or a context given with in(), outlives the calls.
+/// Thread-safety  Calls run at the same time on several threads: the function must stand that, unless they are sensitive().
+template <class Fn, bool Placed = false>
+class async_function {
+public:
+    template <class F>
+    requires(!Placed) explicit async_function(F&& fn) : fn_(std::make_shared<Fn>(std::forward<F>(fn))) {}
+
+    /// Runs its calls on that pool.
+    auto on(thread_pool& pool) const requires(!Placed) { return placed(detail::destination(pool)); }
+    /// Runs its calls where the thread-sensitive calls of the caller run.
+    auto sensitive() const requires(!Placed) { return placed(detail::destination()); }
+    /// The name that its calls have in reports; a literal.
+    async_function named(const char* name) const {
+        async_function copy = *this;
+        copy.name_ = name;
+        return copy;
+    }
+    /// Its calls are among those that the limiter lets run at a time.
+    async_function limited(limiter& limit) const {
+        async_function copy = *this;
+        copy.limit_ = detail::call_limit_reference(limit.state());
+        return copy;
+    }
+    /// Its calls see and change these variables instead of the caller's (X06, X07), one call at a time.
+    async_function in(context& variables) const {
+        async_function copy = *this;
+        copy.context_ = &variables;
+        return copy;
+    }
+
+    /// As to_thread(fn, args...).
+    template <class... Args>
+    requires std::invocable<Fn&, detail::stored_type<Args>...>
+    auto operator()(Args&&... args) const {
+        detail::refuse_unsafe_temporaries<Args&&...>();
+        detail::call_options options(where_ ? *where_ : detail::destination(thread_pool::default_pool()));
+        if (limit_) options.where.limit_by(limit_);
+        options.name = name_;
+        options.variables = context_;
+        return detail::thread_call<shared_call, detail::stored_type<Args>...>(options, shared_call(fn_),
+                                                                              std::forward<Args>(args)...);
+    }
+
+private:
+    template <class, bool>
+    friend class async_function;
+
+    /// With another function's options, and a place.
+    explicit async_function(const async_function<Fn, false>& other, detail::destination where)
+        : fn_(other.fn_), where_(where), name_(other.name_), context_(other.context_), limit_(other.limit_) {}
+    [[nodiscard]] async_function<Fn, true> placed(detail::destination where) const {
+        return async_function<Fn, true>(*this, where);
+    }
+
+    class shared_call {
+    public:
+        explicit shared_call(std::shared_ptr<Fn> fn) noexcept : fn_(std::move(fn)) {}
+        template <class... Args>
+        decltype(auto) operator()(Args&&... args) const {
+            return detail::invoke(*fn_, std::forward<Args>(args)...);
+        }
+
+    private:
+        std::shared_ptr<Fn> fn_;
+    };
+
+    std::shared_ptr<Fn> fn_;
+    std::optional<detail::destination> where_;
+    const char* name_ = nullptr;
+    context* context_ = nullptr;
+    detail::call_limit_reference limit_;
+};
+
+/// Makes a reusable asynchronous function of a blocking one: of a function or member pointer, a lambda, any callable,
+/// also a move-only one.
+///
+///     auto load_user = ferry::sync_to_async(&database::load_user).on(pool);
+///     user u = co_await load_user(db, 42);
+template <class Fn>
+async_function<detail::stored_type<Fn>> sync_to_async(Fn&& fn) {
+    detail::refuse_unsafe_temporaries<Fn&&>();
+    return async_function<detail::stored_type<Fn>>(std::forward<Fn>(fn));
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/connection_per_worker.hpp - one handle of a resource for each thread, opened when needed, checked around calls
+
+namespace ferry::inline FERRY_ABI {
+/// Gives blocking functions the handle of the thread they run on: a database connection, a file, a session of a vendor's
+/// library. It is opened by the first call that needs one on that thread, kept from call to call, and closed with the thread,
+/// also when that ends because it was idle.
+///
+///     ferry::connection_per_worker db(open_database, is_usable);      // database open_database(); bool is_usable(database&)
+///     int id = co_await db.to_thread(pool, insert_user, "anna");      // int insert_user(database&, const char*)
+///     auto insert = ferry::sync_to_async(db.with_connection(insert_user)).on(pool).named("insert_user");
+///
+/// What open() returns is the handle; its destructor closes it. is_good(handle), where there is one, is asked before and
+/// after each call; a handle that is not good is closed, and the next call opens another one. A pool of n threads has at most
+/// n handles, and some for its spare threads (thread_pool_options::max_spare).
+///
+/// Ownership      May go away before its calls and threads: its end closes, on the thread that ends it, the handles that are
+///                not in use, and those in use close after their calls.
+/// Thread-safety  Every member, on any thread. open and is_good are called on the threads, several at the same time. A call
+///                that comes to a thread in the middle of another one, during a wait of ferry's there, uses the same handle.
+/// Errors         What open() throws, or is_good() before the call, is thrown by the call, which does not run; the handle is
+///                closed. What is_good() throws after the call goes to the suppressed-exception handler, and the handle is
+///                closed.
+/// Cost           A short list per thread, one lock before and one after a call.
+template <class Open, class IsGood = detail::always_good>
+class connection_per_worker {
+    using state = detail::connection_state<Open, IsGood>;
+
+public:
+    using connection = typename state::connection;
+    template <class Fn>
+    class connected;
+
+    explicit connection_per_worker(Open open, IsGood is_good = IsGood())
+        : state_(std::make_shared<state>(std::move(open), std::move(is_good))) {}
+    ~connection_per_worker() { state_->close(); }
+    connection_per_worker(const connection_per_worker&) = delete;
+    connection_per_worker& operator=(const connection_per_worker&) = delete;
+
+    /// fn as a function of the remaining arguments, for sync_to_async.
+    template <class Fn>
+    [[nodiscard]] connected<detail::stored_type<Fn>> with_connection(Fn&& fn) const {
+        detail::refuse_unsafe_temporaries<Fn&&>();
+        return connected<detail::stored_type<Fn>>(state_, std::forward<Fn>(fn));
+    }
+    /// As ferry::to_thread, with the thread's handle before the arguments.
+    template <class Fn, class... Args>
+    requires(!detail::call_option<Fn>) [[nodiscard]] auto to_thread(Fn&& fn, Args&&... args) const {
+        return ferry::to_thread(with_connection(std::forward<Fn>(fn)), std::forward<Args>(args)...);
+    }
+    template <class Fn, class... Args>
+    requires(!detail::call_option<Fn>) [[nodiscard]] auto to_thread(thread_pool& pool, Fn&& fn, Args&&... args) const {
+        return ferry::to_thread(pool, with_connection(std::forward<Fn>(fn)), std::forward<Args>(args)...);
+    }
+    template <class Fn, class... Args>
+    requires(!detail::call_option<Fn>)
+        [[nodiscard]] auto to_thread(thread_pool& pool, limiter& limit, Fn&& fn, Args&&... args) const {
+        return ferry::to_thread(pool, limit, with_connection(std::forward<Fn>(fn)), std::forward<Args>(args)...);
+    }
+
+    /// Handles that are open at this moment.
+    [[nodiscard]] std::size_t open_handles() const noexcept { return state_->open_handles(); }
+
+private:
+    std::shared_ptr<state> state_;
+};
+
+/// What with_connection() returns.
+template <class Open, class IsGood>
+template <class Fn>
+class connection_per_worker<Open, IsGood>::connected {
+public:
+    template <class F>
+    explicit connected(std::shared_ptr<state> of, F&& fn) : state_(std::move(of)), fn_(std::forward<F>(fn)) {}
+
+    template <class... Args>
+    requires std::invocable<Fn&, connection&, Args...>
+    decltype(auto) operator()(Args&&... args) {
+        typename state::use here(state_);
+        return detail::invoke(fn_, here.handle(), std::forward<Args>(args)...);
+    }
+
+private:
+    std::shared_ptr<state> state_;
+    Fn fn_;
+};
 }  // namespace ferry::inline FERRY_ABI
 
 // ferry/bridge/loop_thread.hpp - a loop on a thread of its own, for programs that have none
@@ -10042,737 +14065,6 @@ inline loop_thread::~loop_thread() {
     detail::default_loop::remove(*inbox.get());
     [[maybe_unused]] const bool taken = inbox->push(*ending_);
     detail::join_or_hand_over(thread_, reported, "loop_thread");
-}
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/bridge/thread_pool.hpp - threads for blocking code
-
-namespace ferry::inline FERRY_ABI {
-/// More calls were made than the pool's queue may hold.
-class queue_full : public std::runtime_error {
-public:
-    using std::runtime_error::runtime_error;
-};
-
-/// Threads that run blocking calls in the order they arrive. Threads start when there is work and none is idle.
-///
-/// Ownership      Destroying it closes it and joins its threads; inside a loop's turn, or on one of its own threads, they
-///                end in the background. The default pool lives until the process ends.
-/// Thread-safety  Every member, on any thread; the destructor like any destructor.
-/// Errors         A call for a closed pool, or in a forked child for one of its parent's, throws closed_error; one beyond
-///                the queue's limit queue_full.
-/// Cost           One lock for each call and end of call; a worker is woken only if it sleeps.
-class thread_pool {
-public:
-    static constexpr std::size_t default_queue_limit = 65536;
-
-    /// At most `threads` threads, named "NAME/0", "NAME/1"...; the name is a literal or outlives the pool.
-    explicit thread_pool(std::size_t threads = default_size(), const char* name = "pool",
-                         std::size_t queue_limit = default_queue_limit);
-    ~thread_pool();
-    thread_pool(const thread_pool&) = delete;
-    thread_pool& operator=(const thread_pool&) = delete;
-
-    /// The pool that to_thread uses when none is named.
-    [[nodiscard]] static thread_pool& default_pool();
-    /// min(32, usable processors + 4).
-    [[nodiscard]] static std::size_t default_size() noexcept;
-
-    /// Refuses new calls; those still queued end in closed_error, those that run go on.
-    void close() noexcept { shared_->close(); }
-
-    [[nodiscard]] const char* name() const noexcept { return shared_->name; }
-    [[nodiscard]] std::size_t max_threads() const noexcept { return shared_->max_threads; }
-    /// Calls that wait for a thread, and threads there are now.
-    [[nodiscard]] std::size_t queued() const { return shared_->read(&shared::queued); }
-    [[nodiscard]] std::size_t threads() const { return shared_->read(&shared::started); }
-
-    // For ferry's awaiters.
-    enum class submission : unsigned char { accepted, closed, full, left_behind };
-    class ticket;
-
-private:
-    class shared;
-    struct worker {
-        detail::thread_parker* parker = nullptr;
-        worker* next_idle = nullptr;
-        std::string name;
-        shared* pool = nullptr;
-    };
-
-    /// Outlives the pool object until its last worker has left.
-    class shared {
-    public:
-        shared(std::size_t most, const char* pool_name, std::size_t limit)
-            : name(pool_name), max_threads(std::max<std::size_t>(most, 1)), queue_limit(limit) {
-            detail::process::begin();
-        }
-        /// Was the pool made before a fork? Its threads are not in this process, and its mutex may be locked for ever.
-        [[nodiscard]] bool left_behind() const noexcept { return generation != detail::process::generation(); }
-        submission submit(detail::call& job) noexcept;
-        bool withdraw(detail::call& job) noexcept;
-        void close() noexcept;
-        [[nodiscard]] std::size_t read(std::size_t shared::*what) {
-            if (left_behind()) return 0;
-            const std::lock_guard lock(mutex);
-            return this->*what;
-        }
-        void release() noexcept {
-            if (references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
-        }
-
-        const char* const name;
-        const std::size_t max_threads;
-        const std::size_t queue_limit;
-        const std::uint32_t generation = detail::process::generation();
-        std::atomic<std::size_t> references{1};
-        std::mutex mutex;                            // guards everything below
-        detail::intrusive_list<detail::call> queue;  // oldest first
-        std::size_t queued = 0;
-        std::size_t started = 0;
-        worker* idle = nullptr;  // most recently active first: its caches are warm
-        bool closing = false;
-        std::vector<pthread_t> threads;
-
-    private:
-        bool start_worker() noexcept;
-        static void work(void* self) noexcept;
-        detail::call* next(worker& self) noexcept;
-        void take_out(detail::call& job) noexcept {
-            queue.erase(job);
-            job.queued = false;
-            --queued;
-        }
-    };
-
-    shared* shared_;
-};
-
-/// A call's hold on the pool it was submitted to. A task may be cancelled when the pool of its call is gone already:
-/// the call was refused, has just ended, or runs on in the background.
-class thread_pool::ticket {
-public:
-    ticket() noexcept = default;
-    ~ticket() {
-        if (pool_ != nullptr) pool_->release();
-    }
-    ticket(const ticket&) = delete;
-    ticket& operator=(const ticket&) = delete;
-
-    [[nodiscard]] submission submit(thread_pool& pool, detail::call& job) noexcept {
-        pool_ = pool.shared_;
-        pool_->references.fetch_add(1, std::memory_order_relaxed);
-        return pool_->submit(job);
-    }
-    /// True when the job was still queued: it will not run, and is the caller's again.
-    [[nodiscard]] bool withdraw(detail::call& job) noexcept { return pool_->withdraw(job); }
-
-private:
-    shared* pool_ = nullptr;
-};
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-inline thread_pool::thread_pool(std::size_t threads, const char* name, std::size_t queue_limit)
-    : shared_(new shared(threads, name, queue_limit)) {}
-
-inline thread_pool::~thread_pool() {
-    static constinit std::atomic<bool> reported{false};
-    if (shared_->left_behind()) return;
-    close();
-    std::vector<pthread_t> threads;
-    {
-        const std::lock_guard lock(shared_->mutex);
-        threads.swap(shared_->threads);
-    }
-    for (pthread_t thread : threads) detail::join_or_hand_over(thread, reported, "thread_pool");
-    shared_->release();
-}
-
-inline thread_pool& thread_pool::default_pool() { return detail::process_wide<thread_pool>::get(); }
-
-inline std::size_t thread_pool::default_size() noexcept {
-    cpu_set_t usable;
-    CPU_ZERO(&usable);
-    const int count = ::sched_getaffinity(0, sizeof usable, &usable) == 0 ? CPU_COUNT(&usable) : 1;
-    return std::min<std::size_t>(32, static_cast<std::size_t>(count) + 4);
-}
-
-inline thread_pool::submission thread_pool::shared::submit(detail::call& job) noexcept {
-    if (left_behind()) return submission::left_behind;
-    detail::thread_parker* sleeper = nullptr;
-    {
-        const std::lock_guard lock(mutex);
-        if (closing) return submission::closed;
-        if (queued >= queue_limit) return submission::full;
-        // A thread that cannot be started is no error while another one will come to the job.
-        if (idle == nullptr && started < max_threads && !start_worker() && started == 0) return submission::full;
-        queue.push_back(job);
-        job.queued = true;
-        ++queued;
-        if (idle != nullptr) sleeper = std::exchange(idle, idle->next_idle)->parker;
-    }
-    if (sleeper != nullptr) sleeper->unpark();
-    return submission::accepted;
-}
-
-inline bool thread_pool::shared::withdraw(detail::call& job) noexcept {
-    const std::lock_guard lock(mutex);
-    if (!job.queued) return false;
-    take_out(job);
-    return true;
-}
-
-inline void thread_pool::shared::close() noexcept {
-    if (left_behind()) return;
-    detail::intrusive_list<detail::call> refused;
-    std::vector<detail::thread_parker*> sleepers;
-    {
-        const std::lock_guard lock(mutex);
-        if (std::exchange(closing, true)) return;
-        while (detail::call* job = queue.front()) {
-            take_out(*job);
-            refused.push_back(*job);
-        }
-        for (; idle != nullptr; idle = idle->next_idle) sleepers.push_back(idle->parker);
-    }
-    for (detail::thread_parker* sleeper : sleepers) sleeper->unpark();
-    while (detail::call* job = refused.pop_front()) job->refuse();
-}
-
-/// Called with the lock held.
-inline bool thread_pool::shared::start_worker() noexcept {
-    try {
-        worker* const made = new worker;
-        made->pool = this;
-        made->name = std::string(name) + "/" + std::to_string(started);
-        threads.reserve(threads.size() + 1);
-        references.fetch_add(1, std::memory_order_relaxed);
-        try {
-            threads.push_back(detail::start_thread(&work, made, made->name));
-        } catch (...) {
-            references.fetch_sub(1, std::memory_order_relaxed);
-            delete made;
-            throw;
-        }
-        ++started;
-        return true;
-    } catch (const std::exception&) {
-        return false;
-    }
-}
-
-inline void thread_pool::shared::work(void* argument) noexcept {
-    worker* const self = static_cast<worker*>(argument);
-    detail::thread_state& thread = detail::this_thread();
-    thread.thread_name = self->name.c_str();
-    self->parker = &detail::thread_parker::of_this_thread();
-    while (detail::call* job = self->pool->next(*self)) {
-        job->run_here();
-    }
-    thread.thread_name = nullptr;
-    self->pool->release();
-    delete self;
-}
-
-/// Waits for a job; null when the pool is closed.
-///
-/// A worker that finds nothing puts itself on the idle list under the same lock under which jobs are queued, so whoever
-/// queues the next job sees it there; who takes it off the list wakes it, once. Tokens left from other waits make it
-/// look again, which is why it must not be on the list already.
-inline detail::call* thread_pool::shared::next(worker& self) noexcept {
-    for (;;) {
-        {
-            const std::lock_guard lock(mutex);
-            worker** link = &idle;
-            while (*link != nullptr && *link != &self) link = &(*link)->next_idle;
-            const bool listed = *link == &self;
-            if (detail::call* job = queue.front()) {
-                take_out(*job);
-                if (listed) *link = self.next_idle;
-                return job;
-            }
-            if (closing) return nullptr;
-            if (!listed) self.next_idle = std::exchange(idle, &self);
-        }
-        self.parker->park();
-    }
-}
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/bridge/detail/destination.hpp - where a call of to_thread goes, and its hold on that place
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// A pool, or the innermost home of the caller.
-class destination {
-public:
-    /// The home.
-    destination() noexcept = default;
-    explicit destination(thread_pool& pool) noexcept : pool_(&pool) {}
-    destination(const destination& other) noexcept : pool_(other.pool_) {}
-    destination& operator=(const destination&) = delete;
-
-    /// Sends the call there. Null when it is on its way, else why it is not.
-    [[nodiscard]] std::exception_ptr submit(call& made) noexcept {
-        if (pool_ == nullptr) {
-            homes::submit(made);
-            return nullptr;
-        }
-        const thread_pool::submission answer = ticket_.submit(*pool_, made);
-        return answer == thread_pool::submission::accepted ? nullptr : refusal(answer);
-    }
-    /// True when the call was still queued: it will not run, and is the caller's again.
-    [[nodiscard]] bool withdraw(call& made) noexcept {
-        return pool_ == nullptr ? homes::withdraw(made) : ticket_.withdraw(made);
-    }
-    /// What a call gets whose place has closed.
-    [[nodiscard]] std::exception_ptr closed() const noexcept { return refusal(thread_pool::submission::closed); }
-
-private:
-    [[nodiscard]] std::exception_ptr refusal(thread_pool::submission answer) const noexcept {
-        const std::string pool = std::string("pool \"") + pool_->name() + "\"";
-        if (answer == thread_pool::submission::closed) {
-            return std::make_exception_ptr(closed_error("to_thread: " + pool + " is closed"));
-        }
-        if (answer == thread_pool::submission::left_behind) {
-            return std::make_exception_ptr(closed_error(
-                "to_thread: " + pool + " belongs to the process that forked this one; make another one here"));
-        }
-        return std::make_exception_ptr(
-            queue_full("to_thread: " + pool +
-                       " has no room for another call: give it more threads or a longer queue, or "
-                       "make fewer calls at a time"));
-    }
-
-    thread_pool* pool_ = nullptr;
-    thread_pool::ticket ticket_;
-};
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/bridge/detail/abandonable_call.hpp - a blocking call that may be left behind
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// Can a value of that type refer to the frame that it was made in, and say so?
-template <class T>
-inline constexpr bool is_reference_wrapper = requires(T value) {
-    typename T::type;
-    { value.get() } -> std::same_as<typename T::type&>;
-    value.operator typename T::type &();
-};
-
-/// The call itself, in a block that the awaiter and the thread that runs it share.
-///
-/// One word says who has it: nobody yet, the result is there, or the task has gone. The thread changes it to `ended` when
-/// it has stored the outcome, the loop to `abandoned` when the task is cancelled; whoever comes first decides, for good:
-/// either the thread wakes the task, or it drops the outcome. A call that is left behind has no loop any more, so that block_on in
-/// it goes elsewhere.
-template <class Fn, class... Args>
-class abandonable_block final : public call {
-public:
-    using result_type = std::remove_cv_t<std::invoke_result_t<Fn, Args...>>;
-
-    template <class F, class... A>
-    explicit abandonable_block(destination where, F&& fn, A&&... args)
-        : where_(where), fn_(std::forward<F>(fn)), args_(std::forward<A>(args)...) {}
-    static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
-    static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
-
-    // The awaiter's.
-    /// Null when it is on its way.
-    [[nodiscard]] std::exception_ptr submit(logical_task& waiting, event_loop& from) noexcept {
-        loop_ = loop_reference(from.control());
-        made_at_ = waiting.home();
-        node_ = &waiting;
-        context_ = waiting.context();
-        retain();
-        const std::exception_ptr refused = where_.submit(*this);
-        if (refused != nullptr) release();
-        return refused;
-    }
-    /// True when it was still queued and will not run.
-    [[nodiscard]] bool withdraw() noexcept {
-        if (!where_.withdraw(*this)) return false;
-        release();
-        return true;
-    }
-    /// False when the result is on its way.
-    [[nodiscard]] bool abandon() noexcept {
-        stop_.request();
-        state before = state::awaited;
-        return state_.compare_exchange_strong(before, state::abandoned, std::memory_order_acq_rel);
-    }
-    [[nodiscard]] ferry::context& context() noexcept { return context_; }
-    result_type take() { return outcome_.take(); }
-    void release() noexcept {
-        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
-    }
-
-private:
-    enum class state : unsigned char { awaited, ended, abandoned };
-
-    void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
-    void run() noexcept override {
-        outcome_.set_from([this]() -> result_type {
-            const lent_context from_task(context_);
-            return std::apply(std::move(fn_), std::move(args_));
-        });
-        end();
-    }
-    void refuse() noexcept override {
-        outcome_.set_exception(where_.closed());
-        end();
-    }
-    void end() noexcept {
-        state before = state::awaited;
-        if (state_.compare_exchange_strong(before, state::ended,
-                                           std::memory_order_acq_rel)) {  // else it stays abandoned
-            [[maybe_unused]] const bool taken =
-                loop_->push(*node_);  // a loop is not sealed before its tasks have ended
-        }
-        release();
-    }
-    [[nodiscard]] loop_reference loop() const noexcept override {
-        return state_.load(std::memory_order_acquire) == state::abandoned ? loop_reference() : loop_;
-    }
-    [[nodiscard]] home* made_at() const noexcept override { return made_at_.get(); }
-    [[nodiscard]] call_stop& stop() noexcept override { return stop_; }
-
-    destination where_;
-    loop_reference loop_;
-    home_reference made_at_;
-    ready_node* node_ = nullptr;
-    ferry::context context_;
-    call_stop stop_;
-    std::atomic<state> state_{state::awaited};
-    std::atomic<std::uint32_t> references_{1};
-    // The user's, and destroyed first: their destructors may block, too, and are still in this call then.
-    result<result_type> outcome_;
-    Fn fn_;
-    std::tuple<Args...> args_;
-};
-
-template <class Fn, class... Args>
-class [[nodiscard]] abandonable_call : public leaf_awaiter<abandonable_call<Fn, Args...>> {
-public:
-    using block = abandonable_block<Fn, Args...>;
-    static_assert(!awaitable<typename block::result_type>,
-                  "this function is a coroutine: co_await it, it needs no thread");
-    static_assert(
-        !is_reference_wrapper<Fn> && !(is_reference_wrapper<Args> || ...),
-        "a call that may be left behind must not refer to the frame that made it: pass a copy, a shared_ptr, or "
-        "leave out `abandonable`");
-    static_assert(!(handle_of_a_call<Fn> || ... || handle_of_a_call<Args>),
-                  "app::send and app::receive belong to their loop's thread: return from this call what is to be sent");
-    static constexpr const char* what = "to_thread(abandonable)";
-
-    template <class F, class... A>
-    explicit abandonable_call(destination where, F&& fn, A&&... args)
-        : block_(new block(where, std::forward<F>(fn), std::forward<A>(args)...)) {}
-    // Awaitables are moved into when_all, timeout and spawn before they begin.
-    abandonable_call(abandonable_call&& other) noexcept
-        : leaf_awaiter<abandonable_call>(other), block_(std::exchange(other.block_, nullptr)) {}
-    ~abandonable_call() {
-        if (block_ != nullptr) block_->release();
-    }
-
-    bool try_complete() noexcept { return false; }
-    void link() noexcept {
-        event_loop& loop = event_loop::of(this->task());
-        loop.begin_outside_work();
-        refused_ = block_->submit(this->task(), loop);
-        if (refused_ != nullptr) this->task().wake();
-    }
-    static void withdraw(waiter& self) noexcept {
-        abandonable_call& made = static_cast<abandonable_call&>(self);
-        if (!made.block_->withdraw() && !made.block_->abandon()) return;
-        event_loop::of(made.task()).end_outside_work();
-        made.task().wake_interrupted();
-    }
-    auto finish() -> typename block::result_type {
-        event_loop::of(this->task()).end_outside_work();
-        if (refused_ != nullptr) std::rethrow_exception(refused_);
-        this->task().context() = std::move(block_->context());
-        return block_->take();
-    }
-
-private:
-    block* block_;
-    std::exception_ptr refused_;
-};
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/bridge/detail/thread_call.hpp - a blocking call that a task awaits
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-class call_options {
-public:
-    explicit call_options(destination place) noexcept : where(place) {}
-    destination where;
-    const char* name = nullptr;
-    ferry::context* variables = nullptr;  // instead of the caller's
-};
-
-/// Who owns what: the call is in the awaiting frame, which cannot go away before the task resumes. submit() publishes it;
-/// the loop's thread does not touch it afterwards, but to withdraw it under the lock of the place where it waits, and to
-/// request its stop. The thread that runs it stores the outcome, then pushes the task's node to the loop's inbox
-/// (release); the loop takes it from there (acquire) and only then resumes the task. That thread keeps the inbox alive by
-/// a reference of its own and touches nothing after the push.
-template <class Fn, class... Args>
-class [[nodiscard]] thread_call : public leaf_awaiter<thread_call<Fn, Args...>>, private call {
-public:
-    using result_type = std::remove_cv_t<std::invoke_result_t<Fn, Args...>>;
-    static_assert(!awaitable<result_type>, "this function is a coroutine: co_await it, it needs no thread");
-    static_assert(!(handle_of_a_call<Fn> || ... || handle_of_a_call<Args>),
-                  "app::send and app::receive belong to their loop's thread: return from this call what is to be sent");
-    static constexpr const char* what = "to_thread";
-
-    template <class F, class... A>
-    explicit thread_call(const call_options& options, F&& fn, A&&... args)
-        : where_(options.where),
-          name_(options.name),
-          explicit_context_(options.variables),
-          fn_(std::forward<F>(fn)),
-          args_(std::forward<A>(args)...) {}
-    // Awaitables are moved into when_all, timeout and spawn before they begin.
-    thread_call(thread_call&& other)
-        : leaf_awaiter<thread_call>(other),
-          call(),
-          where_(other.where_),
-          name_(other.name_),
-          explicit_context_(other.explicit_context_),
-          fn_(std::forward<Fn>(other.fn_)),
-          args_(std::move(other.args_)) {}
-
-    bool try_complete() noexcept { return false; }
-    void link() noexcept {
-        event_loop& loop = event_loop::of(this->task());
-        home_loop_ = loop_reference(loop.control());
-        made_at_ = this->task().home().get();
-        node_ = &this->task();
-        loop.begin_outside_work();
-        std::swap(context_, context_of_caller());
-        if (name_ != nullptr) this->task().wait_in(*this, name_);
-        if (const std::exception_ptr refused = where_.submit(*this)) {
-            outcome_.set_exception(refused);
-            this->task().wake();
-        }
-    }
-    static void withdraw(waiter& self) noexcept {
-        thread_call& made = static_cast<thread_call&>(self);
-        if (!made.where_.withdraw(made)) return made.stop_.request();  // it runs: its value is waited for and delivered
-        made.settle();
-        made.task().wake_interrupted();
-    }
-    result_type finish() {
-        settle();
-        return outcome_.take();
-    }
-
-private:
-    ferry::context& context_of_caller() noexcept {
-        return explicit_context_ != nullptr ? *explicit_context_ : this->task().context();
-    }
-    void settle() noexcept {
-        event_loop::of(this->task()).end_outside_work();
-        std::swap(context_, context_of_caller());
-    }
-    void run() noexcept override {
-        outcome_.set_from([this]() -> result_type {
-            const lent_context from_task(context_);
-            return std::apply(std::forward<Fn>(fn_), std::move(args_));
-        });
-        wake();
-    }
-    void refuse() noexcept override {
-        outcome_.set_exception(where_.closed());
-        wake();
-    }
-    [[nodiscard]] loop_reference loop() const noexcept override { return home_loop_; }
-    [[nodiscard]] home* made_at() const noexcept override { return made_at_; }
-    [[nodiscard]] call_stop& stop() noexcept override { return stop_; }
-
-    void wake() noexcept {
-        const loop_reference home = std::move(home_loop_);
-        // A loop is not sealed before its tasks have ended, so it takes the node.
-        [[maybe_unused]] const bool taken = home->push(*node_);
-    }
-
-    destination where_;
-    const char* name_;
-    ferry::context* explicit_context_;
-    Fn fn_;
-    std::tuple<Args...> args_;
-    loop_reference home_loop_;
-    home* made_at_ = nullptr;
-    ready_node* node_ = nullptr;
-    ferry::context context_;  // the caller's, while the call has it
-    call_stop stop_;
-    result<result_type> outcome_;
-};
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/bridge/sync_to_async.hpp - blocking functions as awaitables
-
-namespace ferry::inline FERRY_ABI {
-/// to_thread(thread_sensitive, fn, args...): on *the* thread of this logical call stack.
-class thread_sensitive_t {
-public:
-    constexpr explicit thread_sensitive_t(int) noexcept {}
-};
-inline constexpr thread_sensitive_t thread_sensitive{0};
-
-/// to_thread(abandonable, fn, args...): may be left behind when the awaiting task is cancelled.
-class abandonable_t {
-public:
-    constexpr explicit abandonable_t(int) noexcept {}
-};
-inline constexpr abandonable_t abandonable{0};
-
-namespace detail {
-template <class T>
-concept call_option = std::is_same_v<std::remove_cvref_t<T>, thread_pool> ||
-    std::is_same_v<std::remove_cvref_t<T>, thread_sensitive_t> || std::is_same_v<std::remove_cvref_t<T>, abandonable_t>;
-
-template <class Fn, class... Args>
-auto call_on(destination where, Fn&& fn, Args&&... args) {
-    refuse_unsafe_temporaries<Fn&&, Args&&...>();
-    return thread_call<stored_type<Fn>, stored_type<Args>...>(call_options(where), std::forward<Fn>(fn),
-                                                              std::forward<Args>(args)...);
-}
-template <class Fn, class... Args>
-auto abandonable_call_on(destination where, Fn&& fn, Args&&... args) {
-    refuse_unsafe_temporaries<Fn&&, Args&&...>();
-    return abandonable_call<stored_type<Fn>, stored_type<Args>...>(where, std::forward<Fn>(fn),
-                                                                   std::forward<Args>(args)...);
-}
-}  // namespace detail
-
-/// Runs fn(args...) on a thread of the pool; the task goes on, on its own loop, with the result or the exception.
-///
-///     int rows = co_await ferry::to_thread(count_rows, table);
-///
-/// fn and the arguments are copied (or moved in); pass std::ref for a reference: the call is over before the co_await
-/// returns, even when the task is cancelled. Cancelling requests a stop (this_call::stop_token()), removes a call that is
-/// still queued and waits for one that runs; its value is then delivered, and the next checkpoint throws. Inside fn,
-/// block_on comes back to this loop, and what it runs there is cancelled, too.
-///
-/// Errors  What fn throws; queue_full or closed_error from the pool; cancelled. A checkpoint.
-/// Cost    No allocation; two hand-overs between threads.
-template <class Fn, class... Args>
-requires(!detail::call_option<Fn>) auto to_thread(Fn&& fn, Args&&... args) {
-    return detail::call_on(detail::destination(thread_pool::default_pool()), std::forward<Fn>(fn),
-                           std::forward<Args>(args)...);
-}
-/// The same on a pool of your own.
-template <class Fn, class... Args>
-requires(!detail::call_option<Fn>) auto to_thread(thread_pool& pool, Fn&& fn, Args&&... args) {
-    return detail::call_on(detail::destination(pool), std::forward<Fn>(fn), std::forward<Args>(args)...);
-}
-/// The same where all thread-sensitive calls of this logical call stack run, one after another: on the thread that is
-/// blocked in block_on, or that a thread_sensitive_scope has leased, whichever is the innermost; if there is none, or none
-/// any more, on the one sensitive thread of the process.
-template <class Fn, class... Args>
-requires(!detail::call_option<Fn>) auto to_thread(thread_sensitive_t, Fn&& fn, Args&&... args) {
-    return detail::call_on(detail::destination(), std::forward<Fn>(fn), std::forward<Args>(args)...);
-}
-/// The same, but cancelling does not wait for a call that runs: it is left behind, its result is dropped (K01), and so is
-/// what it changes in its context. fn and the arguments are copies of their own; std::ref is a compile error.
-///
-/// Cost  One recycled block.
-template <class Fn, class... Args>
-requires(!detail::call_option<Fn>) auto to_thread(abandonable_t, Fn&& fn, Args&&... args) {
-    return detail::abandonable_call_on(detail::destination(thread_pool::default_pool()), std::forward<Fn>(fn),
-                                       std::forward<Args>(args)...);
-}
-template <class Fn, class... Args>
-requires(!detail::call_option<Fn>) auto to_thread(abandonable_t, thread_pool& pool, Fn&& fn, Args&&... args) {
-    return detail::abandonable_call_on(detail::destination(pool), std::forward<Fn>(fn), std::forward<Args>(args)...);
-}
-
-/// A blocking function as an asynchronous one: what sync_to_async returns. Options are chained and make a copy. `Placed`:
-/// on() or sensitive() has said where its calls run; the other one cannot be said then (B12).
-///
-/// Ownership      Shares the function with its copies and with every call that is under way, so it may go away first. A
-///                pool, or a context given with in(), outlives the calls.
-/// Thread-safety  Calls run at the same time on several threads: the function must stand that, unless they are sensitive().
-template <class Fn, bool Placed = false>
-class async_function {
-public:
-    template <class F>
-    requires(!Placed) explicit async_function(F&& fn) : fn_(std::make_shared<Fn>(std::forward<F>(fn))) {}
-
-    /// Runs its calls on that pool.
-    auto on(thread_pool& pool) const requires(!Placed) { return placed(detail::destination(pool)); }
-    /// Runs its calls where the thread-sensitive calls of the caller run.
-    auto sensitive() const requires(!Placed) { return placed(detail::destination()); }
-    /// The name that its calls have in reports; a literal.
-    async_function named(const char* name) const {
-        async_function copy = *this;
-        copy.name_ = name;
-        return copy;
-    }
-    /// Its calls see and change these variables instead of the caller's (X06, X07), one call at a time.
-    async_function in(context& variables) const {
-        async_function copy = *this;
-        copy.context_ = &variables;
-        return copy;
-    }
-
-    /// As to_thread(fn, args...).
-    template <class... Args>
-    requires std::invocable<Fn&, detail::stored_type<Args>...>
-    auto operator()(Args&&... args) const {
-        detail::refuse_unsafe_temporaries<Args&&...>();
-        detail::call_options options(where_ ? *where_ : detail::destination(thread_pool::default_pool()));
-        options.name = name_;
-        options.variables = context_;
-        return detail::thread_call<shared_call, detail::stored_type<Args>...>(options, shared_call(fn_),
-                                                                              std::forward<Args>(args)...);
-    }
-
-private:
-    template <class, bool>
-    friend class async_function;
-
-    /// With another function's options, and a place.
-    explicit async_function(const async_function<Fn, false>& other, detail::destination where)
-        : fn_(other.fn_), where_(where), name_(other.name_), context_(other.context_) {}
-    [[nodiscard]] async_function<Fn, true> placed(detail::destination where) const {
-        return async_function<Fn, true>(*this, where);
-    }
-
-    class shared_call {
-    public:
-        explicit shared_call(std::shared_ptr<Fn> fn) noexcept : fn_(std::move(fn)) {}
-        template <class... Args>
-        decltype(auto) operator()(Args&&... args) const {
-            return detail::invoke(*fn_, std::forward<Args>(args)...);
-        }
-
-    private:
-        std::shared_ptr<Fn> fn_;
-    };
-
-    std::shared_ptr<Fn> fn_;
-    std::optional<detail::destination> where_;
-    const char* name_ = nullptr;
-    context* context_ = nullptr;
-};
-
-/// Makes a reusable asynchronous function of a blocking one: of a function or member pointer, a lambda, any callable,
-/// also a move-only one.
-///
-///     auto load_user = ferry::sync_to_async(&database::load_user).on(pool);
-///     user u = co_await load_user(db, 42);
-template <class Fn>
-async_function<detail::stored_type<Fn>> sync_to_async(Fn&& fn) {
-    detail::refuse_unsafe_temporaries<Fn&&>();
-    return async_function<detail::stored_type<Fn>>(std::forward<Fn>(fn));
 }
 }  // namespace ferry::inline FERRY_ABI
 
@@ -11188,7 +14480,8 @@ namespace ferry::inline FERRY_ABI {
 class thread_sensitive_scope {
 public:
     thread_sensitive_scope()
-        : made_(detail::homes::still_there(detail::current_home()) == nullptr ? new detail::scope_home : nullptr) {
+        : made_(detail::homes::still_there(detail::current_home()) == nullptr ? new detail::scope_home(opener())
+                                                                              : nullptr) {
         if (made_ != nullptr) place(made_);
     }
     ~thread_sensitive_scope() {
@@ -11205,6 +14498,10 @@ public:
     [[nodiscard]] static std::size_t threads() noexcept { return detail::leased_threads::instance().running(); }
 
 private:
+    static detail::node_reference opener() noexcept {
+        detail::logical_task* const task = detail::running_task();
+        return detail::node_reference(task != nullptr ? &task->record() : &detail::record_of_this_thread());
+    }
     void place(detail::home* here) noexcept {
         if (task_ == nullptr && here != nullptr) task_ = detail::running_task();
         if (task_ != nullptr) {
@@ -11221,39 +14518,57 @@ private:
 
 // ferry/bridge.hpp - core to bridge: coroutines, plain values, loops, and the way to blocking code and back
 
-// ferry/net/address.hpp - an IPv4 or IPv6 address and a port
+// ferry/net/address.hpp - where a listener listens or a peer is: IPv4, IPv6 or the path of a unix-domain socket
 
 namespace ferry::inline FERRY_ABI::net {
-/// Where a listener listens or a peer is: a value of 28 bytes.
+/// Where a listener listens or a peer is: an IPv4 or IPv6 address and a port, or a path of the file system.
 ///
 ///     net::address("127.0.0.1", 8000) == net::address::parse("127.0.0.1:8000")
+///     net::address::parse("[fe80::1%eth0]:8000")       // link-local: the interface by its name or number
+///     net::address::parse("unix:/run/ferry.sock")      // "unix:@name" is in the abstract namespace
 ///
-/// Text is numeric here, and nothing is looked up: resolver.hpp turns names into addresses.
+/// Text is numeric here, and nothing is looked up but an interface's number: resolver.hpp turns names into addresses.
 ///
-/// Errors  std::invalid_argument, which quotes the text and shows how to write it.
+/// Ownership  A value of 48 bytes; copies share a path.
+/// Errors     std::invalid_argument, which quotes the text and shows how to write it.
 class address {
 public:
     /// 0.0.0.0:0, every IPv4 interface and a port that the kernel chooses.
     address() noexcept { bytes_.v4.sin_family = AF_INET; }
-    /// "127.0.0.1" or "::1".
+    /// "127.0.0.1", "::1" or "fe80::1%eth0".
     address(std::string_view host, std::uint16_t port);
-    /// "127.0.0.1:8000" or "[::1]:8000".
+    /// A unix-domain socket: a path of up to 107 octets, or "@" and a name in Linux's abstract namespace.
+    [[nodiscard]] static address of_path(std::string_view path);
+    /// "127.0.0.1:8000", "[::1]:8000" or "unix:/run/ferry.sock".
     [[nodiscard]] static address parse(std::string_view text);
     /// What accept, getsockname or getaddrinfo filled in; `size` is the length that they report.
     [[nodiscard]] static address from_native(const ::sockaddr* native, ::socklen_t size);
 
-    [[nodiscard]] bool is_ipv6() const noexcept { return bytes_.any.sa_family == AF_INET6; }
-    /// "127.0.0.1" or "::1".
+    /// AF_INET, AF_INET6 or AF_UNIX.
+    [[nodiscard]] int family() const noexcept { return bytes_.any.sa_family; }
+    [[nodiscard]] bool is_ipv6() const noexcept { return family() == AF_INET6; }
+    [[nodiscard]] bool is_path() const noexcept { return family() == AF_UNIX; }
+    /// "127.0.0.1" or "fe80::1%eth0"; empty for a path.
     [[nodiscard]] std::string host() const;
+    /// 0 for a path.
     [[nodiscard]] std::uint16_t port() const noexcept {
+        if (is_path()) return 0;
         return ntohs(is_ipv6() ? bytes_.v6.sin6_port : bytes_.v4.sin_port);
     }
-    /// "127.0.0.1:8000" or "[::1]:8000".
+    /// As of_path() takes it; empty for a unix-domain socket without a name, as a client's is, and for anything else.
+    [[nodiscard]] std::string path() const;
+    /// As parse() takes it.
     [[nodiscard]] std::string to_string() const;
 
     // For bind, connect and sendto.
-    [[nodiscard]] const ::sockaddr* data() const noexcept { return &bytes_.any; }
-    [[nodiscard]] ::socklen_t size() const noexcept { return is_ipv6() ? sizeof bytes_.v6 : sizeof bytes_.v4; }
+    [[nodiscard]] const ::sockaddr* data() const noexcept {
+        return path_ == nullptr ? &bytes_.any : reinterpret_cast<const ::sockaddr*>(&path_->native);
+    }
+    [[nodiscard]] ::socklen_t size() const noexcept {
+        if (path_ != nullptr) return path_->size;
+        if (is_path()) return sizeof(::sa_family_t);
+        return is_ipv6() ? sizeof bytes_.v6 : sizeof bytes_.v4;
+    }
 
     [[nodiscard]] friend bool operator==(const address& left, const address& right) noexcept {
         return left.port() == right.port() && left.same_host(right);
@@ -11265,15 +14580,23 @@ private:
         ::sockaddr_in v4;
         ::sockaddr any;
     };
+    struct native_path {
+        ::sockaddr_un native{};
+        ::socklen_t size = 0;
+    };
 
     [[nodiscard]] bool same_host(const address& other) const noexcept;
     [[nodiscard]] bool read_host(std::string_view text) noexcept;
+    [[nodiscard]] bool read_scope(std::string_view text) noexcept;
 
-    native_bytes bytes_;
+    native_bytes bytes_;  // of a path its family only
+    std::shared_ptr<const native_path> path_;
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 namespace detail {
+inline constexpr std::size_t path_at = offsetof(::sockaddr_un, sun_path);
+
 [[noreturn]] inline void refuse_address(std::string_view text, const char* why) {
     throw std::invalid_argument("ferry: \"" + std::string(text) + "\" " + why);
 }
@@ -11286,7 +14609,26 @@ inline address::address(std::string_view host, std::uint16_t port) {
     (is_ipv6() ? bytes_.v6.sin6_port : bytes_.v4.sin_port) = htons(port);
 }
 
+inline address address::of_path(std::string_view path) {
+    const bool is_abstract = path.starts_with('@');
+    native_path made;
+    // A path ends in a zero; an abstract name has one in front, in place of the "@", and ends with its size.
+    if (path.size() >= sizeof made.native.sun_path || path.empty() || path == "@") {
+        detail::refuse_address(path, "is no path for a socket; write one of 1 to 107 octets, such as /run/ferry.sock");
+    }
+    if (path.find('\0') != std::string_view::npos) detail::refuse_address(path, "has a zero in it");
+    made.native.sun_family = AF_UNIX;
+    path.copy(made.native.sun_path, path.size());
+    if (is_abstract) made.native.sun_path[0] = '\0';
+    made.size = static_cast<::socklen_t>(detail::path_at + path.size() + (is_abstract ? 0 : 1));
+    address result;
+    result.bytes_.any.sa_family = AF_UNIX;
+    result.path_ = std::make_shared<const native_path>(made);
+    return result;
+}
+
 inline address address::parse(std::string_view text) {
+    if (text.starts_with("unix:")) return of_path(text.substr(5));
     const std::size_t colon = text.rfind(':');
     if (colon == std::string_view::npos || colon + 1 == text.size()) {
         detail::refuse_address(text, "has no port; write 127.0.0.1:8000 or [::1]:8000");
@@ -11308,26 +14650,61 @@ inline address address::parse(std::string_view text) {
 
 inline address address::from_native(const ::sockaddr* native, ::socklen_t size) {
     address result;
+    if (size >= sizeof(::sa_family_t) && native->sa_family == AF_UNIX) {
+        size = std::min(size, static_cast<::socklen_t>(sizeof(::sockaddr_un)));
+        result.bytes_.any.sa_family = AF_UNIX;
+        if (size <= detail::path_at) return result;  // it has no name
+        native_path named;
+        std::memcpy(&named.native, native, size);
+        // The kernel may count the zero behind a path or not.
+        named.size = size;
+        if (named.native.sun_path[0] != '\0') {
+            const std::size_t length = ::strnlen(named.native.sun_path, size - detail::path_at);
+            named.size = static_cast<::socklen_t>(std::min(sizeof(::sockaddr_un), detail::path_at + length + 1));
+        }
+        result.path_ = std::make_shared<const native_path>(named);
+        return result;
+    }
     const bool v4 = size == sizeof result.bytes_.v4 && native->sa_family == AF_INET;
     const bool v6 = size == sizeof result.bytes_.v6 && native->sa_family == AF_INET6;
-    if (!v4 && !v6) throw std::invalid_argument("ferry: this socket address is neither IPv4 nor IPv6");
+    if (!v4 && !v6) throw std::invalid_argument("ferry: this socket address is neither IPv4 nor IPv6, and no path");
     std::memcpy(static_cast<void*>(&result.bytes_), native, size);
     return result;
 }
 
 inline std::string address::host() const {
+    if (is_path()) return {};
     char text[INET6_ADDRSTRLEN];
     const void* const number = is_ipv6() ? static_cast<const void*>(&bytes_.v6.sin6_addr) : &bytes_.v4.sin_addr;
-    return ::inet_ntop(bytes_.any.sa_family, number, text, sizeof text);
+    std::string host = ::inet_ntop(bytes_.any.sa_family, number, text, sizeof text);
+    if (is_ipv6() && bytes_.v6.sin6_scope_id != 0) {
+        char name[IF_NAMESIZE];
+        host.push_back('%');
+        host += ::if_indextoname(bytes_.v6.sin6_scope_id, name) != nullptr ? std::string(name)
+                                                                           : std::to_string(bytes_.v6.sin6_scope_id);
+    }
+    return host;
+}
+
+inline std::string address::path() const {
+    if (path_ == nullptr) return {};
+    const std::size_t length = path_->size - detail::path_at;
+    if (path_->native.sun_path[0] != '\0')
+        return std::string(path_->native.sun_path, ::strnlen(path_->native.sun_path, length));
+    std::string name(path_->native.sun_path, length);
+    name[0] = '@';
+    return name;
 }
 
 inline std::string address::to_string() const {
+    if (is_path()) return "unix:" + path();
     const std::string port_text = std::to_string(port());
     return is_ipv6() ? "[" + host() + "]:" + port_text : host() + ":" + port_text;
 }
 
 inline bool address::same_host(const address& other) const noexcept {
-    if (is_ipv6() != other.is_ipv6()) return false;
+    if (family() != other.family()) return false;
+    if (is_path()) return size() == other.size() && std::memcmp(data(), other.data(), size()) == 0;
     if (!is_ipv6()) return bytes_.v4.sin_addr.s_addr == other.bytes_.v4.sin_addr.s_addr;
     return bytes_.v6.sin6_scope_id == other.bytes_.v6.sin6_scope_id &&
            std::memcmp(&bytes_.v6.sin6_addr, &other.bytes_.v6.sin6_addr, sizeof bytes_.v6.sin6_addr) == 0;
@@ -11335,12 +14712,27 @@ inline bool address::same_host(const address& other) const noexcept {
 
 inline bool address::read_host(std::string_view text) noexcept {
     char terminated[INET6_ADDRSTRLEN] = {};
-    if (text.size() >= sizeof terminated || text.find('\0') != std::string_view::npos) return false;
-    text.copy(terminated, text.size());
     const bool v6 = text.find(':') != std::string_view::npos;
+    const std::size_t percent = text.find('%');
+    const std::string_view number = text.substr(0, percent);
+    if (number.size() >= sizeof terminated || text.find('\0') != std::string_view::npos) return false;
+    number.copy(terminated, number.size());
     bytes_.any.sa_family = v6 ? AF_INET6 : AF_INET;
-    void* const number = v6 ? static_cast<void*>(&bytes_.v6.sin6_addr) : &bytes_.v4.sin_addr;
-    return ::inet_pton(bytes_.any.sa_family, terminated, number) == 1;
+    void* const into = v6 ? static_cast<void*>(&bytes_.v6.sin6_addr) : &bytes_.v4.sin_addr;
+    if (::inet_pton(bytes_.any.sa_family, terminated, into) != 1) return false;
+    return percent == std::string_view::npos || (v6 && read_scope(text.substr(percent + 1)));
+}
+
+/// RFC 4007 11: an interface, by its number or its name.
+inline bool address::read_scope(std::string_view text) noexcept {
+    char name[IF_NAMESIZE] = {};
+    if (text.empty() || text.size() >= sizeof name) return false;
+    const char* const end = text.data() + text.size();
+    const auto [parsed, error] = std::from_chars(text.data(), end, bytes_.v6.sin6_scope_id);
+    if (error == std::errc() && parsed == end) return bytes_.v6.sin6_scope_id != 0;
+    text.copy(name, text.size());
+    bytes_.v6.sin6_scope_id = ::if_nametoindex(name);
+    return bytes_.v6.sin6_scope_id != 0;
 }
 }  // namespace ferry::inline FERRY_ABI::net
 
@@ -11456,6 +14848,68 @@ private:
 }
 }  // namespace ferry::inline FERRY_ABI::net::detail
 
+// ferry/net/resolver.hpp - the addresses behind a host's name
+
+namespace ferry::inline FERRY_ABI::net {
+/// The category of the codes that getaddrinfo returns, such as EAI_NONAME.
+[[nodiscard]] const std::error_category& resolver_category() noexcept;
+
+/// Looks a name or numeric text up, best address first; never empty. "unix:PATH" is that path, whatever the port. It
+/// blocks, for seconds if the name servers do not answer: call it before a loop runs, or on a pool's thread.
+///
+/// Thread-safety  Any thread.
+/// Errors         std::system_error that names the host; blocking_error inside a loop's turn.
+[[nodiscard]] std::vector<address> resolve_blocking(const std::string& host, std::uint16_t port);
+
+/// The same for a task: a thread of the default pool looks the name up. A cancelled task leaves the call behind, since
+/// nothing ends it. Numeric text and paths are read in place.
+[[nodiscard]] task<std::vector<address>> resolve(std::string host, std::uint16_t port);
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline const std::error_category& resolver_category() noexcept {
+    class category final : public std::error_category {
+    public:
+        [[nodiscard]] const char* name() const noexcept override { return "getaddrinfo"; }
+        [[nodiscard]] std::string message(int code) const override { return ::gai_strerror(code); }
+    };
+    static const category instance;
+    return instance;
+}
+
+inline std::vector<address> resolve_blocking(const std::string& host, std::uint16_t port) {
+    ferry::detail::check_own_wait("resolve_blocking", host.c_str(), nullptr);
+    if (host.starts_with("unix:")) return std::vector<address>(1, address::parse(host));
+    ::addrinfo hints{};
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = AI_NUMERICSERV;
+    ::addrinfo* list = nullptr;
+    const int code = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &list);
+    if (code != 0) {
+        const std::error_code reason = code == EAI_SYSTEM ? std::error_code(errno, std::system_category())
+                                                          : std::error_code(code, resolver_category());
+        throw std::system_error(reason, "ferry: cannot resolve \"" + host +
+                                            "\"; check the name, or give a numeric address such as 127.0.0.1");
+    }
+    const std::unique_ptr<::addrinfo, decltype(&::freeaddrinfo)> owner(list, &::freeaddrinfo);
+    std::vector<address> found;
+    for (const ::addrinfo* entry = list; entry != nullptr; entry = entry->ai_next) {
+        const address next = address::from_native(entry->ai_addr, entry->ai_addrlen);
+        // A hosts file may well say the same twice.
+        if (std::find(found.begin(), found.end(), next) == found.end()) found.push_back(next);
+    }
+    return found;
+}
+
+inline task<std::vector<address>> resolve(std::string host, std::uint16_t port) {
+    try {
+        if (host.starts_with("unix:")) co_return std::vector<address>(1, address::parse(host));
+        co_return std::vector<address>(1, address(host, port));
+    } catch (const std::invalid_argument&) {  // a name
+    }
+    co_return co_await to_thread(abandonable, &resolve_blocking, host, port);
+}
+}  // namespace ferry::inline FERRY_ABI::net
+
 // ferry/net/borrowed_bytes.hpp - received bytes in the one buffer that all sockets of a loop share
 
 namespace ferry::inline FERRY_ABI::net {
@@ -11549,6 +15003,7 @@ public:
     class readable_awaiter;
     class writable_awaiter;
     class send_all_awaiter;
+    class send_pieces_awaiter;
 
     /// Takes over a connected, non-blocking stream descriptor, also when it throws. `peer` is what reports call it.
     socket(event_loop& loop, int descriptor, const address& peer);
@@ -11559,6 +15014,8 @@ public:
     [[nodiscard]] receive_into_awaiter receive(char* buffer, std::size_t size) noexcept;
     /// Waits until receive() has something to tell: bytes, the end of the stream or an error. A checkpoint.
     [[nodiscard]] readable_awaiter readable() noexcept;
+    /// Whether readable() would end at once.
+    [[nodiscard]] bool is_readable() const noexcept;
 
     /// Hands the kernel what it takes at once, and returns how much; 0 when it takes nothing before writable().
     [[nodiscard]] std::size_t send_some(std::string_view bytes);
@@ -11567,6 +15024,9 @@ public:
     /// Hands all of it to the kernel; the bytes are the caller's until then. A checkpoint. If it is cancelled, part of
     /// it may have been sent: count with send_some() where the connection is to be used further.
     [[nodiscard]] send_all_awaiter send_all(std::string_view bytes) noexcept;
+    /// The same with pieces that need not be joined, in as few syscalls as the kernel lets it be. Pieces and bytes are
+    /// the caller's until then. See also send_file.hpp.
+    [[nodiscard]] send_pieces_awaiter send_all(std::span<const std::string_view> pieces) noexcept;
 
     /// Tells the peer that nothing more will be sent; receiving goes on. Does nothing if the connection is gone.
     void shutdown_send() noexcept;
@@ -11627,6 +15087,15 @@ public:
     outcome send(std::string_view bytes) const noexcept {
         outcome result;
         do result = outcome(::send(get(), bytes.data(), bytes.size(), MSG_NOSIGNAL));
+        while (result.error() == EINTR);
+        return result;
+    }
+    outcome send(const ::iovec* pieces, std::size_t count) const noexcept {
+        ::msghdr message{};
+        message.msg_iov = const_cast<::iovec*>(pieces);
+        message.msg_iovlen = count;
+        outcome result;
+        do result = outcome(::sendmsg(get(), &message, MSG_NOSIGNAL));
         while (result.error() == EINTR);
         return result;
     }
@@ -11737,6 +15206,45 @@ private:
     connection::outcome result_;
 };
 
+class socket::send_pieces_awaiter : public detail::slot_awaiter<send_pieces_awaiter> {
+public:
+    static constexpr const char* what = "socket::send_all";
+    send_pieces_awaiter(connection& owner, std::span<const std::string_view> pieces) noexcept
+        : slot_awaiter(owner.writer()), connection_(owner), pieces_(pieces) {}
+    bool try_complete() noexcept {
+        for (skip(0); !pieces_.empty(); skip(result_.count())) {
+            constexpr std::size_t at_once = 64;
+            ::iovec views[at_once];
+            const std::size_t count = std::min(at_once, pieces_.size());
+            for (std::size_t at = 0; at < count; ++at) {
+                views[at].iov_base = const_cast<char*>(pieces_[at].data());
+                views[at].iov_len = pieces_[at].size();
+            }
+            views[0].iov_base = const_cast<char*>(pieces_[0].data() + sent_of_first_);
+            views[0].iov_len -= sent_of_first_;
+            result_ = connection_.send(views, count);
+            if (result_.error() != 0) return !result_.would_block();
+        }
+        return true;
+    }
+    void finish() const { connection_.check(result_, "send to"); }
+
+private:
+    /// Leaves behind what was sent, and empty pieces.
+    void skip(std::size_t bytes) noexcept {
+        sent_of_first_ += bytes;
+        while (!pieces_.empty() && sent_of_first_ >= pieces_[0].size()) {
+            sent_of_first_ -= pieces_[0].size();
+            pieces_ = pieces_.subspan(1);
+        }
+    }
+
+    connection& connection_;
+    std::span<const std::string_view> pieces_;
+    std::size_t sent_of_first_ = 0;
+    connection::outcome result_;
+};
+
 inline void socket::deleter::operator()(connection* dead) const noexcept { delete dead; }
 
 inline socket::socket(event_loop& loop, int descriptor, const address& peer) {
@@ -11757,6 +15265,7 @@ inline socket::receive_into_awaiter socket::receive(char* buffer, std::size_t si
     return receive_into_awaiter(open(), buffer, size);
 }
 inline socket::readable_awaiter socket::readable() noexcept { return readable_awaiter(open()); }
+inline bool socket::is_readable() const noexcept { return open().is_ready(POLLIN); }
 
 inline std::size_t socket::send_some(std::string_view bytes) {
     const connection& to = open();
@@ -11767,6 +15276,10 @@ inline std::size_t socket::send_some(std::string_view bytes) {
 inline socket::writable_awaiter socket::writable() noexcept { return writable_awaiter(open()); }
 inline socket::send_all_awaiter socket::send_all(std::string_view bytes) noexcept {
     return send_all_awaiter(open(), bytes);
+}
+
+inline socket::send_pieces_awaiter socket::send_all(std::span<const std::string_view> pieces) noexcept {
+    return send_pieces_awaiter(open(), pieces);
 }
 
 inline void socket::shutdown_send() noexcept { ::shutdown(open().get(), SHUT_WR); }
@@ -11792,41 +15305,86 @@ inline int socket::descriptor() const noexcept { return connection_ == nullptr ?
 // ferry/net/connect.hpp - opens a connection
 
 namespace ferry::inline FERRY_ABI::net {
-/// Connects over TCP, on the loop of the task that awaits it. Small writes are sent at once (TCP_NODELAY).
+/// Connects over TCP, or to a path, on the loop of the task that awaits it. Small writes are sent at once (TCP_NODELAY).
 ///
 /// A checkpoint; a cancelled attempt is given up at once. The kernel tries for minutes: wrap it in timeout().
 ///
 /// Errors  std::system_error that names the address.
 [[nodiscard]] task<socket> connect(address to);
 
+/// The same with the first of these addresses that answers, tried in turn. One that has not answered for as long as
+/// `patience` is left for the next; the last one has all the time there is.
+///
+/// Errors  std::system_error that names each address with what went wrong there, and has the code of the last one;
+///         std::invalid_argument without an address.
+[[nodiscard]] task<socket> connect(std::vector<address> to,
+                                   std::chrono::milliseconds patience = std::chrono::seconds(3));
+
+/// The same with what resolve() finds.
+[[nodiscard]] task<socket> connect(std::string host, std::uint16_t port);
+
 // ---- implementation ----------------------------------------------------------------------------------------------
 namespace detail {
 [[noreturn]] inline void fail_to_connect(int error, const address& to) {
-    const char* const way_out = error == ECONNREFUSED ? "; start the program that should listen there" : "";
+    const bool nobody = error == ECONNREFUSED || (to.is_path() && error == ENOENT);
+    const char* const way_out = nobody ? "; start the program that should listen there" : "";
     throw std::system_error(error, std::system_category(), "ferry: cannot connect to " + to.to_string() + way_out);
 }
 
-/// A descriptor that is connected or about to be.
-[[nodiscard]] inline int begin_connect(const address& to) {
-    const int domain = to.is_ipv6() ? AF_INET6 : AF_INET;
-    unique_descriptor made(::socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+/// A descriptor that is connected or about to be; none when a unix-domain listener has no room at the moment.
+inline void begin_connect(unique_descriptor& made, const address& to) {
+    made.reset(::socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (made.get() < 0) fail_to_connect(errno, to);
     const int on = 1;
-    ::setsockopt(made.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (::connect(made.get(), to.data(), to.size()) != 0 && errno != EINPROGRESS) fail_to_connect(errno, to);
-    return made.release();
+    if (!to.is_path()) ::setsockopt(made.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (::connect(made.get(), to.data(), to.size()) == 0 || errno == EINPROGRESS) return;
+    if (errno != EAGAIN || !to.is_path()) fail_to_connect(errno, to);
+    made.reset();
 }
 }  // namespace detail
 
 inline task<socket> connect(address to) {
     ferry::detail::logical_task& self = co_await ferry::detail::current_task();
-    socket made(event_loop::of(self), detail::begin_connect(to), to);
+    detail::unique_descriptor begun;
+    for (;;) {
+        detail::begin_connect(begun, to);
+        if (begun.get() >= 0) break;
+        co_await sleep_for(std::chrono::milliseconds(10));  // nothing would tell when there is room
+    }
+    socket made(event_loop::of(self), begun.release(), to);
     co_await made.writable();
     int error = 0;
     ::socklen_t size = sizeof error;
     if (::getsockopt(made.descriptor(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
     if (error != 0) detail::fail_to_connect(error, to);
     co_return std::move(made);
+}
+
+inline task<socket> connect(std::vector<address> to, std::chrono::milliseconds patience) {
+    if (to.empty()) throw std::invalid_argument("ferry: connect needs an address");
+    std::string attempts;
+    for (std::size_t at = 0; at + 1 < to.size(); ++at) {
+        std::string failure = "no answer";
+        try {
+            std::optional<socket> made = co_await try_timeout(patience, connect(to[at]));
+            if (made) co_return std::move(*made);
+        } catch (const std::system_error& error) {
+            failure = error.code().message();
+        }
+        attempts += "\n  " + to[at].to_string() + ": " + failure;
+    }
+    if (attempts.empty()) co_return co_await connect(to.back());
+    try {
+        co_return co_await connect(to.back());
+    } catch (const std::system_error& error) {
+        attempts += "\n  " + to.back().to_string() + ": " + error.code().message() + "\n";
+        throw std::system_error(error.code(), "ferry: cannot connect to any of these:" + attempts + " ");
+    }
+}
+
+inline task<socket> connect(std::string host, std::uint16_t port) {
+    std::vector<address> where = co_await resolve(std::move(host), port);
+    co_return co_await connect(std::move(where));
 }
 }  // namespace ferry::inline FERRY_ABI::net
 
@@ -11858,12 +15416,13 @@ private:
     int backlog_ = 4096;
 };
 
-/// A listening TCP socket. Port 0 lets the kernel choose one, which local() tells.
+/// A listening TCP or unix-domain socket. Port 0 lets the kernel choose one, which local() tells.
 ///
 ///     ferry::net::listener door(loop, ferry::net::address("127.0.0.1", 8000));
 ///     for (;;) group.start(greet(co_await door.accept()));
 ///
-/// What it accepts sends small writes at once (TCP_NODELAY).
+/// What it accepts sends small writes at once (TCP_NODELAY). A path is removed with the listener; one that a program
+/// which has ended left behind is taken over.
 ///
 /// When the process has no descriptor left, accept() does not fail: it closes the connection that waits longest, so
 /// that its peer is not left hanging, tries again every 100 ms, and reports once, until it succeeds. Whatever else the
@@ -11876,6 +15435,7 @@ private:
 class listener {
 public:
     listener(event_loop& loop, const address& at, listener_options options = listener_options());
+    ~listener() { path_.remove(); }
     listener(const listener&) = delete;
     listener& operator=(const listener&) = delete;
 
@@ -11887,15 +15447,30 @@ public:
 private:
     class accept_awaiter;
 
+    /// The file of a unix-domain socket, so long as it is the one that was made here.
+    class socket_file {
+    public:
+        void remember(std::string path) noexcept;
+        void remove() const noexcept;
+
+    private:
+        std::string path_;  // empty without a file
+        ::dev_t device_ = 0;
+        ::ino_t inode_ = 0;
+    };
+
     static constexpr std::chrono::milliseconds pause{100};
 
     [[nodiscard]] static int open(const address& at, const listener_options& options);
+    [[nodiscard]] static bool bind(int descriptor, const address& at) noexcept;
+    [[nodiscard]] static bool nobody_listens(const address& at) noexcept;
     void fill_reserve() noexcept;
     [[nodiscard]] bool turn_one_away() noexcept;
     void begin_refusal(int error);
 
     detail::watched_descriptor descriptor_;
     address local_;
+    socket_file path_;
     detail::unique_descriptor reserve_;  // given up for a moment when there is no other descriptor
     bool refused_ = false;               // it cannot accept, and has said so
 };
@@ -11923,7 +15498,7 @@ inline bool listener::accept_awaiter::try_complete() noexcept {
         ::sockaddr* const native = reinterpret_cast<::sockaddr*>(&storage);
         accepted_ = ::accept4(owner_.descriptor_.get(), native, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (accepted_ >= 0) {
-            peer_ = address::from_native(native, size);  // cannot throw: it is of the listener's family
+            peer_ = address::from_native(native, size);  // does not throw: it is of the listener's family
             return true;
         }
         switch (error_ = errno) {
@@ -11962,7 +15537,22 @@ inline std::optional<socket> listener::accept_awaiter::finish() {
 
 inline listener::listener(event_loop& loop, const address& at, listener_options options)
     : descriptor_(loop, open(at, options)), local_(detail::local_address(descriptor_.get())) {
+    path_.remember(local_.path());
     fill_reserve();
+}
+
+inline void listener::socket_file::remember(std::string path) noexcept {
+    struct ::stat found {};
+    if (path.empty() || path.front() == '@' || ::stat(path.c_str(), &found) != 0) return;
+    path_ = std::move(path);
+    device_ = found.st_dev;
+    inode_ = found.st_ino;
+}
+
+inline void listener::socket_file::remove() const noexcept {
+    struct ::stat found {};
+    if (path_.empty() || ::lstat(path_.c_str(), &found) != 0) return;
+    if (found.st_dev == device_ && found.st_ino == inode_) ::unlink(path_.c_str());
 }
 
 inline int listener::open(const address& at, const listener_options& options) {
@@ -11970,22 +15560,24 @@ inline int listener::open(const address& at, const listener_options& options) {
         const int error = errno;
         throw std::system_error(error, std::system_category(), "ferry: cannot listen on " + at.to_string() + way_out);
     };
-    const int domain = at.is_ipv6() ? AF_INET6 : AF_INET;
-    detail::unique_descriptor made(::socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    detail::unique_descriptor made(::socket(at.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (made.get() < 0) fail("");
     const int on = 1;
     ::setsockopt(made.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    ::setsockopt(made.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // on Linux, what it accepts inherits it
+    // On Linux, what it accepts inherits it. A unix-domain socket has no such option.
+    ::setsockopt(made.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (options.reuse_port() && ::setsockopt(made.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) {
         fail(" with SO_REUSEPORT");
     }
-    if (::bind(made.get(), at.data(), at.size()) != 0 || ::listen(made.get(), options.backlog()) != 0) {
+    if (!bind(made.get(), at) || ::listen(made.get(), options.backlog()) != 0) {
         switch (errno) {
             case EADDRINUSE:
-                fail("; stop the other program there or choose another port");
+                fail(at.is_path() ? "; stop the other program there or choose another path"
+                                  : "; stop the other program there or choose another port");
                 break;
             case EACCES:
-                fail("; choose a port from 1024, or grant the program CAP_NET_BIND_SERVICE");
+                fail(at.is_path() ? "; choose a directory in which this user may make files"
+                                  : "; choose a port from 1024, or grant the program CAP_NET_BIND_SERVICE");
                 break;
             case EADDRNOTAVAIL:
                 fail("; choose an address of this machine, or 0.0.0.0 or :: for all of them");
@@ -11995,6 +15587,25 @@ inline int listener::open(const address& at, const listener_options& options) {
         }
     }
     return made.release();
+}
+
+inline bool listener::bind(int descriptor, const address& at) noexcept {
+    if (::bind(descriptor, at.data(), at.size()) == 0) return true;
+    if (errno != EADDRINUSE || !nobody_listens(at)) return false;
+    return ::unlink(at.path().c_str()) == 0 && ::bind(descriptor, at.data(), at.size()) == 0;
+}
+
+/// Is this the path of a socket that a program left behind? Keeps errno if it is not.
+inline bool listener::nobody_listens(const address& at) noexcept {
+    const int before = errno;
+    struct ::stat found {};
+    bool nobody = false;
+    if (at.is_path() && ::lstat(at.path().c_str(), &found) == 0 && S_ISSOCK(found.st_mode)) {
+        const detail::unique_descriptor probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+        nobody = ::connect(probe.get(), at.data(), at.size()) != 0 && errno == ECONNREFUSED;
+    }
+    errno = before;
+    return nobody;
 }
 
 inline task<socket> listener::accept() {
@@ -12035,51 +15646,385 @@ inline void listener::begin_refusal(int error) {
 }
 }  // namespace ferry::inline FERRY_ABI::net
 
-// ferry/net/resolver.hpp - the addresses behind a host's name
+// ferry/net/memory_stream.hpp - a connection inside of one loop
 
 namespace ferry::inline FERRY_ABI::net {
-/// The category of the codes that getaddrinfo returns, such as EAI_NONAME.
-[[nodiscard]] const std::error_category& resolver_category() noexcept;
+namespace detail {
+/// The bytes under way from one end to the other.
+class memory_pipe {
+public:
+    explicit memory_pipe(std::size_t capacity) noexcept : capacity_(capacity) {}
 
-/// Looks a name or numeric text up, best address first; never empty. It blocks, for seconds if the name servers do not
-/// answer: call it before a loop runs, or on a pool's thread.
+    [[nodiscard]] bool has_news() const noexcept { return reset_ || ended_ || !bytes_.empty(); }
+    [[nodiscard]] bool has_room() const noexcept { return gone_ || bytes_.size() < capacity_; }
+    /// The sender will send nothing more, or has vanished, or the receiver has.
+    void end() noexcept { set(ended_); }
+    void reset() noexcept { set(reset_); }
+    void leave() noexcept { set(gone_); }
+    [[nodiscard]] bool is_reset() const noexcept { return reset_; }
+    [[nodiscard]] bool is_gone() const noexcept { return gone_; }
+
+    std::size_t take(char* into, std::size_t size) noexcept {
+        const std::size_t taken = std::min(size, bytes_.size());
+        std::memcpy(into, bytes_.data(), taken);
+        bytes_.erase(0, taken);
+        if (taken != 0) sender_.wake();
+        return taken;
+    }
+    std::size_t put(std::string_view bytes) {
+        const std::size_t taken = std::min(bytes.size(), capacity_ - std::min(capacity_, bytes_.size()));
+        bytes_.append(bytes.substr(0, taken));
+        if (taken != 0) receiver_.wake();
+        return taken;
+    }
+    [[nodiscard]] wait_slot& receiver() noexcept { return receiver_; }
+    [[nodiscard]] wait_slot& sender() noexcept { return sender_; }
+
+private:
+    void set(bool& what) noexcept {
+        what = true;
+        receiver_.wake();
+        sender_.wake();
+    }
+
+    std::size_t capacity_;
+    std::string bytes_;
+    bool ended_ = false;
+    bool reset_ = false;
+    bool gone_ = false;
+    wait_slot receiver_;
+    wait_slot sender_;
+};
+}  // namespace detail
+
+/// One end of a connection without a descriptor: for tests, and for a client and a server in one loop. Has the members
+/// of socket, and satisfies the concept stream.
 ///
-/// Thread-safety  Any thread.
-/// Errors         std::system_error that names the host; blocking_error inside a loop's turn.
-[[nodiscard]] std::vector<address> resolve_blocking(const std::string& host, std::uint16_t port);
+///     auto [client, server] = ferry::net::memory_pair(loop);
+///
+/// Ownership      The ends share the bytes under way; each may go first. Closing or destroying an end while a task waits
+///                for it is a bug (asserted). The loop outlives both.
+/// Thread-safety  None: its loop's thread.
+/// Errors         As those of socket.
+class memory_stream {
+public:
+    class receive_awaiter;
+    class receive_into_awaiter;
+    class readable_awaiter;
+    class writable_awaiter;
+    class send_all_awaiter;
 
-// ---- implementation ----------------------------------------------------------------------------------------------
-inline const std::error_category& resolver_category() noexcept {
-    class category final : public std::error_category {
-    public:
-        [[nodiscard]] const char* name() const noexcept override { return "getaddrinfo"; }
-        [[nodiscard]] std::string message(int code) const override { return ::gai_strerror(code); }
-    };
-    static const category instance;
-    return instance;
+    memory_stream(event_loop& loop, std::shared_ptr<detail::memory_pipe> in,
+                  std::shared_ptr<detail::memory_pipe> out) noexcept
+        : loop_(&loop), in_(std::move(in)), out_(std::move(out)) {}
+    ~memory_stream() { close(); }
+    memory_stream(memory_stream&&) noexcept = default;
+    memory_stream& operator=(memory_stream&& other) noexcept {
+        close();
+        loop_ = other.loop_;
+        in_ = std::move(other.in_);
+        out_ = std::move(other.out_);
+        return *this;
+    }
+
+    [[nodiscard]] receive_awaiter receive();
+    [[nodiscard]] receive_into_awaiter receive(char* buffer, std::size_t size) noexcept;
+    [[nodiscard]] readable_awaiter readable() noexcept;
+    [[nodiscard]] bool is_readable() const noexcept { return in().has_news(); }
+
+    [[nodiscard]] std::size_t send_some(std::string_view bytes);
+    [[nodiscard]] writable_awaiter writable() noexcept;
+    [[nodiscard]] send_all_awaiter send_all(std::string_view bytes) noexcept;
+    [[nodiscard]] send_all_awaiter send_all(std::span<const std::string_view> pieces) noexcept;
+
+    void shutdown_send() noexcept { out().end(); }
+    void close() noexcept { leave(false); }
+    void abort() noexcept { leave(true); }
+
+private:
+    [[nodiscard]] detail::memory_pipe& in() const noexcept {
+        FERRY_ASSERT(in_ != nullptr, "use of a memory_stream that was closed or moved from");
+        return *in_;
+    }
+    [[nodiscard]] detail::memory_pipe& out() const noexcept {
+        FERRY_ASSERT(out_ != nullptr, "use of a memory_stream that was closed or moved from");
+        return *out_;
+    }
+    static void check_receiver(const detail::memory_pipe& from) {
+        if (from.is_reset())
+            throw disconnected("ferry: receive from a memory_stream: the peer has closed the connection");
+    }
+    static void check_sender(const detail::memory_pipe& to) {
+        if (to.is_gone()) throw disconnected("ferry: send to a memory_stream: the peer has closed the connection");
+    }
+    void leave(bool at_once) noexcept;
+
+    event_loop* loop_;
+    std::shared_ptr<detail::memory_pipe> in_;
+    std::shared_ptr<detail::memory_pipe> out_;
+};
+
+/// The two ends of a connection. Each way, `capacity` bytes at most are under way; then sending waits.
+[[nodiscard]] inline std::pair<memory_stream, memory_stream> memory_pair(event_loop& loop,
+                                                                         std::size_t capacity = 64 * 1024) {
+    auto there = std::make_shared<detail::memory_pipe>(capacity);
+    auto back = std::make_shared<detail::memory_pipe>(capacity);
+    memory_stream first(loop, back, there);
+    return {std::move(first), memory_stream(loop, std::move(there), std::move(back))};
 }
 
-inline std::vector<address> resolve_blocking(const std::string& host, std::uint16_t port) {
-    ferry::detail::check_own_wait("resolve_blocking", host.c_str(), nullptr);
-    ::addrinfo hints{};
-    hints.ai_socktype = SOCK_STREAM;
-    hints.ai_flags = AI_NUMERICSERV;
-    ::addrinfo* list = nullptr;
-    const int code = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &list);
-    if (code != 0) {
-        const std::error_code reason = code == EAI_SYSTEM ? std::error_code(errno, std::system_category())
-                                                          : std::error_code(code, resolver_category());
-        throw std::system_error(reason, "ferry: cannot resolve \"" + host +
-                                            "\"; check the name, or give a numeric address such as 127.0.0.1");
+// ---- implementation ----------------------------------------------------------------------------------------------
+class memory_stream::receive_awaiter : public detail::slot_awaiter<receive_awaiter> {
+public:
+    static constexpr const char* what = "memory_stream::receive";
+    receive_awaiter(event_loop& loop, detail::memory_pipe& from)
+        : slot_awaiter(from.receiver()), from_(from), buffer_(loop) {}
+    bool try_complete() noexcept {
+        if (!from_.has_news()) return false;
+        buffer_.begin_generation();
+        if (!from_.is_reset()) count_ = from_.take(buffer_.data(), buffer_.size);
+        return true;
     }
-    const std::unique_ptr<::addrinfo, decltype(&::freeaddrinfo)> owner(list, &::freeaddrinfo);
-    std::vector<address> found;
-    for (const ::addrinfo* entry = list; entry != nullptr; entry = entry->ai_next) {
-        const address next = address::from_native(entry->ai_addr, entry->ai_addrlen);
-        // A hosts file may well say the same twice.
-        if (std::find(found.begin(), found.end(), next) == found.end()) found.push_back(next);
+    borrowed_bytes finish() const {
+        check_receiver(from_);
+        return borrowed_bytes(buffer_, count_);
     }
-    return found;
+
+private:
+    detail::memory_pipe& from_;
+    detail::shared_buffer buffer_;
+    std::size_t count_ = 0;
+};
+
+class memory_stream::receive_into_awaiter : public detail::slot_awaiter<receive_into_awaiter> {
+public:
+    static constexpr const char* what = "memory_stream::receive";
+    receive_into_awaiter(detail::memory_pipe& from, char* buffer, std::size_t size) noexcept
+        : slot_awaiter(from.receiver()), from_(from), buffer_(buffer), size_(size) {}
+    bool try_complete() noexcept {
+        if (!from_.has_news()) return false;
+        if (!from_.is_reset()) count_ = from_.take(buffer_, size_);
+        return true;
+    }
+    std::size_t finish() const {
+        check_receiver(from_);
+        return count_;
+    }
+
+private:
+    detail::memory_pipe& from_;
+    char* buffer_;
+    std::size_t size_;
+    std::size_t count_ = 0;
+};
+
+class memory_stream::readable_awaiter : public detail::slot_awaiter<readable_awaiter> {
+public:
+    static constexpr const char* what = "memory_stream::readable";
+    explicit readable_awaiter(detail::memory_pipe& from) noexcept : slot_awaiter(from.receiver()), from_(from) {}
+    bool try_complete() noexcept { return from_.has_news(); }
+    void finish() const noexcept {}
+
+private:
+    detail::memory_pipe& from_;
+};
+
+class memory_stream::writable_awaiter : public detail::slot_awaiter<writable_awaiter> {
+public:
+    static constexpr const char* what = "memory_stream::writable";
+    explicit writable_awaiter(detail::memory_pipe& to) noexcept : slot_awaiter(to.sender()), to_(to) {}
+    bool try_complete() noexcept { return to_.has_room(); }
+    void finish() const noexcept {}
+
+private:
+    detail::memory_pipe& to_;
+};
+
+class memory_stream::send_all_awaiter : public detail::slot_awaiter<send_all_awaiter> {
+public:
+    static constexpr const char* what = "memory_stream::send_all";
+    send_all_awaiter(detail::memory_pipe& to, std::string_view bytes, std::span<const std::string_view> pieces) noexcept
+        : slot_awaiter(to.sender()), to_(to), left_(bytes), pieces_(pieces) {}
+    bool try_complete() noexcept {
+        while (!to_.is_gone()) {
+            left_.remove_prefix(to_.put(left_));
+            if (!left_.empty()) return false;
+            if (pieces_.empty()) return true;
+            left_ = pieces_[0];
+            pieces_ = pieces_.subspan(1);
+        }
+        return true;
+    }
+    void finish() const {
+        if (!left_.empty() || !pieces_.empty()) check_sender(to_);
+    }
+
+private:
+    detail::memory_pipe& to_;
+    std::string_view left_;
+    std::span<const std::string_view> pieces_;
+};
+
+inline memory_stream::receive_awaiter memory_stream::receive() { return receive_awaiter(*loop_, in()); }
+inline memory_stream::receive_into_awaiter memory_stream::receive(char* buffer, std::size_t size) noexcept {
+    FERRY_ASSERT(size > 0, "receive into an empty buffer would look like the end of the stream");
+    return receive_into_awaiter(in(), buffer, size);
+}
+inline memory_stream::readable_awaiter memory_stream::readable() noexcept { return readable_awaiter(in()); }
+
+inline std::size_t memory_stream::send_some(std::string_view bytes) {
+    check_sender(out());
+    return out().put(bytes);
+}
+inline memory_stream::writable_awaiter memory_stream::writable() noexcept { return writable_awaiter(out()); }
+inline memory_stream::send_all_awaiter memory_stream::send_all(std::string_view bytes) noexcept {
+    return send_all_awaiter(out(), bytes, {});
+}
+inline memory_stream::send_all_awaiter memory_stream::send_all(std::span<const std::string_view> pieces) noexcept {
+    return send_all_awaiter(out(), {}, pieces);
+}
+
+inline void memory_stream::leave(bool at_once) noexcept {
+    if (in_ == nullptr) return;
+    FERRY_ASSERT(in_->receiver().empty() && out_->sender().empty(),
+                 "a memory_stream was closed while a task waits for it");
+    if (at_once) {
+        out_->reset();
+    } else {
+        out_->end();
+    }
+    in_->leave();
+    in_.reset();
+    out_.reset();
+}
+}  // namespace ferry::inline FERRY_ABI::net
+
+// ferry/net/send_file.hpp - a file into a socket, without a copy in this program
+
+namespace ferry::inline FERRY_ABI::net {
+/// Sends `count` bytes of an open file from `offset` on, and yields how many: less only where the file ends before.
+///
+/// A checkpoint before each piece of 256 KiB. If it is cancelled, part of it may have been sent. What is not in memory yet
+/// is read from the disk in this loop's turn: for files on slow disks read on a pool's thread instead.
+///
+/// Ownership  The descriptor stays the caller's; its file offset is not used.
+/// Errors     disconnected when the peer is gone; std::system_error for anything else.
+[[nodiscard]] task<std::uint64_t> send_file(socket& to, int file, std::uint64_t offset, std::uint64_t count);
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+namespace detail {
+/// sendfile has no MSG_NOSIGNAL: keeps SIGPIPE from this thread, and takes back the one that its own call raised.
+class without_sigpipe {
+public:
+    without_sigpipe() noexcept {
+        ::sigset_t pending;
+        ::sigemptyset(&only_);
+        ::sigaddset(&only_, SIGPIPE);
+        ::sigpending(&pending);
+        was_pending_ = ::sigismember(&pending, SIGPIPE) == 1;
+        ::pthread_sigmask(SIG_BLOCK, &only_, &before_);
+    }
+    ~without_sigpipe() {
+        const int error = errno;
+        const ::timespec at_once{};
+        if (!was_pending_) ::sigtimedwait(&only_, nullptr, &at_once);
+        ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+        errno = error;
+    }
+    without_sigpipe(const without_sigpipe&) = delete;
+    without_sigpipe& operator=(const without_sigpipe&) = delete;
+
+private:
+    ::sigset_t only_;
+    ::sigset_t before_;
+    bool was_pending_;
+};
+
+inline ::ssize_t send_file_quietly(int to, int file, ::off_t* offset, std::size_t count) noexcept {
+    const without_sigpipe quiet;
+    return ::sendfile(to, file, offset, count);
+}
+}  // namespace detail
+
+inline task<std::uint64_t> send_file(socket& to, int file, std::uint64_t offset, std::uint64_t count) {
+    constexpr std::uint64_t piece = 256 * 1024;
+    std::uint64_t sent = 0;
+    while (sent < count) {
+        co_await to.writable();
+        ::off_t at = static_cast<::off_t>(offset + sent);
+        const auto wanted = static_cast<std::size_t>(std::min(piece, count - sent));
+        const ::ssize_t taken = detail::send_file_quietly(to.descriptor(), file, &at, wanted);
+        if (taken == 0) break;
+        if (taken > 0) {
+            sent += static_cast<std::uint64_t>(taken);
+        } else if (errno == EPIPE || errno == ECONNRESET) {
+            throw disconnected("ferry: send a file to " + to.peer().to_string() +
+                               ": the peer has closed the connection");
+        } else if (errno != EAGAIN && errno != EINTR) {
+            throw std::system_error(errno, std::system_category(), "ferry: send a file to " + to.peer().to_string());
+        }
+    }
+    co_return sent;
+}
+}  // namespace ferry::inline FERRY_ABI::net
+
+// ferry/net/stream.hpp - what a connection's bytes have in common, whatever carries them
+
+namespace ferry::inline FERRY_ABI::net {
+namespace detail {
+template <class T, class Result>
+concept yields = awaitable<T> && std::same_as<ferry::detail::await_result<T>, Result>;
+}  // namespace detail
+
+/// Bytes both ways, in order, each way with an end of its own: socket says what each member does. memory_stream is
+/// another one; a layer over a stream, such as TLS, is one again. What is written for a stream runs over all of them.
+///
+/// Errors  Those of socket: the end is a value, disconnected tells that the peer is gone. Cancelling a wait to receive
+///         loses no byte.
+template <class T>
+concept stream = std::movable<T> && requires(T& it, const T& unchanged, char* buffer, std::size_t size,
+                                             std::string_view bytes, std::span<const std::string_view> pieces) {
+    { it.receive() } -> detail::yields<borrowed_bytes>;
+    { it.receive(buffer, size) } -> detail::yields<std::size_t>;
+    { it.readable() } -> detail::yields<void>;
+    { unchanged.is_readable() } -> std::same_as<bool>;
+    { it.send_some(bytes) } -> std::same_as<std::size_t>;
+    { it.writable() } -> detail::yields<void>;
+    { it.send_all(bytes) } -> detail::yields<void>;
+    { it.send_all(pieces) } -> detail::yields<void>;
+    it.shutdown_send();
+    it.close();
+    it.abort();
+};
+
+/// Ends a connection so that what was sent last still arrives: tells the peer that nothing more comes, reads what it has
+/// under way until it closes too, or for as long as `limit`, and closes. (Closing at once resets the connection if bytes
+/// come that nobody reads, and a reset overtakes what the peer has not read yet.) Yields whether the peer has closed.
+template <stream Stream>
+[[nodiscard]] task<bool> lingering_close(Stream& connection, std::chrono::milliseconds limit);
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+namespace detail {
+template <class Stream>
+task<bool> read_to_end(Stream& connection) {
+    try {
+        for (bool more = true; more;) {
+            const borrowed_bytes bytes = co_await connection.receive();
+            more = !bytes.empty();
+        }
+        co_return true;
+    } catch (const disconnected&) {
+        co_return false;
+    }
+}
+}  // namespace detail
+
+template <stream Stream>
+task<bool> lingering_close(Stream& connection, std::chrono::milliseconds limit) {
+    connection.shutdown_send();
+    const auto ended = co_await try_timeout(limit, detail::read_to_end(connection));
+    connection.close();
+    co_return ended.value_or(false);
 }
 }  // namespace ferry::inline FERRY_ABI::net
 
@@ -12377,6 +16322,165 @@ inline void headers::erase(std::size_t index) {
 }
 }  // namespace ferry::inline FERRY_ABI::http
 
+// ferry/http/cookies.hpp - what a browser keeps for a server
+
+namespace ferry::inline FERRY_ABI::http {
+/// The value of a cookie that a request has brought: the first of that name, in quotes if it came in quotes. Names are
+/// compared with case. What a client sends is not to be trusted: any page of a neighbouring host may have set it, unless
+/// the name begins with "__Host-".
+[[nodiscard]] std::optional<std::string_view> find_cookie(const headers& request, std::string_view name) noexcept;
+
+/// A cookie for a response to set:
+///
+///     headers.add("Set-Cookie", http::cookie("__Host-id", token).secure().http_only().to_string());
+///
+/// What is not said has the careful default: it lasts as long as the browser's session, goes to this host alone (no
+/// Domain), to all of its paths (Path=/), and is not sent with requests that other sites cause, but for links that are
+/// followed (SameSite=Lax).
+///
+/// Errors  std::invalid_argument for a name, value, domain or path that would end its attribute, and by to_string() for
+///         attributes that browsers would refuse: "__Host-" and "__Secure-" names, and SameSite=None, need secure().
+class cookie {
+public:
+    enum class site { strict, lax, none };
+
+    /// The value is visible ASCII but for space, quotes, comma, semicolon and backslash (RFC 6265 4.1.1): encode others.
+    cookie(std::string_view name, std::string_view value);
+
+    /// How long it lasts; 0 or less removes it.
+    cookie& max_age(std::chrono::seconds lifetime) & { return set(max_age_, std::optional(lifetime)); }
+    cookie&& max_age(std::chrono::seconds lifetime) && { return std::move(max_age(lifetime)); }
+    cookie& path(std::string_view prefix) & { return set(path_, checked(prefix)); }
+    cookie&& path(std::string_view prefix) && { return std::move(path(prefix)); }
+    /// Opens it to that host and all hosts below it.
+    cookie& domain(std::string_view host) & { return set(domain_, checked(host)); }
+    cookie&& domain(std::string_view host) && { return std::move(domain(host)); }
+    cookie& same_site(site rule) & { return set(same_site_, rule); }
+    cookie&& same_site(site rule) && { return std::move(same_site(rule)); }
+    /// Sent over TLS only.
+    cookie& secure() & { return set(secure_, true); }
+    cookie&& secure() && { return std::move(secure()); }
+    /// Hidden from scripts.
+    cookie& http_only() & { return set(http_only_, true); }
+    cookie&& http_only() && { return std::move(http_only()); }
+
+    /// The value of a Set-Cookie field.
+    [[nodiscard]] std::string to_string() const;
+
+private:
+    template <class T>
+    cookie& set(T& what, T value) {
+        what = std::move(value);
+        return *this;
+    }
+    [[nodiscard]] static std::string checked(std::string_view attribute);
+
+    std::string name_;
+    std::string value_;
+    std::string path_ = "/";
+    std::string domain_;
+    std::optional<std::chrono::seconds> max_age_;
+    site same_site_ = site::lax;
+    bool secure_ = false;
+    bool http_only_ = false;
+};
+
+// ---- implementation ---------------------------------------------------------------
+namespace detail {
+/// RFC 6265 4.1.1: cookie-octet
+[[nodiscard]] constexpr bool is_cookie_octet(char c) noexcept {
+    return c > 0x20 && c < 0x7F && c != '"' && c != ',' && c != ';' && c != '\\';
+}
+}  // namespace detail
+
+inline std::optional<std::string_view> find_cookie(const headers& request, std::string_view name) noexcept {
+    for (const header field : request) {
+        if (!detail::equal_ignoring_case(field.name, "cookie")) continue;
+        std::string_view rest = field.value;
+        while (!rest.empty()) {
+            std::string_view value = detail::cut(rest, ';');
+            const bool has_name = value.find('=') != std::string_view::npos;
+            if (detail::trim(detail::cut(value, '=')) == name && has_name) return detail::trim(value);
+        }
+    }
+    return std::nullopt;
+}
+
+inline cookie::cookie(std::string_view name, std::string_view value) : name_(name), value_(value) {
+    if (!valid_header_name(name))
+        throw std::invalid_argument("http: the name of a cookie must be a token (RFC 6265 4.1.1)");
+    for (const char c : value) {
+        if (!detail::is_cookie_octet(c)) {
+            throw std::invalid_argument(
+                "http: the value of cookie \"" + name_ +
+                "\" has a character that cookies cannot carry; encode it, as base64 for example");
+        }
+    }
+}
+
+inline std::string cookie::checked(std::string_view attribute) {
+    if (!valid_header_value(attribute) || attribute.find(';') != std::string_view::npos) {
+        throw std::invalid_argument("http: an attribute of a cookie has a control character or a semicolon");
+    }
+    return std::string(attribute);
+}
+
+inline std::string cookie::to_string() const {
+    const bool for_host = name_.starts_with("__Host-");
+    if ((for_host || name_.starts_with("__Secure-") || same_site_ == site::none) && !secure_) {
+        throw std::invalid_argument("http: browsers refuse cookie \"" + name_ + "\" unless it is secure()");
+    }
+    if (for_host && (!domain_.empty() || path_ != "/")) {
+        throw std::invalid_argument("http: browsers refuse cookie \"" + name_ + "\" with a domain, or a path but /");
+    }
+    std::string text = name_ + "=" + value_;
+    if (max_age_) text += "; Max-Age=" + std::to_string(max_age_->count());
+    if (!domain_.empty()) text += "; Domain=" + domain_;
+    if (!path_.empty()) text += "; Path=" + path_;
+    constexpr std::string_view rules[] = {"Strict", "Lax", "None"};
+    text.append("; SameSite=").append(rules[static_cast<int>(same_site_)]);
+    if (secure_) text += "; Secure";
+    if (http_only_) text += "; HttpOnly";
+    return text;
+}
+}  // namespace ferry::inline FERRY_ABI::http
+
+// ferry/http/body_framing.hpp - where the body of a message ends
+
+namespace ferry::inline FERRY_ABI::http {
+/// How the end of a body is found (RFC 9112 6.3).
+class body_framing {
+public:
+    enum class kind {
+        none,
+        length,
+        chunked,
+        until_close,  // responses only
+    };
+
+    constexpr body_framing() noexcept = default;  // none
+    [[nodiscard]] static constexpr body_framing of_length(std::uint64_t bytes) noexcept {
+        return body_framing(kind::length, bytes);
+    }
+    [[nodiscard]] static constexpr body_framing chunked() noexcept { return body_framing(kind::chunked, 0); }
+    [[nodiscard]] static constexpr body_framing until_close() noexcept { return body_framing(kind::until_close, 0); }
+
+    [[nodiscard]] constexpr kind how() const noexcept { return how_; }
+    /// The announced size; 0 unless how() is length.
+    [[nodiscard]] constexpr std::uint64_t length() const noexcept { return length_; }
+    /// Whether at least one octet of body may follow.
+    [[nodiscard]] constexpr bool has_body() const noexcept {
+        return how_ == kind::chunked || how_ == kind::until_close || length_ != 0;
+    }
+
+private:
+    constexpr body_framing(kind how, std::uint64_t bytes) noexcept : how_(how), length_(bytes) {}
+
+    kind how_ = kind::none;
+    std::uint64_t length_ = 0;
+};
+}  // namespace ferry::inline FERRY_ABI::http
+
 // ferry/http/detail/step.hpp - what the parsers of the parts of a message answer
 
 namespace ferry::inline FERRY_ABI::http::detail {
@@ -12652,7 +16756,7 @@ inline step chunk_parser::add_digit(int digit) noexcept {
 
 inline step chunk_parser::end_size() noexcept {
     if (size_ == 0) return step::done;
-    if (size_ > body_left_) return fail(413, "the request body is too large");
+    if (size_ > body_left_) return fail(413, "the body is too large");
     body_left_ -= size_;
     state_ = state::data;
     return step::need_more;
@@ -12771,6 +16875,137 @@ inline void field_parser::end_field(headers& fields) {
     const std::size_t value_begin = begin_ + name_size_;
     while (fields.text_.size() > value_begin && is_whitespace(fields.text_.back())) fields.text_.pop_back();
     fields.fields_.push_back(headers::field{begin_, name_size_, fields.text_.size() - value_begin});
+}
+}  // namespace ferry::inline FERRY_ABI::http::detail
+
+// ferry/http/detail/body_parser.hpp - reads a body, however it is framed, and its trailers
+
+namespace ferry::inline FERRY_ABI::http::detail {
+/// What requests and responses have in common after their heads. Keeps no octet of the body.
+class body_parser {
+public:
+    body_parser(std::uint64_t max_body_bytes, std::size_t max_extension_bytes) noexcept
+        : max_body_bytes_(max_body_bytes), chunks_(max_body_bytes, max_extension_bytes) {}
+
+    /// Fails if the announced length is above the limit.
+    [[nodiscard]] parse_error begin(const body_framing& framing) noexcept;
+    /// Takes octets off the front of `bytes`. data: `piece` is the view of some of the body among them. need_more: all are
+    /// read. done: body and trailers are complete. failed: see error(). `section` has read the head, whose limits go on.
+    [[nodiscard]] step read(std::string_view& bytes, std::string_view& piece, field_parser& section, headers& trailers);
+    /// Whether the end of the stream is the end of the body.
+    [[nodiscard]] bool ends_with_stream() const noexcept { return phase_ == phase::until_close; }
+    [[nodiscard]] const parse_error& error() const noexcept { return error_; }
+
+private:
+    enum class phase { fixed, until_close, chunks, trailers };
+
+    step fail(const parse_error& error) noexcept {
+        error_ = error;
+        return step::failed;
+    }
+
+    std::uint64_t max_body_bytes_;
+    std::uint64_t left_ = 0;  // of a body of known length, or of the limit on one without
+    phase phase_ = phase::fixed;
+    chunk_parser chunks_;
+    parse_error error_;
+};
+
+// ---- implementation ---------------------------------------------------------------
+inline parse_error body_parser::begin(const body_framing& framing) noexcept {
+    if (framing.length() > max_body_bytes_) return parse_error(413, "the body is too large");
+    left_ = framing.length();
+    if (framing.how() == body_framing::kind::chunked) phase_ = phase::chunks;
+    if (framing.how() == body_framing::kind::until_close) {
+        phase_ = phase::until_close;
+        left_ = max_body_bytes_;
+    }
+    return parse_error();
+}
+
+inline step body_parser::read(std::string_view& bytes, std::string_view& piece, field_parser& section,
+                              headers& trailers) {
+    switch (phase_) {
+        case phase::fixed:
+        case phase::until_close:
+            if (left_ == 0 && phase_ == phase::fixed) return step::done;
+            if (bytes.empty()) return step::need_more;
+            if (left_ == 0) return fail(parse_error(413, "the body is too large"));
+            piece = bytes.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(left_, bytes.size())));
+            bytes.remove_prefix(piece.size());
+            left_ -= piece.size();
+            return step::data;
+        case phase::chunks:
+            if (const step found = chunks_.read(bytes, piece); found != step::done) {
+                return found == step::failed ? fail(chunks_.error()) : found;
+            }
+            section.continue_with_trailers();
+            phase_ = phase::trailers;
+            [[fallthrough]];
+        case phase::trailers:
+            if (const step found = section.read(bytes, trailers); found != step::failed) return found;
+            return fail(section.error());
+    }
+    return step::failed;
+}
+}  // namespace ferry::inline FERRY_ABI::http::detail
+
+// ferry/http/detail/framing.hpp - decides, once per message, where its body ends
+
+namespace ferry::inline FERRY_ABI::http::detail {
+/// The value of a Content-Length: digits only, at most 19 of them, below 2^63.
+[[nodiscard]] constexpr std::optional<std::uint64_t> parse_length(std::string_view text) noexcept {
+    if (text.empty() || text.size() > 19) return std::nullopt;
+    std::uint64_t value = 0;  // 19 digits fit
+    for (const char c : text) {
+        if (!is_digit(c)) return std::nullopt;
+        value = 10 * value + static_cast<std::uint64_t>(c - '0');
+    }
+    if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) return std::nullopt;
+    return value;
+}
+
+/// Why a Transfer-Encoding other than "chunked" is refused. Only a list that ends in chunked, applied once, has a
+/// length that can be found: its other codings are merely not implemented (RFC 9112 6.1). The rest is 400 (6.3).
+[[nodiscard]] constexpr parse_error refuse_transfer_coding(std::string_view codings) noexcept {
+    const std::size_t comma = codings.rfind(',');
+    if (comma != std::string_view::npos && equal_ignoring_case(trim(codings.substr(comma + 1)), "chunked")) {
+        const std::string_view others = trim(codings.substr(0, comma));
+        if (!others.empty() && !list_contains(others, "chunked")) {
+            return parse_error(501, "the only transfer coding implemented is chunked");
+        }
+    }
+    return parse_error(400, "the transfer coding must be chunked, alone and once");
+}
+
+/// The one place that decides how a message with such fields is framed. It never guesses: whatever two implementations
+/// could read differently (RFC 9112 11.2) is refused, and a refused message is the last one of its connection. The
+/// framing is none where neither field is there.
+[[nodiscard]] inline parse_error decide_framing(const headers& fields, int minor_version,
+                                                body_framing& framing) noexcept {
+    const std::size_t codings = fields.count("transfer-encoding");
+    const std::size_t lengths = fields.count("content-length");
+    framing = body_framing();
+    if (codings != 0) {
+        if (lengths != 0) return parse_error(400, "the message has both Transfer-Encoding and Content-Length");
+        if (minor_version == 0) return parse_error(400, "Transfer-Encoding in an HTTP/1.0 message");
+        if (codings > 1) return parse_error(400, "the message has more than one Transfer-Encoding");
+        const std::string_view value = *fields.find("transfer-encoding");
+        if (!equal_ignoring_case(value, "chunked")) return refuse_transfer_coding(value);
+        framing = body_framing::chunked();
+    } else if (lengths != 0) {
+        if (lengths > 1) return parse_error(400, "the message has more than one Content-Length");
+        const std::optional<std::uint64_t> length = parse_length(*fields.find("content-length"));
+        if (!length) return parse_error(400, "the Content-Length is not a number of octets");
+        framing = body_framing::of_length(*length);
+    }
+    return parse_error();
+}
+
+/// RFC 9112 9.3: "close" wins over everything, and HTTP/1.0 stays open only if it asks for it.
+[[nodiscard]] inline bool allows_keep_alive(const headers& fields, int minor_version) noexcept {
+    return !fields.contains_token("connection", "close") &&
+           (minor_version >= 1 || fields.contains_token("connection", "keep-alive"));
 }
 }  // namespace ferry::inline FERRY_ABI::http::detail
 
@@ -12975,154 +17210,6 @@ inline std::optional<std::vector<query_parameter>> parse_query(std::string_view 
 }
 }  // namespace ferry::inline FERRY_ABI::http
 
-// ferry/http/request_head.hpp - what a request says before its body
-
-namespace ferry::inline FERRY_ABI::http {
-/// How the end of a body is found (RFC 9112 6.3).
-class body_framing {
-public:
-    enum class kind { none, length, chunked };
-
-    constexpr body_framing() noexcept = default;  // none
-    [[nodiscard]] static constexpr body_framing of_length(std::uint64_t bytes) noexcept {
-        return body_framing(kind::length, bytes);
-    }
-    [[nodiscard]] static constexpr body_framing chunked() noexcept { return body_framing(kind::chunked, 0); }
-
-    [[nodiscard]] constexpr kind how() const noexcept { return how_; }
-    /// The announced size; 0 unless how() is length.
-    [[nodiscard]] constexpr std::uint64_t length() const noexcept { return length_; }
-    /// Whether at least one octet of body may follow.
-    [[nodiscard]] constexpr bool has_body() const noexcept { return how_ == kind::chunked || length_ != 0; }
-
-private:
-    constexpr body_framing(kind how, std::uint64_t bytes) noexcept : how_(how), length_(bytes) {}
-
-    kind how_ = kind::none;
-    std::uint64_t length_ = 0;
-};
-
-/// The request line and the headers of a request, already checked, and what they mean for the connection.
-///
-/// Ownership  Owns its text; what it returns are views into it.
-class request_head {
-public:
-    request_head() = default;
-
-    [[nodiscard]] std::string_view method() const noexcept { return method_; }
-    /// As received. A parsed head's target can be split, and its path decoded.
-    [[nodiscard]] std::string_view target() const noexcept { return target_; }
-    /// The target, taken apart; splits it on each call.
-    [[nodiscard]] request_target uri() const noexcept {
-        return request_target::split(target_).value_or(request_target());
-    }
-    /// "1.0", "1.1", or a later minor version, which is treated like 1.1.
-    [[nodiscard]] std::string_view version() const noexcept;
-    [[nodiscard]] int minor_version() const noexcept { return minor_version_; }
-    [[nodiscard]] const http::headers& headers() const noexcept { return headers_; }
-
-    /// The host and port that the request is for: the authority of an absolute target, which overrides the Host field
-    /// (RFC 9112 3.2.2), else that field; empty if there is neither.
-    [[nodiscard]] std::string_view host() const noexcept;
-    [[nodiscard]] const body_framing& body() const noexcept { return body_; }
-    /// Whether the client lets the connection stay open after the response.
-    [[nodiscard]] bool keep_alive() const noexcept { return keep_alive_; }
-    /// Whether the client waits for "100 Continue" before it sends the body.
-    [[nodiscard]] bool expects_continue() const noexcept { return expects_continue_; }
-    /// Whether the client asks for another protocol, named in its Upgrade field, right after this head. Never with a
-    /// body: such a request is an ordinary one.
-    [[nodiscard]] bool wants_upgrade() const noexcept { return wants_upgrade_; }
-
-private:
-    friend class request_parser;
-
-    void restart() noexcept;
-
-    std::string method_;
-    std::string target_;
-    http::headers headers_;
-    body_framing body_;
-    int minor_version_ = 1;
-    bool keep_alive_ = false;
-    bool expects_continue_ = false;
-    bool wants_upgrade_ = false;
-};
-
-// ---- implementation ---------------------------------------------------------------
-/// Back to the start, with the buffers kept.
-inline void request_head::restart() noexcept {
-    method_.clear();
-    target_.clear();
-    headers_.clear();
-    body_ = body_framing();
-    minor_version_ = 1;
-    keep_alive_ = expects_continue_ = wants_upgrade_ = false;
-}
-
-inline std::string_view request_head::version() const noexcept {
-    constexpr std::string_view versions = "1.01.11.21.31.41.51.61.71.81.9";
-    return versions.substr(3 * static_cast<std::size_t>(minor_version_), 3);
-}
-
-inline std::string_view request_head::host() const noexcept {
-    const request_target parts = uri();
-    if (parts.form() == target_form::absolute) return parts.authority();
-    return headers_.find("host").value_or(std::string_view());
-}
-}  // namespace ferry::inline FERRY_ABI::http
-
-// ferry/http/detail/framing.hpp - decides, once per message, where its body ends
-
-namespace ferry::inline FERRY_ABI::http::detail {
-/// The value of a Content-Length: digits only, at most 19 of them, below 2^63.
-[[nodiscard]] constexpr std::optional<std::uint64_t> parse_length(std::string_view text) noexcept {
-    if (text.empty() || text.size() > 19) return std::nullopt;
-    std::uint64_t value = 0;  // 19 digits fit
-    for (const char c : text) {
-        if (!is_digit(c)) return std::nullopt;
-        value = 10 * value + static_cast<std::uint64_t>(c - '0');
-    }
-    if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) return std::nullopt;
-    return value;
-}
-
-/// Why a Transfer-Encoding other than "chunked" is refused. Only a list that ends in chunked, applied once, has a
-/// length that can be found: its other codings are merely not implemented (RFC 9112 6.1). The rest is 400 (6.3).
-[[nodiscard]] constexpr parse_error refuse_transfer_coding(std::string_view codings) noexcept {
-    const std::size_t comma = codings.rfind(',');
-    if (comma != std::string_view::npos && equal_ignoring_case(trim(codings.substr(comma + 1)), "chunked")) {
-        const std::string_view others = trim(codings.substr(0, comma));
-        if (!others.empty() && !list_contains(others, "chunked")) {
-            return parse_error(501, "the only transfer coding implemented is chunked");
-        }
-    }
-    return parse_error(400, "the transfer coding must be chunked, alone and once");
-}
-
-/// The one place that decides how a request's body is framed. It never guesses: whatever two implementations could
-/// read differently (RFC 9112 11.2) is refused, and a refused message is the last one of its connection.
-[[nodiscard]] inline parse_error decide_request_framing(const headers& fields, int minor_version,
-                                                        body_framing& framing) noexcept {
-    const std::size_t codings = fields.count("transfer-encoding");
-    const std::size_t lengths = fields.count("content-length");
-    framing = body_framing();
-    if (codings != 0) {
-        if (lengths != 0) return parse_error(400, "the request has both Transfer-Encoding and Content-Length");
-        if (minor_version == 0) return parse_error(400, "Transfer-Encoding in an HTTP/1.0 request");
-        if (codings > 1) return parse_error(400, "the request has more than one Transfer-Encoding");
-        const std::string_view value = *fields.find("transfer-encoding");
-        if (!equal_ignoring_case(value, "chunked")) return refuse_transfer_coding(value);
-        framing = body_framing::chunked();
-    } else if (lengths != 0) {
-        if (lengths > 1) return parse_error(400, "the request has more than one Content-Length");
-        const std::optional<std::uint64_t> length = parse_length(*fields.find("content-length"));
-        if (!length) return parse_error(400, "the Content-Length is not a number of octets");
-        framing = body_framing::of_length(*length);
-    }
-    return parse_error();
-}
-}  // namespace ferry::inline FERRY_ABI::http::detail
-
 // ferry/http/detail/request_line_parser.hpp - reads a request line, octet by octet if need be
 
 namespace ferry::inline FERRY_ABI::http::detail {
@@ -13241,6 +17328,78 @@ inline step request_line_parser::check(std::string_view method, std::string_view
 }
 }  // namespace ferry::inline FERRY_ABI::http::detail
 
+// ferry/http/request_head.hpp - what a request says before its body
+
+namespace ferry::inline FERRY_ABI::http {
+/// The request line and the headers of a request, already checked, and what they mean for the connection.
+///
+/// Ownership  Owns its text; what it returns are views into it.
+class request_head {
+public:
+    request_head() = default;
+
+    [[nodiscard]] std::string_view method() const noexcept { return method_; }
+    /// As received. A parsed head's target can be split, and its path decoded.
+    [[nodiscard]] std::string_view target() const noexcept { return target_; }
+    /// The target, taken apart; splits it on each call.
+    [[nodiscard]] request_target uri() const noexcept {
+        return request_target::split(target_).value_or(request_target());
+    }
+    /// "1.0", "1.1", or a later minor version, which is treated like 1.1.
+    [[nodiscard]] std::string_view version() const noexcept;
+    [[nodiscard]] int minor_version() const noexcept { return minor_version_; }
+    [[nodiscard]] const http::headers& headers() const noexcept { return headers_; }
+
+    /// The host and port that the request is for: the authority of an absolute target, which overrides the Host field
+    /// (RFC 9112 3.2.2), else that field; empty if there is neither.
+    [[nodiscard]] std::string_view host() const noexcept;
+    [[nodiscard]] const body_framing& body() const noexcept { return body_; }
+    /// Whether the client lets the connection stay open after the response.
+    [[nodiscard]] bool keep_alive() const noexcept { return keep_alive_; }
+    /// Whether the client waits for "100 Continue" before it sends the body.
+    [[nodiscard]] bool expects_continue() const noexcept { return expects_continue_; }
+    /// Whether the client asks for another protocol, named in its Upgrade field, right after this head. Never with a
+    /// body: such a request is an ordinary one.
+    [[nodiscard]] bool wants_upgrade() const noexcept { return wants_upgrade_; }
+
+private:
+    friend class request_parser;
+
+    void restart() noexcept;
+
+    std::string method_;
+    std::string target_;
+    http::headers headers_;
+    body_framing body_;
+    int minor_version_ = 1;
+    bool keep_alive_ = false;
+    bool expects_continue_ = false;
+    bool wants_upgrade_ = false;
+};
+
+// ---- implementation ---------------------------------------------------------------
+/// Back to the start, with the buffers kept.
+inline void request_head::restart() noexcept {
+    method_.clear();
+    target_.clear();
+    headers_.clear();
+    body_ = body_framing();
+    minor_version_ = 1;
+    keep_alive_ = expects_continue_ = wants_upgrade_ = false;
+}
+
+inline std::string_view request_head::version() const noexcept {
+    constexpr std::string_view versions = "1.01.11.21.31.41.51.61.71.81.9";
+    return versions.substr(3 * static_cast<std::size_t>(minor_version_), 3);
+}
+
+inline std::string_view request_head::host() const noexcept {
+    const request_target parts = uri();
+    if (parts.form() == target_form::absolute) return parts.authority();
+    return headers_.find("host").value_or(std::string_view());
+}
+}  // namespace ferry::inline FERRY_ABI::http
+
 // ferry/http/request_limits.hpp - what a request may cost
 
 namespace ferry::inline FERRY_ABI::http {
@@ -13325,7 +17484,7 @@ public:
         : limits_(limits),
           line_(limits.max_request_line_bytes()),
           fields_(limits.max_header_bytes(), limits.max_header_fields()),
-          chunks_(limits.max_body_bytes(), limits.max_chunk_extension_bytes()) {}
+          body_parser_(limits.max_body_bytes(), limits.max_chunk_extension_bytes()) {}
 
     /// Takes octets off the front of `bytes` up to the next event. Call it, with an empty view too, until it returns
     /// need_more, end or error. After a head that wants an upgrade, `bytes` begins with what belongs to the new
@@ -13348,22 +17507,19 @@ public:
     void next();
 
 private:
-    enum class phase { request_line, fields, fixed_body, chunked_body, trailers, ended, failed };
+    enum class phase { request_line, fields, body, ended, failed };
 
     request_event read_head(std::string_view& bytes);
     parse_error interpret_head();
-    request_event read_fixed_body(std::string_view& bytes);
-    request_event read_chunked_body(std::string_view& bytes);
-    request_event read_trailers(std::string_view& bytes);
+    request_event read_body(std::string_view& bytes);
     request_event fail(const parse_error& error) noexcept;
 
     request_limits limits_;
     phase phase_ = phase::request_line;
-    std::uint64_t body_left_ = 0;  // of a body of known length
-    bool keep_alive_ = false;      // outlives take_head()
+    bool keep_alive_ = false;  // outlives take_head()
     detail::request_line_parser line_;
     detail::field_parser fields_;  // the headers, then the trailers
-    detail::chunk_parser chunks_;
+    detail::body_parser body_parser_;
     request_head head_;
     headers trailers_;
     std::string_view body_;
@@ -13387,12 +17543,8 @@ inline request_event request_parser::read(std::string_view& bytes) {
             [[fallthrough]];
         case phase::fields:
             return read_head(bytes);
-        case phase::fixed_body:
-            return read_fixed_body(bytes);
-        case phase::chunked_body:
-            return read_chunked_body(bytes);
-        case phase::trailers:
-            return read_trailers(bytes);
+        case phase::body:
+            return read_body(bytes);
         case phase::ended:
             return request_event::end;
         case phase::failed:
@@ -13412,8 +17564,7 @@ inline request_event request_parser::read_head(std::string_view& bytes) {
     }
     if (const parse_error refused = interpret_head()) return fail(refused);
     keep_alive_ = head_.keep_alive_;
-    body_left_ = head_.body_.length();
-    phase_ = head_.body_.how() == body_framing::kind::chunked ? phase::chunked_body : phase::fixed_body;
+    phase_ = phase::body;
     return request_event::head;
 }
 
@@ -13427,14 +17578,12 @@ inline parse_error request_parser::interpret_head() {
     if (hosts == 1 && !fields.find("host")->empty() && !valid_host(*fields.find("host"))) {
         return parse_error(400, "the Host is not a host with an optional port");
     }
-    if (const parse_error refused = detail::decide_request_framing(fields, head_.minor_version_, head_.body_)) {
+    if (const parse_error refused = detail::decide_framing(fields, head_.minor_version_, head_.body_)) {
         return refused;
     }
-    if (head_.body_.length() > limits_.max_body_bytes()) return parse_error(413, "the request body is too large");
+    if (const parse_error refused = body_parser_.begin(head_.body_)) return refused;
 
-    // RFC 9112 9.3: "close" wins over everything, and HTTP/1.0 stays open only if it asks for it.
-    head_.keep_alive_ = !fields.contains_token("connection", "close") &&
-                        (at_least_1_1 || fields.contains_token("connection", "keep-alive"));
+    head_.keep_alive_ = detail::allows_keep_alive(fields, head_.minor_version_);
     if (!at_least_1_1) return parse_error();  // RFC 9110 7.8, 10.1.1: Upgrade and Expect are to be ignored
     head_.wants_upgrade_ =
         !head_.body_.has_body() && fields.contains("upgrade") && fields.contains_token("connection", "upgrade");
@@ -13447,42 +17596,16 @@ inline parse_error request_parser::interpret_head() {
     return parse_error();
 }
 
-inline request_event request_parser::read_fixed_body(std::string_view& bytes) {
-    if (body_left_ == 0) {
-        phase_ = phase::ended;
-        return request_event::end;
-    }
-    if (bytes.empty()) return request_event::need_more;
-    body_ = bytes.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(body_left_, bytes.size())));
-    bytes.remove_prefix(body_.size());
-    body_left_ -= body_.size();
-    return request_event::body;
-}
-
-inline request_event request_parser::read_chunked_body(std::string_view& bytes) {
-    switch (chunks_.read(bytes, body_)) {
+inline request_event request_parser::read_body(std::string_view& bytes) {
+    switch (body_parser_.read(bytes, body_, fields_, trailers_)) {
         case detail::step::need_more:
             return request_event::need_more;
         case detail::step::data:
             return request_event::body;
         case detail::step::failed:
-            return fail(chunks_.error());
+            return fail(body_parser_.error());
         case detail::step::done:
             break;
-    }
-    fields_.continue_with_trailers();
-    phase_ = phase::trailers;
-    return read_trailers(bytes);
-}
-
-inline request_event request_parser::read_trailers(std::string_view& bytes) {
-    switch (fields_.read(bytes, trailers_)) {
-        case detail::step::done:
-            break;
-        case detail::step::failed:
-            return fail(fields_.error());
-        default:
-            return request_event::need_more;
     }
     phase_ = phase::ended;
     return request_event::end;
@@ -13502,10 +17625,583 @@ inline void request_parser::next() {
     phase_ = phase::request_line;
     line_ = detail::request_line_parser(limits_.max_request_line_bytes());
     fields_ = detail::field_parser(limits_.max_header_bytes(), limits_.max_header_fields());
-    chunks_ = detail::chunk_parser(limits_.max_body_bytes(), limits_.max_chunk_extension_bytes());
+    body_parser_ = detail::body_parser(limits_.max_body_bytes(), limits_.max_chunk_extension_bytes());
     head_.restart();
     trailers_.clear();
     body_ = {};
+}
+}  // namespace ferry::inline FERRY_ABI::http
+
+// ferry/http/detail/output.hpp - the pieces that messages are written with
+
+namespace ferry::inline FERRY_ABI::http::detail {
+inline void append_number(std::string& out, std::uint64_t value, int base) {
+    char digits[20];
+    const std::to_chars_result result = std::to_chars(digits, digits + sizeof digits, value, base);
+    out.append(digits, result.ptr);
+}
+
+inline void append_field(std::string& out, std::string_view name, std::string_view value) {
+    out.append(name).append(": ").append(value).append("\r\n");
+}
+
+/// RFC 9112 7.1. An empty chunk would be the last one, so nothing is written for it.
+inline void append_chunk(std::string& out, std::string_view piece) {
+    if (piece.empty()) return;
+    append_number(out, piece.size(), 16);
+    out.append("\r\n").append(piece).append("\r\n");
+}
+
+/// What the fields of a message to be written say of its length. Throws std::invalid_argument unless that is one number.
+[[nodiscard]] inline std::optional<std::uint64_t> declared_length(const headers& fields) {
+    const auto text = fields.find("content-length");
+    if (!text) return std::nullopt;
+    const std::optional<std::uint64_t> length = parse_length(*text);
+    if (!length || fields.count("content-length") > 1) {
+        throw std::invalid_argument("http: the Content-Length of a message must be one number of octets");
+    }
+    return length;
+}
+}  // namespace ferry::inline FERRY_ABI::http::detail
+
+// ferry/http/request_writer.hpp - requests in, octets out
+
+namespace ferry::inline FERRY_ABI::http {
+/// Writes one request: start(), then body() up to its last piece.
+///
+/// It owns the framing (RFC 9112 6): the Content-Length that was declared; a Content-Length of its own if the first
+/// piece of the body is also the last, where there is one or the method is known to come with one; else chunks. The head
+/// stays open until the first body() decides that, or flush_head(). A Transfer-Encoding of the caller is dropped.
+///
+/// Ownership  Appends to `out` and keeps a reference to it. The caller may empty it between calls.
+/// Errors     std::invalid_argument for a method, target, host or length that HTTP cannot carry (`headers` has refused
+///            such names and values before), so nothing breaks out of its line. std::logic_error for calls out of order,
+///            and for a body that is longer or shorter than declared. A call that throws has written nothing.
+/// Cost       No allocation but the growth of `out`.
+class request_writer {
+public:
+    explicit request_writer(std::string& out) noexcept : out_(out) {}
+    request_writer(const request_writer&) = delete;
+    request_writer& operator=(const request_writer&) = delete;
+
+    /// `target` is a path with its query, a whole http URL (for a proxy), or "*" for OPTIONS. `host` goes into the Host
+    /// field, unless `fields` has one.
+    void start(std::string_view method, std::string_view target, std::string_view host,
+               const headers& fields = headers());
+    /// Ends a head that waits for the first piece to choose its framing, so that the server sees it now. `whole_body` is
+    /// the size of the body, where it is known.
+    void flush_head(std::optional<std::size_t> whole_body = std::nullopt);
+    /// A piece of the body; the request is complete after one with `more` false.
+    void body(std::string_view piece, bool more);
+
+    [[nodiscard]] bool started() const noexcept { return state_ != state::start; }
+    /// Whether flush_head() would have something to do.
+    [[nodiscard]] bool head_open() const noexcept { return state_ == state::head; }
+    /// Whether the request is complete.
+    [[nodiscard]] bool finished() const noexcept { return state_ == state::finished; }
+
+private:
+    enum class state { start, head, body, finished };
+    enum class framing { undecided, no_body, length, chunked };
+
+    void end_head(std::optional<std::size_t> whole_body);
+
+    std::string& out_;
+    std::uint64_t length_left_ = 0;  // of a body of declared length
+    state state_ = state::start;
+    framing framing_ = framing::undecided;
+    bool expects_body_ = false;  // by its method
+};
+
+// ---- implementation ---------------------------------------------------------------
+inline void request_writer::start(std::string_view method, std::string_view target, std::string_view host,
+                                  const headers& fields) {
+    if (started()) throw std::logic_error("http: start() called twice for one request");
+    if (!valid_header_name(method)) throw std::invalid_argument("http: a method must be a token (RFC 9110 9.1)");
+    if (method == "CONNECT") throw std::invalid_argument("http: CONNECT is for proxies");
+    const std::optional<request_target> parts = request_target::split(target);
+    if (!parts || (parts->form() == target_form::asterisk && method != "OPTIONS")) {
+        throw std::invalid_argument(
+            "http: a target is a path, an http URL, or * for OPTIONS; escape what is not ASCII");
+    }
+    const std::optional<std::string_view> own_host = fields.find("host");
+    if (!valid_host(own_host.value_or(host)) || fields.count("host") > 1) {
+        throw std::invalid_argument("http: a host is a name or an address with an optional port, and there is one");
+    }
+    const std::optional<std::uint64_t> length = detail::declared_length(fields);
+
+    state_ = state::head;
+    if (length) framing_ = framing::length;
+    length_left_ = length.value_or(0);
+    expects_body_ = method == "POST" || method == "PUT" || method == "PATCH";
+    out_.append(method).append(" ").append(target).append(" HTTP/1.1\r\n");
+    if (!own_host) detail::append_field(out_, "Host", host);  // RFC 9110 7.2: first
+    for (const header field : fields) {
+        if (detail::equal_ignoring_case(field.name, "transfer-encoding")) continue;
+        detail::append_field(out_, field.name, field.value);
+    }
+}
+
+inline void request_writer::flush_head(std::optional<std::size_t> whole_body) {
+    if (!started()) throw std::logic_error("http: flush_head() before start()");
+    if (state_ == state::head) end_head(whole_body);
+}
+
+inline void request_writer::body(std::string_view piece, bool more) {
+    if (!started()) throw std::logic_error("http: body() before start()");
+    if (finished()) throw std::logic_error("http: body() after the request was complete");
+    if (framing_ == framing::length || framing_ == framing::no_body) {
+        if (piece.size() > length_left_) throw std::logic_error("http: the body is longer than its Content-Length");
+        if (!more && piece.size() < length_left_) {
+            throw std::logic_error("http: the body is shorter than its Content-Length");
+        }
+    }
+    if (state_ == state::head) end_head(more ? std::nullopt : std::optional<std::size_t>(piece.size()));
+    if (framing_ == framing::chunked) {
+        detail::append_chunk(out_, piece);
+        if (!more) out_.append("0\r\n\r\n");
+    } else {
+        out_.append(piece);
+        length_left_ -= piece.size();
+    }
+    if (!more) state_ = state::finished;
+}
+
+inline void request_writer::end_head(std::optional<std::size_t> whole_body) {
+    if (framing_ == framing::undecided) {
+        if (!whole_body) {
+            framing_ = framing::chunked;
+            detail::append_field(out_, "Transfer-Encoding", "chunked");
+        } else if (*whole_body != 0 || expects_body_) {  // RFC 9110 8.6
+            framing_ = framing::length;
+            length_left_ = *whole_body;
+            out_.append("Content-Length: ");
+            detail::append_number(out_, *whole_body, 10);
+            out_.append("\r\n");
+        } else {
+            framing_ = framing::no_body;
+        }
+    }
+    out_.append("\r\n");
+    state_ = state::body;
+}
+}  // namespace ferry::inline FERRY_ABI::http
+
+// ferry/http/detail/status_line_parser.hpp - reads a status line, octet by octet if need be
+
+namespace ferry::inline FERRY_ABI::http::detail {
+/// RFC 9112 4: HTTP-version SP status-code SP [reason-phrase] CRLF, with single spaces. The one thing it forgives, since
+/// it leaves no doubt, is a missing space where there is no reason.
+class status_line_parser {
+public:
+    explicit status_line_parser(std::size_t max_bytes) noexcept : bytes_left_(max_bytes) {}
+
+    /// Takes octets off the front of `bytes`. need_more: all of them are read. failed: see error().
+    [[nodiscard]] step read(std::string_view& bytes, std::string& reason);
+    [[nodiscard]] bool started() const noexcept { return pattern_at_ != 0; }
+    // After done.
+    [[nodiscard]] int status() const noexcept { return status_; }
+    /// y of HTTP/1.y.
+    [[nodiscard]] int minor_version() const noexcept { return minor_; }
+    [[nodiscard]] const parse_error& error() const noexcept { return error_; }
+
+private:
+    enum class state { start, before_reason, reason, lf };
+
+    step advance(const char*& at, const char* end, std::string& reason);
+    step fail(std::string_view reason) noexcept {
+        error_ = parse_error(400, reason);
+        return step::failed;
+    }
+
+    std::size_t bytes_left_;
+    std::size_t pattern_at_ = 0;  // how many octets of "HTTP/x.y sss" have been read
+    int major_ = 0;
+    int minor_ = 0;
+    int status_ = 0;
+    state state_ = state::start;
+    parse_error error_;
+};
+
+// ---- implementation ---------------------------------------------------------------
+inline step status_line_parser::read(std::string_view& bytes, std::string& reason) {
+    const char* at = bytes.data();
+    const char* const end = at + std::min(bytes.size(), bytes_left_);
+    step result = step::need_more;
+    while (at != end && result == step::need_more) result = advance(at, end, reason);
+    const auto taken = static_cast<std::size_t>(at - bytes.data());
+    bytes.remove_prefix(taken);
+    bytes_left_ -= taken;
+    if (result == step::need_more && !bytes.empty()) return fail("the status line is too long");
+    return result;
+}
+
+/// One run of octets; `at != end`.
+inline step status_line_parser::advance(const char*& at, const char* end, std::string& reason) {
+    switch (state_) {
+        case state::start: {
+            constexpr std::string_view pattern = "HTTP/x.y sss";
+            const char expected = pattern[pattern_at_];
+            const bool digit = expected == 'x' || expected == 'y' || expected == 's';
+            if (digit ? !is_digit(*at) : *at != expected) {
+                return fail("the response does not begin with an HTTP version and a status");
+            }
+            if (expected == 'x') major_ = *at - '0';
+            if (expected == 'y') minor_ = *at - '0';
+            if (expected == 's') status_ = 10 * status_ + (*at - '0');
+            ++at;
+            if (++pattern_at_ == pattern.size()) state_ = state::before_reason;
+            return step::need_more;
+        }
+        case state::before_reason:
+            if (*at != ' ' && *at != '\r') return fail("the status is not a number of three digits");
+            state_ = *at == ' ' ? state::reason : state::lf;
+            ++at;
+            return step::need_more;
+        case state::reason: {
+            const char* const stop = skip(at, end, value_octet);
+            reason.append(at, stop);
+            at = stop;
+            if (at == end) return step::need_more;
+            if (*at != '\r') return fail("the reason phrase has a control character, or LF without CR");
+            ++at;
+            state_ = state::lf;
+            return step::need_more;
+        }
+        case state::lf:
+            if (*at != '\n') return fail("CR without LF in the status line");
+            ++at;
+            if (major_ != 1) return fail("the HTTP version is not 1.0 or 1.1");
+            if (status_ < 100) return fail("the status is below 100");
+            return step::done;
+    }
+    return step::failed;
+}
+}  // namespace ferry::inline FERRY_ABI::http::detail
+
+// ferry/http/response_head.hpp - what a response says before its body
+
+namespace ferry::inline FERRY_ABI::http {
+/// The status line and the headers of a response, already checked, and what they mean for the connection.
+///
+/// Ownership  Owns its text; what it returns are views into it.
+class response_head {
+public:
+    response_head() = default;
+
+    /// 100 to 999. What is 600 or above is to be taken for a 5xx (RFC 9110 15).
+    [[nodiscard]] int status() const noexcept { return status_; }
+    /// The phrase after the status, often empty: not for programs.
+    [[nodiscard]] std::string_view reason() const noexcept { return reason_; }
+    /// "1.0", "1.1", or a later minor version, which is treated like 1.1.
+    [[nodiscard]] std::string_view version() const noexcept;
+    [[nodiscard]] int minor_version() const noexcept { return minor_version_; }
+    [[nodiscard]] const http::headers& headers() const noexcept { return headers_; }
+
+    [[nodiscard]] const body_framing& body() const noexcept { return body_; }
+    /// Whether another response follows for the same request: a 1xx, but not 101.
+    [[nodiscard]] bool interim() const noexcept { return status_ < 200 && status_ != 101; }
+    /// Whether the connection can carry a next request once the response is complete.
+    [[nodiscard]] bool keep_alive() const noexcept { return keep_alive_; }
+
+private:
+    friend class response_parser;
+
+    void restart() noexcept;
+
+    std::string reason_;
+    http::headers headers_;
+    body_framing body_;
+    int status_ = 0;
+    int minor_version_ = 1;
+    bool keep_alive_ = false;
+};
+
+// ---- implementation ---------------------------------------------------------------
+/// Back to the start, with the buffers kept.
+inline void response_head::restart() noexcept {
+    reason_.clear();
+    headers_.clear();
+    body_ = body_framing();
+    status_ = 0;
+    minor_version_ = 1;
+    keep_alive_ = false;
+}
+
+inline std::string_view response_head::version() const noexcept {
+    constexpr std::string_view versions = "1.01.11.21.31.41.51.61.71.81.9";
+    return versions.substr(3 * static_cast<std::size_t>(minor_version_), 3);
+}
+}  // namespace ferry::inline FERRY_ABI::http
+
+// ferry/http/response_limits.hpp - what a response may cost
+
+namespace ferry::inline FERRY_ABI::http {
+/// The limits of one response. Octets are counted as received, line ends and the like included.
+class response_limits {
+public:
+    constexpr response_limits() noexcept = default;
+
+    /// The status line. Default 8 KiB.
+    constexpr response_limits& max_status_line_bytes(std::size_t bytes) noexcept {
+        status_line_bytes_ = bytes;
+        return *this;
+    }
+    /// The header section and the trailer section together. Default 32 KiB.
+    constexpr response_limits& max_header_bytes(std::size_t bytes) noexcept {
+        header_bytes_ = bytes;
+        return *this;
+    }
+    /// Headers and trailers together. Default 100.
+    constexpr response_limits& max_header_fields(std::size_t fields) noexcept {
+        header_fields_ = fields;
+        return *this;
+    }
+    /// All chunk extensions of one body together. Default 4 KiB.
+    constexpr response_limits& max_chunk_extension_bytes(std::size_t bytes) noexcept {
+        chunk_extension_bytes_ = bytes;
+        return *this;
+    }
+    /// The body without its chunk framing. Not limited by default; refused as soon as a length says so.
+    constexpr response_limits& max_body_bytes(std::uint64_t bytes) noexcept {
+        body_bytes_ = bytes;
+        return *this;
+    }
+    /// Interim responses (1xx) before the final one. Default 16.
+    constexpr response_limits& max_interim_responses(std::size_t responses) noexcept {
+        interim_responses_ = responses;
+        return *this;
+    }
+
+    [[nodiscard]] constexpr std::size_t max_status_line_bytes() const noexcept { return status_line_bytes_; }
+    [[nodiscard]] constexpr std::size_t max_header_bytes() const noexcept { return header_bytes_; }
+    [[nodiscard]] constexpr std::size_t max_header_fields() const noexcept { return header_fields_; }
+    [[nodiscard]] constexpr std::size_t max_chunk_extension_bytes() const noexcept { return chunk_extension_bytes_; }
+    [[nodiscard]] constexpr std::uint64_t max_body_bytes() const noexcept { return body_bytes_; }
+    [[nodiscard]] constexpr std::size_t max_interim_responses() const noexcept { return interim_responses_; }
+
+private:
+    std::size_t status_line_bytes_ = 8 * 1024;
+    std::size_t header_bytes_ = 32 * 1024;
+    std::size_t header_fields_ = 100;
+    std::size_t chunk_extension_bytes_ = 4 * 1024;
+    std::uint64_t body_bytes_ = std::numeric_limits<std::uint64_t>::max();
+    std::size_t interim_responses_ = 16;
+};
+}  // namespace ferry::inline FERRY_ABI::http
+
+// ferry/http/response_parser.hpp - octets in, responses out
+
+namespace ferry::inline FERRY_ABI::http {
+/// What response_parser::read() found.
+enum class response_event {
+    need_more,  // nothing yet; every octet has been read
+    interim,    // head() is a 1xx; the same request's next response follows
+    head,       // head() is complete, and final
+    body,       // body() is the next piece of the body
+    end,        // the message is complete, trailers() too; the octets that follow it are not read
+    error,      // error() says why; nothing more will be read from this connection
+};
+
+/// Reads the responses on one connection (RFC 9112), strictly: what two implementations could understand differently is
+/// an error. How the octets are cut into reads never changes what it finds.
+///
+///     parser.begin(request_was_head);
+///     for (;;) {
+///         switch (parser.read(bytes)) {
+///             case response_event::need_more: return;                      // until more octets arrive
+///             case response_event::interim: break;
+///             case response_event::head: begin(parser.head()); break;
+///             case response_event::body: take(parser.body()); break;
+///             case response_event::end: finish(parser.trailers()); return;
+///             case response_event::error: refuse(parser.error()); return;
+///         }
+///     }
+///
+/// When the stream ends, end_of_stream() tells whether that is the end of a response or cuts it.
+///
+/// Ownership  Keeps a started line and the head in its own buffers, which the limits bound and begin() reuses. body() is
+///            a view of the octets given to read(), valid as long as they are.
+/// Errors     A bad response is the event `error`, with the status 502 that a gateway would answer. Never throws for one.
+/// Cost       Each octet is looked at a bounded number of times; no allocation for a body, however it is chunked.
+class response_parser {
+public:
+    explicit response_parser(const response_limits& limits = response_limits()) noexcept
+        : limits_(limits),
+          line_(limits.max_status_line_bytes()),
+          fields_(limits.max_header_bytes(), limits.max_header_fields()),
+          body_parser_(limits.max_body_bytes(), limits.max_chunk_extension_bytes()) {}
+
+    /// A request has been sent, whose response comes next; the response to HEAD has no body, whatever its head says.
+    /// Throws std::logic_error unless the connection is new, or the last event was `end` and the connection stays open.
+    void begin(bool request_was_head = false);
+
+    /// Takes octets off the front of `bytes` up to the next event. Call it, with an empty view too, until it returns
+    /// need_more, end or error. After a 101, `bytes` begins with what belongs to the new protocol. Octets that nobody
+    /// asked for are an error.
+    [[nodiscard]] response_event read(std::string_view& bytes);
+    /// The peer has sent everything: `end` for a body that only this ends, and after the end of a response; else `error`.
+    [[nodiscard]] response_event end_of_stream() noexcept;
+
+    /// From the event `interim` or `head` until the next read() or begin().
+    [[nodiscard]] const response_head& head() const noexcept { return head_; }
+    /// Moves the head out, with its buffers; head() is unspecified from then on until the next one.
+    [[nodiscard]] response_head take_head() noexcept { return std::move(head_); }
+    [[nodiscard]] std::string_view body() const noexcept { return body_; }
+    /// Fields after a chunked body. Kept apart from the headers, since nothing vouches for them; they never frame.
+    [[nodiscard]] const headers& trailers() const noexcept { return trailers_; }
+    [[nodiscard]] const parse_error& error() const noexcept { return error_; }
+
+    /// Whether an octet of a response, interim ones included, has been read since begin().
+    [[nodiscard]] bool started() const noexcept { return phase_ != phase::idle && (line_.started() || interims_ != 0); }
+    /// Whether the response is complete and the connection can carry a next request.
+    [[nodiscard]] bool keep_alive() const noexcept { return phase_ == phase::ended && keep_alive_; }
+
+private:
+    enum class phase { idle, status_line, fields, body, ended, failed };
+
+    response_event read_head(std::string_view& bytes);
+    parse_error interpret_head();
+    response_event read_body(std::string_view& bytes);
+    void restart() noexcept;
+    response_event fail(const parse_error& error) noexcept;
+
+    response_limits limits_;
+    phase phase_ = phase::idle;
+    std::size_t interims_ = 0;
+    bool to_head_request_ = false;
+    bool keep_alive_ = true;  // outlives take_head()
+    detail::status_line_parser line_;
+    detail::field_parser fields_;  // the headers, then the trailers
+    detail::body_parser body_parser_;
+    response_head head_;
+    headers trailers_;
+    std::string_view body_;
+    parse_error error_;
+};
+
+// ---- implementation ---------------------------------------------------------------
+inline void response_parser::begin(bool request_was_head) {
+    if (phase_ != phase::idle && phase_ != phase::ended) {
+        throw std::logic_error("http: begin() before the end of the response");
+    }
+    if (!keep_alive_) throw std::logic_error("http: begin() after a response that closes the connection");
+    restart();
+    interims_ = 0;
+    to_head_request_ = request_was_head;
+}
+
+inline void response_parser::restart() noexcept {
+    phase_ = phase::status_line;
+    line_ = detail::status_line_parser(limits_.max_status_line_bytes());
+    fields_ = detail::field_parser(limits_.max_header_bytes(), limits_.max_header_fields());
+    body_parser_ = detail::body_parser(limits_.max_body_bytes(), limits_.max_chunk_extension_bytes());
+    head_.restart();
+    trailers_.clear();
+    body_ = {};
+}
+
+inline response_event response_parser::read(std::string_view& bytes) {
+    switch (phase_) {
+        case phase::idle:
+            if (bytes.empty()) return response_event::need_more;
+            return fail(parse_error(502, "a response that nobody asked for"));
+        case phase::status_line:
+            if (head_.interim() && head_.status_ != 0) head_.restart();  // an interim one's, kept until now
+            switch (line_.read(bytes, head_.reason_)) {
+                case detail::step::done:
+                    break;
+                case detail::step::failed:
+                    return fail(line_.error());
+                default:
+                    return response_event::need_more;
+            }
+            head_.status_ = line_.status();
+            head_.minor_version_ = line_.minor_version();
+            phase_ = phase::fields;
+            [[fallthrough]];
+        case phase::fields:
+            return read_head(bytes);
+        case phase::body:
+            return read_body(bytes);
+        case phase::ended:
+            return response_event::end;
+        case phase::failed:
+            break;
+    }
+    return response_event::error;
+}
+
+inline response_event response_parser::read_head(std::string_view& bytes) {
+    switch (fields_.read(bytes, head_.headers_)) {
+        case detail::step::done:
+            break;
+        case detail::step::failed:
+            return fail(fields_.error());
+        default:
+            return response_event::need_more;
+    }
+    if (const parse_error refused = interpret_head()) return fail(refused);
+    if (!head_.interim()) {
+        keep_alive_ = head_.keep_alive_;
+        phase_ = phase::body;
+        return response_event::head;
+    }
+    if (++interims_ > limits_.max_interim_responses()) return fail(parse_error(502, "too many interim responses"));
+    phase_ = phase::status_line;
+    line_ = detail::status_line_parser(limits_.max_status_line_bytes());
+    fields_ = detail::field_parser(limits_.max_header_bytes(), limits_.max_header_fields());
+    return response_event::interim;
+}
+
+inline parse_error response_parser::interpret_head() {
+    const headers& fields = head_.headers_;
+    body_framing framing;
+    if (const parse_error refused = detail::decide_framing(fields, head_.minor_version_, framing)) return refused;
+    head_.keep_alive_ = detail::allows_keep_alive(fields, head_.minor_version_);
+    // RFC 9112 6.3: these end with their head. 1xx and 204 may not even speak of a body (RFC 9110 8.6, RFC 9112 6.1):
+    // somebody could read what follows as one.
+    if (head_.status_ < 200 || head_.status_ == 204) {
+        if (framing.has_body()) return parse_error(502, "a response without a body announces one");
+        if (head_.status_ == 101) head_.keep_alive_ = false;  // no further HTTP here
+        return parse_error();
+    }
+    if (to_head_request_ || head_.status_ == 304) return parse_error();
+    if (framing.how() == body_framing::kind::none) {
+        framing = body_framing::until_close();
+        head_.keep_alive_ = false;
+    }
+    head_.body_ = framing;
+    return body_parser_.begin(framing);
+}
+
+inline response_event response_parser::read_body(std::string_view& bytes) {
+    switch (body_parser_.read(bytes, body_, fields_, trailers_)) {
+        case detail::step::need_more:
+            return response_event::need_more;
+        case detail::step::data:
+            return response_event::body;
+        case detail::step::failed:
+            return fail(body_parser_.error());
+        case detail::step::done:
+            break;
+    }
+    phase_ = phase::ended;
+    return response_event::end;
+}
+
+inline response_event response_parser::end_of_stream() noexcept {
+    if (phase_ == phase::body && body_parser_.ends_with_stream()) phase_ = phase::ended;
+    if (phase_ == phase::ended) return response_event::end;
+    if (phase_ == phase::failed) return response_event::error;
+    return fail(parse_error(502, started() ? "the response was cut" : "there was no response"));
+}
+
+inline response_event response_parser::fail(const parse_error& error) noexcept {
+    error_ = parse_error(502, error.reason());
+    phase_ = phase::failed;
+    keep_alive_ = false;
+    return response_event::error;
 }
 }  // namespace ferry::inline FERRY_ABI::http
 
@@ -13573,9 +18269,7 @@ private:
     void check_body(std::string_view piece, bool more) const;
     void end_head(std::optional<std::size_t> whole_body);
     void write_status_line(int status, std::string_view reason);
-    void write_field(std::string_view name, std::string_view value);
     void write_fields(const headers& fields);
-    void write_number(std::uint64_t value, int base);
 
     std::string& out_;
     std::string_view date_;
@@ -13595,16 +18289,6 @@ inline void refuse_framing_fields(const headers& fields) {
     if (fields.contains("content-length") || fields.contains("transfer-encoding")) {
         throw std::invalid_argument("http: a 1xx response has no Content-Length and no Transfer-Encoding");
     }
-}
-
-[[nodiscard]] inline std::optional<std::uint64_t> declared_length(const headers& fields) {
-    const auto text = fields.find("content-length");
-    if (!text) return std::nullopt;
-    const std::optional<std::uint64_t> length = parse_length(*text);
-    if (!length || fields.count("content-length") > 1) {
-        throw std::invalid_argument("http: the Content-Length of a response must be one number of octets");
-    }
-    return length;
 }
 }  // namespace detail
 
@@ -13651,8 +18335,8 @@ inline void response_writer::start(int status, const headers& fields, std::strin
 
     write_status_line(status, reason.empty() ? reason_phrase(status) : reason);
     write_fields(fields);
-    if (!date_.empty() && !fields.contains("date")) write_field("Date", date_);
-    if (status == 205) write_field("Content-Length", "0");
+    if (!date_.empty() && !fields.contains("date")) detail::append_field(out_, "Date", date_);
+    if (status == 205) detail::append_field(out_, "Content-Length", "0");
 }
 
 inline void response_writer::flush_head() {
@@ -13664,10 +18348,7 @@ inline void response_writer::body(std::string_view piece, bool more) {
     check_body(piece, more);
     if (state_ == state::head) end_head(more ? std::nullopt : std::optional<std::size_t>(piece.size()));
     if (framing_ == framing::chunked) {
-        if (!piece.empty()) {  // an empty chunk would be the last one
-            write_number(piece.size(), 16);
-            out_.append("\r\n").append(piece).append("\r\n");
-        }
+        detail::append_chunk(out_, piece);
         if (!more) out_.append("0\r\n\r\n");
     } else if (framing_ != framing::no_body) {
         out_.append(piece);
@@ -13710,21 +18391,21 @@ inline void response_writer::end_head(std::optional<std::size_t> whole_body) {
             framing_ = framing::length;
             length_left_ = *whole_body;
             out_.append("Content-Length: ");
-            write_number(*whole_body, 10);
+            detail::append_number(out_, *whole_body, 10);
             out_.append("\r\n");
         } else if (to_http_1_0_ && !to_head_request_) {
             framing_ = framing::until_close;
             keep_alive_ = false;
         } else if (!to_head_request_) {
             framing_ = framing::chunked;
-            write_field("Transfer-Encoding", "chunked");
+            detail::append_field(out_, "Transfer-Encoding", "chunked");
         }
         if (to_head_request_) framing_ = framing::no_body;
     }
     if (!keep_alive_) {
-        write_field("Connection", "close");
+        detail::append_field(out_, "Connection", "close");
     } else if (to_http_1_0_) {
-        write_field("Connection", "keep-alive");
+        detail::append_field(out_, "Connection", "keep-alive");
     }
     out_.append("\r\n");
     state_ = state::body;
@@ -13732,12 +18413,8 @@ inline void response_writer::end_head(std::optional<std::size_t> whole_body) {
 
 inline void response_writer::write_status_line(int status, std::string_view reason) {
     out_.append("HTTP/1.1 ");  // also to HTTP/1.0: it states what the server speaks (RFC 9110 6.2)
-    write_number(static_cast<std::uint64_t>(status), 10);
+    detail::append_number(out_, static_cast<std::uint64_t>(status), 10);
     out_.append(" ").append(reason).append("\r\n");
-}
-
-inline void response_writer::write_field(std::string_view name, std::string_view value) {
-    out_.append(name).append(": ").append(value).append("\r\n");
 }
 
 /// All but what the writer decides itself.
@@ -13750,14 +18427,8 @@ inline void response_writer::write_fields(const headers& fields) {
             continue;
         }
         if ((status_ == 204 || status_ == 205) && detail::equal_ignoring_case(field.name, "content-length")) continue;
-        write_field(field.name, field.value);
+        detail::append_field(out_, field.name, field.value);
     }
-}
-
-inline void response_writer::write_number(std::uint64_t value, int base) {
-    char digits[20];
-    const std::to_chars_result result = std::to_chars(digits, digits + sizeof digits, value, base);
-    out_.append(digits, result.ptr);
 }
 }  // namespace ferry::inline FERRY_ABI::http
 
@@ -14018,6 +18689,331 @@ inline std::string accept_key(std::string_view key) {
 }
 }  // namespace ferry::inline FERRY_ABI::websocket
 
+// ferry/websocket/url.hpp - ws://host:port/path?query, taken apart (RFC 6455 section 3)
+
+namespace ferry::inline FERRY_ABI::websocket {
+/// Where a client connects to, and what it asks for there.
+///
+/// Errors  parse() throws std::invalid_argument, which quotes the text, for another scheme than ws and wss, user
+///         information, a fragment, and whatever a request could not carry.
+class url {
+public:
+    [[nodiscard]] static url parse(std::string_view text);
+
+    /// wss: by TLS.
+    [[nodiscard]] bool secure() const noexcept { return secure_; }
+    /// A name or a number, an IPv6 address without its brackets.
+    [[nodiscard]] const std::string& host() const noexcept { return host_; }
+    [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+    /// Host and port as a Host field has them: without the port if it is the scheme's own.
+    [[nodiscard]] const std::string& authority() const noexcept { return authority_; }
+    /// Path and query; "/" if the text has none.
+    [[nodiscard]] const std::string& target() const noexcept { return target_; }
+
+private:
+    url() = default;
+
+    std::string host_;
+    std::string authority_;
+    std::string target_;
+    std::uint16_t port_ = 0;
+    bool secure_ = false;
+};
+
+// ---- implementation ---------------------------------------------------------------
+namespace detail {
+[[noreturn]] inline void refuse_url(std::string_view text, const char* why) {
+    throw std::invalid_argument("websocket: \"" + std::string(text) + "\" " + why);
+}
+}  // namespace detail
+
+inline url url::parse(std::string_view text) {
+    url result;
+    const std::size_t scheme_end = text.find("://");
+    const std::string scheme = detail::in_lower_case(text.substr(0, scheme_end));
+    if (scheme_end == std::string_view::npos || (scheme != "ws" && scheme != "wss")) {
+        detail::refuse_url(text, "is no URL of a WebSocket; write one such as ws://127.0.0.1:8000/path");
+    }
+    result.secure_ = scheme == "wss";
+    const std::uint16_t own_port = result.secure_ ? 443 : 80;
+
+    std::string_view rest = text.substr(scheme_end + 3);
+    const std::string_view authority = rest.substr(0, rest.find_first_of("/?#"));
+    rest.remove_prefix(authority.size());
+    if (authority.find('@') != std::string_view::npos) {
+        detail::refuse_url(text, "has user information; send it in a header");
+    }
+    if (!http::valid_host(authority) || authority.front() == ':') {
+        detail::refuse_url(text, "has no valid host and port");
+    }
+    const std::size_t bracket = authority.rfind(']');  // ends an IPv6 address, which has colons of its own
+    const std::size_t colon = authority.find(':', bracket == std::string_view::npos ? 0 : bracket);
+    std::string_view host = authority.substr(0, colon);
+    unsigned port = 0;  // at most 65535, as valid_host() has seen to
+    if (colon != std::string_view::npos) {
+        for (const char digit : authority.substr(colon + 1)) port = 10 * port + static_cast<unsigned>(digit - '0');
+    }
+    result.port_ = port == 0 ? own_port : static_cast<std::uint16_t>(port);
+    result.authority_ = result.port_ == own_port ? std::string(host) : std::string(host) + ":" + std::to_string(port);
+    if (host.front() == '[') host = host.substr(1, host.size() - 2);
+    result.host_ = host;
+
+    if (rest.find('#') != std::string_view::npos) detail::refuse_url(text, "has a fragment, which is never sent");
+    if (rest.empty() || rest.front() != '/') result.target_ = "/";
+    result.target_ += rest;
+    if (!http::request_target::split(result.target_)) detail::refuse_url(text, "has a path that cannot be sent");
+    return result;
+}
+}  // namespace ferry::inline FERRY_ABI::websocket
+
+// ferry/websocket/client_handshake.hpp - asks a server for a WebSocket, and checks its answer (RFC 6455 section 4.1)
+
+namespace ferry::inline FERRY_ABI::websocket {
+/// A client's side of the handshake, as a function of octets: request() goes out, what comes back goes into read(), and
+/// how it is cut does not matter.
+///
+///     websocket::client_handshake opening(websocket::url::parse("ws://127.0.0.1:8000/chat"), random_octets);
+///     opening.subprotocol("chat.v2");
+///
+/// A server is trusted no more than a client is: the answer must be a 101 whose every field is as asked for, in at most
+/// 16 KiB and 100 fields.
+///
+/// Errors  What the server does wrong is a result. The setters throw std::invalid_argument.
+class client_handshake {
+public:
+    enum class result : std::uint8_t {
+        need_more,
+        accepted,
+        refused,  // by the server, see status(); or by this client, see why()
+    };
+
+    static constexpr std::size_t max_head_bytes = 16 * 1024;
+    static constexpr std::size_t max_head_fields = 100;
+    using nonce = std::array<unsigned char, 16>;
+
+    /// Takes 16 random octets, new ones for each handshake: no cache may know the answer.
+    client_handshake(url where, const nonce& random);
+
+    /// Offers a subprotocol, the preferred one first.
+    client_handshake& subprotocol(std::string_view name);
+    /// Adds a field to the request. Those of the handshake itself are not for the caller to set.
+    client_handshake& header(std::string_view name, std::string_view value);
+
+    /// The octets of the request.
+    [[nodiscard]] std::string request() const;
+    /// Takes octets of the answer off the front. Once accepted, what is left are the first frames.
+    [[nodiscard]] result read(std::string_view& octets);
+
+    /// The one that the server chose; empty if none.
+    [[nodiscard]] const std::string& subprotocol() const noexcept { return chosen_; }
+    /// Of the answer; 0 while there is none, or none that can be read.
+    [[nodiscard]] int status() const noexcept { return status_; }
+    [[nodiscard]] const http::headers& headers() const noexcept { return headers_; }
+    /// Why it was refused.
+    [[nodiscard]] std::string_view why() const noexcept { return why_; }
+
+private:
+    result refuse(std::string_view why) noexcept {
+        why_ = why;
+        return result_ = result::refused;
+    }
+    [[nodiscard]] bool parse_head(std::string_view head);
+    [[nodiscard]] bool parse_status_line(std::string_view line) noexcept;
+    [[nodiscard]] result check();
+
+    url where_;
+    std::string key_;
+    std::vector<std::string> offered_;
+    http::headers extra_;
+
+    std::string received_;        // of the head that is being read
+    std::size_t head_bytes_ = 0;  // of the heads before it: those of interim responses
+    result result_ = result::need_more;
+    int status_ = 0;
+    bool has_101_ = false;  // HTTP/1.1 or later
+    http::headers headers_;
+    std::string chosen_;
+    std::string_view why_;
+};
+
+// ---- implementation ---------------------------------------------------------------
+inline client_handshake::client_handshake(url where, const nonce& random)
+    : where_(std::move(where)),
+      key_(base64::encode(std::string_view(reinterpret_cast<const char*>(random.data()), random.size()))) {}
+
+inline client_handshake& client_handshake::subprotocol(std::string_view name) {
+    if (!http::valid_header_name(name)) {  // which is a token, too
+        throw std::invalid_argument("websocket: subprotocol \"" + std::string(name) + "\" is no token");
+    }
+    if (std::find(offered_.begin(), offered_.end(), name) != offered_.end()) {
+        throw std::invalid_argument("websocket: subprotocol \"" + std::string(name) + "\" is offered twice");
+    }
+    offered_.emplace_back(name);
+    return *this;
+}
+
+inline client_handshake& client_handshake::header(std::string_view name, std::string_view value) {
+    const std::string lowered = detail::in_lower_case(name);
+    if (detail::belongs_to_handshake(name) || lowered == "host" || lowered == "content-length" ||
+        lowered == "transfer-encoding") {
+        throw std::invalid_argument("websocket: header \"" + std::string(name) +
+                                    "\" belongs to the handshake, the program cannot set it");
+    }
+    extra_.add(name, value);
+    return *this;
+}
+
+inline std::string client_handshake::request() const {
+    std::string text = "GET " + where_.target() + " HTTP/1.1\r\nHost: " + where_.authority() +
+                       "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: " + key_ +
+                       "\r\nSec-WebSocket-Version: 13\r\n";
+    for (std::size_t i = 0; i < offered_.size(); ++i) {
+        text.append(i == 0 ? "Sec-WebSocket-Protocol: " : ", ").append(offered_[i]);
+    }
+    if (!offered_.empty()) text.append("\r\n");
+    for (const http::header& field : extra_) text.append(field.name).append(": ").append(field.value).append("\r\n");
+    return text.append("\r\n");
+}
+
+inline client_handshake::result client_handshake::read(std::string_view& octets) {
+    while (result_ == result::need_more && !octets.empty()) {
+        const std::size_t before = received_.size();
+        const std::size_t room = max_head_bytes - head_bytes_ - before;
+        received_.append(octets.substr(0, room));
+        const std::size_t end = received_.find("\r\n\r\n", before < 3 ? 0 : before - 3);
+        if (end == std::string::npos) {
+            octets.remove_prefix(received_.size() - before);
+            if (octets.empty() && received_.size() - before < room) return result_;
+            return refuse("the server's answer is too long");
+        }
+        octets.remove_prefix(end + 4 - before);
+        head_bytes_ += end + 4;
+        const std::string head = received_.substr(0, end + 2);
+        std::string().swap(received_);
+        if (!parse_head(head)) return refuse("the server's answer is not HTTP");
+        if (status_ != 101 && status_ < 200) continue;  // RFC 9110 15.2: an interim response, which says nothing here
+        return check();
+    }
+    return result_;
+}
+
+/// Lines that end in CR LF: a status line and fields. `headers` refuses what is malformed: RFC 9112 5 strictly, no
+/// folding, no control octets, no blank before a colon.
+inline bool client_handshake::parse_head(std::string_view head) {
+    headers_.clear();
+    bool first = true;
+    while (!head.empty()) {
+        const std::size_t end = head.find("\r\n");
+        const std::string_view line = head.substr(0, end);
+        head.remove_prefix(end + 2);
+        if (std::exchange(first, false)) {
+            if (!parse_status_line(line)) return false;
+            continue;
+        }
+        const std::size_t colon = line.find(':');
+        if (colon == std::string_view::npos || headers_.size() == max_head_fields) return false;
+        std::string_view value = line.substr(colon + 1);
+        const std::size_t begin = value.find_first_not_of(" \t");
+        value = begin == std::string_view::npos ? std::string_view()
+                                                : value.substr(begin, value.find_last_not_of(" \t") + 1 - begin);
+        if (!http::valid_header_name(line.substr(0, colon)) || !http::valid_header_value(value)) return false;
+        headers_.add(line.substr(0, colon), value);
+    }
+    return true;
+}
+
+/// RFC 9112 4: HTTP/1.1 101 Switching Protocols
+inline bool client_handshake::parse_status_line(std::string_view line) noexcept {
+    const auto digit = [line](std::size_t at) { return line[at] >= '0' && line[at] <= '9'; };
+    if (line.size() < 13 || !line.starts_with("HTTP/1.") || !digit(7) || line[8] != ' ' || line[12] != ' ')
+        return false;
+    if (!digit(9) || !digit(10) || !digit(11) || line[9] == '0') return false;
+    for (const char c : line.substr(13)) {
+        const auto octet = static_cast<unsigned char>(c);
+        if ((octet < 0x20 && c != '\t') || octet == 0x7F) return false;
+    }
+    status_ = 100 * (line[9] - '0') + 10 * (line[10] - '0') + (line[11] - '0');
+    has_101_ = status_ == 101 && line[7] != '0';
+    return true;
+}
+
+inline client_handshake::result client_handshake::check() {
+    if (!has_101_) return refuse("the server has refused the WebSocket");
+    const auto is_one = [this](std::string_view name, std::string_view value) {
+        return headers_.count(name) == 1 && detail::in_lower_case(*headers_.find(name)) == value;
+    };
+    if (!is_one("upgrade", "websocket")) return refuse("the server's Upgrade is not \"websocket\"");
+    if (!headers_.contains_token("connection", "upgrade")) return refuse("the server's Connection has no \"Upgrade\"");
+    if (headers_.count("sec-websocket-accept") != 1 || headers_.find("sec-websocket-accept") != accept_key(key_)) {
+        return refuse("the server's Sec-WebSocket-Accept answers another request");
+    }
+    // RFC 9110 8.6, RFC 9112 6.1: a 101 has no body; some servers say so.
+    if (headers_.contains("transfer-encoding") ||
+        (headers_.contains("content-length") && !is_one("content-length", "0"))) {
+        return refuse("the server's 101 announces a body");
+    }
+    const auto extensions = detail::token_list(headers_, "sec-websocket-extensions");
+    if (!extensions || !extensions->empty()) return refuse("the server uses an extension that was not offered");
+    if (headers_.contains("sec-websocket-protocol")) {
+        const std::string_view name = *headers_.find("sec-websocket-protocol");
+        if (headers_.count("sec-websocket-protocol") != 1 ||
+            std::find(offered_.begin(), offered_.end(), name) == offered_.end()) {
+            return refuse("the server chose a subprotocol that was not offered");
+        }
+        chosen_ = name;
+    }
+    return result_ = result::accepted;
+}
+}  // namespace ferry::inline FERRY_ABI::websocket
+
+// ferry/websocket/keep_alive.hpp - when to ping, and when to give the peer up
+
+namespace ferry::inline FERRY_ABI::websocket {
+/// Watches the silence of one WebSocket. It has no clock: whoever drives it says what time it is, about once a second.
+///
+///     if (octets came) alive.heard(now);
+///     switch (alive.check(now)) { case ping: session.ping(); break; case lost: drop(); break; case none: break; }
+///
+/// Any octet counts as a sign of life, not only the pong: a peer in the middle of a long message answers late.
+class keep_alive {
+public:
+    using time_point = std::chrono::steady_clock::time_point;
+    using duration = std::chrono::nanoseconds;
+
+    enum class action : std::uint8_t {
+        none,
+        ping,  // it has been silent for ping_interval
+        lost,  // and, since that ping, for pong_timeout
+    };
+
+    keep_alive(duration ping_interval, duration pong_timeout, time_point now) noexcept
+        : ping_interval_(ping_interval), pong_timeout_(pong_timeout), last_heard_(now) {}
+
+    void heard(time_point now) noexcept {
+        last_heard_ = now;
+        pinged_ = false;
+    }
+    /// When check() will next have something to say, if nothing is heard before.
+    [[nodiscard]] time_point due() const noexcept {
+        return pinged_ ? pinged_at_ + pong_timeout_ : last_heard_ + ping_interval_;
+    }
+    [[nodiscard]] action check(time_point now) noexcept {
+        if (pinged_) return now - pinged_at_ >= pong_timeout_ ? action::lost : action::none;
+        if (now - last_heard_ < ping_interval_) return action::none;
+        pinged_ = true;
+        pinged_at_ = now;
+        return action::ping;
+    }
+
+private:
+    duration ping_interval_;
+    duration pong_timeout_;
+    time_point last_heard_;
+    time_point pinged_at_;
+    bool pinged_ = false;
+};
+}  // namespace ferry::inline FERRY_ABI::websocket
+
 // ferry/websocket/detail/frame_input.hpp - octets read in place, with what was cut carried over
 
 namespace ferry::inline FERRY_ABI::websocket::detail {
@@ -14157,13 +19153,15 @@ struct frame_header {
 [[nodiscard]] constexpr std::size_t frame_header_bytes(const char* two_octets) noexcept;
 /// Reads frame_header_bytes() octets as they stand: any of the 16 opcodes, any length.
 [[nodiscard]] frame_header decode_frame_header(const char* octets) noexcept;
-/// What RFC 6455 forbids about a header that `receiver` got, whatever came before it; nullptr if nothing.
-[[nodiscard]] const char* find_violation(const frame_header& header, role receiver) noexcept;
+/// What RFC 6455 forbids about a header that `receiver` got, whatever came before it; nullptr if nothing. `claimed` are
+/// the reserved bits that a negotiated extension puts on the first frame of a message.
+[[nodiscard]] const char* find_violation(const frame_header& header, role receiver, unsigned claimed = 0) noexcept;
 
 /// Appends an unmasked frame, as servers send it.
-void append_frame(std::string& out, opcode op, std::string_view payload);
+void append_frame(std::string& out, opcode op, std::string_view payload, bool fin = true, unsigned reserved_bits = 0);
 /// Appends a masked frame, as clients send it.
-void append_masked_frame(std::string& out, opcode op, std::string_view payload, const mask_key& key);
+void append_masked_frame(std::string& out, opcode op, std::string_view payload, const mask_key& key, bool fin = true,
+                         unsigned reserved_bits = 0);
 
 /// Masks or unmasks octets in place, the first of which stands at `offset` in its frame's payload.
 void apply_mask(char* octets, std::size_t count, const mask_key& key, std::uint64_t offset = 0) noexcept;
@@ -14173,14 +19171,15 @@ namespace detail {
 inline constexpr unsigned length_is_16_bit = 126;
 inline constexpr unsigned length_is_64_bit = 127;
 
-inline void append_frame_header(std::string& out, opcode op, std::uint64_t payload_bytes, const mask_key* key) {
+inline void append_frame_header(std::string& out, unsigned first_octet, std::uint64_t payload_bytes,
+                                const mask_key* key) {
     char header[14];
     std::size_t size = 0;
     const auto put = [&](std::uint64_t octet) {
         header[size++] = static_cast<char>(static_cast<unsigned char>(octet));
     };
     const std::uint64_t mask_bit = key != nullptr ? 0x80 : 0;
-    put(0x80 | static_cast<std::uint64_t>(op));
+    put(first_octet);
     if (payload_bytes <= max_control_bytes) {
         put(mask_bit | payload_bytes);
     } else {
@@ -14192,6 +19191,10 @@ inline void append_frame_header(std::string& out, opcode op, std::uint64_t paylo
         for (const unsigned char octet : *key) put(octet);
     }
     out.append(header, size);
+}
+
+[[nodiscard]] constexpr unsigned first_octet(opcode op, bool fin, unsigned reserved_bits) noexcept {
+    return (fin ? 0x80U : 0U) | (reserved_bits & 7U) << 4 | static_cast<unsigned>(op);
 }
 }  // namespace detail
 
@@ -14225,9 +19228,10 @@ inline frame_header decode_frame_header(const char* octets) noexcept {
     return header;
 }
 
-inline const char* find_violation(const frame_header& header, role receiver) noexcept {
-    // An extension that was negotiated would claim its bits here (permessage-deflate: RSV1 of a message's first frame).
-    if (header.reserved_bits != 0) return "a reserved bit is set";
+inline const char* find_violation(const frame_header& header, role receiver, unsigned claimed) noexcept {
+    const bool begins_message = header.op == opcode::text || header.op == opcode::binary;
+    const unsigned allowed = begins_message ? claimed : 0;  // RFC 7692 6: neither on control nor on further frames
+    if ((header.reserved_bits & ~allowed) != 0) return "a reserved bit is set";
     if ((static_cast<unsigned>(header.op) & 7U) > 2) return "reserved opcode";
     if (header.masked != (receiver == role::server)) {
         return receiver == role::server ? "a client's frame must be masked" : "a server's frame must not be masked";
@@ -14239,13 +19243,14 @@ inline const char* find_violation(const frame_header& header, role receiver) noe
     return nullptr;
 }
 
-inline void append_frame(std::string& out, opcode op, std::string_view payload) {
-    detail::append_frame_header(out, op, payload.size(), nullptr);
+inline void append_frame(std::string& out, opcode op, std::string_view payload, bool fin, unsigned reserved_bits) {
+    detail::append_frame_header(out, detail::first_octet(op, fin, reserved_bits), payload.size(), nullptr);
     out.append(payload);
 }
 
-inline void append_masked_frame(std::string& out, opcode op, std::string_view payload, const mask_key& key) {
-    detail::append_frame_header(out, op, payload.size(), &key);
+inline void append_masked_frame(std::string& out, opcode op, std::string_view payload, const mask_key& key, bool fin,
+                                unsigned reserved_bits) {
+    detail::append_frame_header(out, detail::first_octet(op, fin, reserved_bits), payload.size(), &key);
     out.append(payload);
     apply_mask(out.data() + (out.size() - payload.size()), payload.size(), key);
 }
@@ -14272,6 +19277,102 @@ inline void apply_mask(char* octets, std::size_t count, const mask_key& key, std
     }
 }
 }  // namespace ferry::inline FERRY_ABI::websocket
+
+// ferry/websocket/mask_source.hpp - where a client's mask keys come from
+
+namespace ferry::inline FERRY_ABI::websocket {
+/// Refers to an object whose call operator returns 32 bits. RFC 6455 10.3 wants them unpredictable to whoever chooses
+/// the payload: take them from the operating system, not from a pseudo-random engine.
+class mask_source {
+public:
+    template <class Callable>
+    requires std::is_object_v<Callable> && std::is_invocable_r_v<std::uint32_t, Callable&>
+    explicit mask_source(Callable& source) noexcept
+        : source_(const_cast<void*>(static_cast<const void*>(std::addressof(source)))),
+          draw_([](void* from) -> std::uint32_t { return (*static_cast<Callable*>(from))(); }) {}
+
+    [[nodiscard]] mask_key draw() const { return std::bit_cast<mask_key>(draw_(source_)); }
+
+private:
+    void* source_;
+    std::uint32_t (*draw_)(void*);
+};
+}  // namespace ferry::inline FERRY_ABI::websocket
+
+// ferry/websocket/detail/frame_writer.hpp - the frames that one end sends
+
+namespace ferry::inline FERRY_ABI::websocket::detail {
+/// Appends frames to the output, masked if this end is a client, and bounds the pongs among them.
+///
+/// Ownership  Refers to the output, which whoever writes it empties.
+class frame_writer {
+public:
+    static constexpr unsigned max_unwritten_pongs = 64;
+
+    frame_writer(std::string& output, std::optional<mask_source> masks) noexcept : output_(output), masks_(masks) {}
+
+    [[nodiscard]] role own_role() const noexcept { return masks_ ? role::client : role::server; }
+
+    void append(opcode op, std::string_view payload, bool fin = true, unsigned reserved_bits = 0) {
+        append_to(output_, op, payload, fin, reserved_bits);
+    }
+    void append_octets(std::string_view frame) { output_.append(frame); }
+    void append_close(std::uint16_t code, std::string_view reason);
+    /// Answers a ping now, or later if too many pongs are unwritten.
+    void pong(std::string_view payload);
+    /// The output has been written: the pong that had to wait is next, if pongs may still be sent.
+    void written(bool may_pong);
+
+private:
+    void append_to(std::string& out, opcode op, std::string_view payload, bool fin, unsigned reserved_bits) const {
+        if (masks_) {
+            append_masked_frame(out, op, payload, masks_->draw(), fin, reserved_bits);
+        } else {
+            append_frame(out, op, payload, fin, reserved_bits);
+        }
+    }
+
+    std::string& output_;
+    std::optional<mask_source> masks_;
+    std::string late_pong_;  // the frame that waits for written()
+    unsigned unwritten_pongs_ = 0;
+};
+
+// ---- implementation ---------------------------------------------------------------
+inline void frame_writer::append_close(std::uint16_t code, std::string_view reason) {
+    std::string payload;
+    if (code != close_code::no_code) {
+        payload += static_cast<char>(static_cast<unsigned char>(code >> 8));
+        payload += static_cast<char>(static_cast<unsigned char>(code & 0xFF));
+        payload += reason;
+    }
+    append(opcode::close, payload);
+}
+
+inline void frame_writer::pong(std::string_view payload) {
+    if (output_.empty()) {
+        unwritten_pongs_ = 0;
+        late_pong_.clear();  // the one for this ping is newer
+    }
+    if (unwritten_pongs_ < max_unwritten_pongs) {
+        ++unwritten_pongs_;
+        append(opcode::pong, payload);
+    } else {
+        late_pong_.clear();
+        append_to(late_pong_, opcode::pong, payload, true, 0);
+    }
+}
+
+inline void frame_writer::written(bool may_pong) {
+    unwritten_pongs_ = 0;
+    if (late_pong_.empty()) return;
+    if (may_pong) {
+        output_.append(late_pong_);
+        unwritten_pongs_ = 1;
+    }
+    std::string().swap(late_pong_);
+}
+}  // namespace ferry::inline FERRY_ABI::websocket::detail
 
 // ferry/websocket/encoded_message.hpp - a message that is framed once and sent to many
 
@@ -14316,24 +19417,29 @@ inline encoded_message encoded_message::binary(std::string_view payload) {
 }
 }  // namespace ferry::inline FERRY_ABI::websocket
 
-// ferry/websocket/mask_source.hpp - where a client's mask keys come from
+// ferry/websocket/extension.hpp - what both ends may agree on beyond RFC 6455: a hook, such as for permessage-deflate
 
 namespace ferry::inline FERRY_ABI::websocket {
-/// Refers to an object whose call operator returns 32 bits. RFC 6455 10.3 wants them unpredictable to whoever chooses
-/// the payload: take them from the operating system, not from a pseudo-random engine.
-class mask_source {
+/// Changes the payload of whole messages, and says so by reserved bits of their first frame (RFC 6455 5.8). One object
+/// for each end of each connection; it may keep what it learnt from one message for the next.
+///
+/// ferry has none of its own. The handshake declines what clients offer; who negotiates one gives it to the session.
+class extension {
 public:
-    template <class Callable>
-    requires std::is_object_v<Callable> && std::is_invocable_r_v<std::uint32_t, Callable&>
-    explicit mask_source(Callable& source) noexcept
-        : source_(const_cast<void*>(static_cast<const void*>(std::addressof(source)))),
-          draw_([](void* from) -> std::uint32_t { return (*static_cast<Callable*>(from))(); }) {}
+    enum class outcome : std::uint8_t { done, too_big, malformed };
 
-    [[nodiscard]] mask_key draw() const { return std::bit_cast<mask_key>(draw_(source_)); }
+    /// RSV1 is 4, RSV2 is 2, RSV3 is 1: the bits that a message's first frame may have.
+    [[nodiscard]] virtual unsigned reserved_bits() const noexcept = 0;
 
-private:
-    void* source_;
-    std::uint32_t (*draw_)(void*);
+    /// A piece of a message that came with such a bit, unmasked: appends what it stands for to `out`, at most `room`
+    /// octets. It stops there and says too_big: nothing may be inflated first and measured afterwards.
+    [[nodiscard]] virtual outcome decode(std::string_view piece, bool last, std::size_t room, std::string& out) = 0;
+
+    /// A message to be sent: appends what is sent in its place, and returns the bits that say so; 0 to send it as it is.
+    [[nodiscard]] virtual unsigned encode(std::string_view payload, std::string& out) = 0;
+
+protected:
+    ~extension() = default;
 };
 }  // namespace ferry::inline FERRY_ABI::websocket
 
@@ -14345,23 +19451,27 @@ class session_event {
 public:
     enum class kind : std::uint8_t {
         none,    // all input is used up
-        text,    // data() is a whole message, valid UTF-8
-        binary,  // data() is a whole message
+        text,    // data() is a whole message, valid UTF-8; or a piece of one, see more()
+        binary,  // likewise
         pong,    // data() is the payload of the pong
         closed,  // the peer sent a close frame: code(), 1005 if it had none, and its reason in data()
         failed,  // the peer broke the protocol: code() is what it is told, data() says how
     };
 
     session_event() noexcept = default;
-    session_event(kind what, std::string_view data, std::uint16_t code = 0) noexcept
-        : what_(what), code_(code), data_(data) {}
+    session_event(kind what, std::string_view data, std::uint16_t code = 0, bool more = false) noexcept
+        : what_(what), more_(more), code_(code), data_(data) {}
 
     [[nodiscard]] kind what() const noexcept { return what_; }
     [[nodiscard]] std::string_view data() const noexcept { return data_; }
     [[nodiscard]] std::uint16_t code() const noexcept { return code_; }
+    /// Further pieces of this message follow: only where session_options ask for pieces. The end of a piece may be
+    /// inside a code point.
+    [[nodiscard]] bool more() const noexcept { return more_; }
 
 private:
     kind what_ = kind::none;
+    bool more_ = false;
     std::uint16_t code_ = 0;
     std::string_view data_;
 };
@@ -14384,13 +19494,21 @@ public:
         fragments_ = frames;
         return *this;
     }
+    /// Default false. True: messages are delivered piece by piece as they arrive, instead of being put together; the
+    /// limits are the same.
+    constexpr session_options& deliver_pieces(bool in_pieces) noexcept {
+        pieces_ = in_pieces;
+        return *this;
+    }
 
     [[nodiscard]] constexpr std::size_t max_message_bytes() const noexcept { return message_bytes_; }
     [[nodiscard]] constexpr std::size_t max_fragments() const noexcept { return fragments_; }
+    [[nodiscard]] constexpr bool deliver_pieces() const noexcept { return pieces_; }
 
 private:
     std::size_t message_bytes_ = 1024 * 1024;
     std::size_t fragments_ = 16384;
+    bool pieces_ = false;
 };
 }  // namespace ferry::inline FERRY_ABI::websocket
 
@@ -14404,13 +19522,16 @@ enum class session_state : std::uint8_t {
 };
 
 /// RFC 6455 after its handshake, as a function of octets: what the peer sends goes in and comes out as events, what is
-/// to be sent is appended to `output`. It knows no socket and no clock, and how the input is cut never matters.
+/// to be sent is appended to `output`. It knows no socket and no clock (see keep_alive), and how the input is cut never
+/// matters.
 ///
 ///     session.feed(buffer, size);
 ///     for (auto event = session.next_event(); event.what() != none; event = session.next_event()) take(event);
 ///     write(output);
 ///
-/// Pings are answered and close frames returned unasked. A failure comes after the messages that were complete before.
+/// Pings are answered and close frames returned unasked. A failure comes after the messages that were complete before,
+/// and these can still be answered: the close frame that a `closed` or `failed` event calls for is written by the next
+/// next_event(), or by conclude().
 ///
 /// Ownership      Refers to `output`, and to the octets given to feed(), which it unmasks in place: a message that lies
 ///                in them as one frame is a view of them. Only what their end cuts is copied.
@@ -14423,12 +19544,15 @@ class session {
 public:
     /// The server's end.
     explicit session(std::string& output, const session_options& options = session_options()) noexcept
-        : output_(output), options_(options) {}
+        : writer_(output, std::nullopt), options_(options) {}
     /// The client's end: each frame it sends draws a key from `masks`.
     session(std::string& output, mask_source masks, const session_options& options = session_options()) noexcept
-        : output_(output), masks_(masks), options_(options) {}
+        : writer_(output, masks), options_(options) {}
     session(const session&) = delete;
     session& operator=(const session&) = delete;
+
+    /// What the handshake has agreed on, before the first octet; it must outlive the session.
+    void use(extension& agreed) noexcept { extension_ = &agreed; }
 
     [[nodiscard]] session_state state() const noexcept { return state_; }
 
@@ -14439,10 +19563,16 @@ public:
     /// Copies what next_event() has not read yet, so that the buffer can be used for something else.
     void keep_input() { input_.keep(); }
     /// The data of the last event as a string: moved if it had to be put together, else copied.
-    [[nodiscard]] std::string take_data();
+    [[nodiscard]] std::string take_data() { return data_is_message_ ? std::move(message_) : std::string(data_); }
+    /// After a `closed` or `failed` event: writes the close frame, once, and ends the session. Does nothing otherwise.
+    void conclude();
 
     void send_text(std::string_view payload);
     void send_binary(std::string_view payload);
+    /// A message in pieces, one frame each; the last has `more` false. Pings may come between, another message may not
+    /// (std::logic_error). Code points may be cut.
+    void send_text_piece(std::string_view piece, bool more) { send_piece(opcode::text, piece, more); }
+    void send_binary_piece(std::string_view piece, bool more) { send_piece(opcode::binary, piece, more); }
     /// Throws std::logic_error in a client, which has to mask each frame anew.
     void send_encoded(const encoded_message& message);
     void ping(std::string_view payload = {});
@@ -14451,30 +19581,37 @@ public:
 
     /// To be called when `output` has been written. Of more than max_unwritten_pongs pings, only the newest is
     /// answered, and its pong waits for this.
-    void output_written();
-    static constexpr unsigned max_unwritten_pongs = 64;
+    void output_written() { writer_.written(state_ == session_state::open); }
+    static constexpr unsigned max_unwritten_pongs = detail::frame_writer::max_unwritten_pongs;
 
 private:
     using kind = session_event::kind;
+    using progress = std::optional<session_event>;  // nothing: read on; `none`: more input is needed
 
-    [[nodiscard]] role own_role() const noexcept { return masks_ ? role::client : role::server; }
-    [[nodiscard]] session_event read_control(const frame_header& header);
+    [[nodiscard]] progress read_header();
+    [[nodiscard]] progress read_control(const frame_header& header);
     [[nodiscard]] session_event read_close(std::string_view payload);
-    [[nodiscard]] session_event begin_frame(const frame_header& header);
-    [[nodiscard]] session_event read_payload();
-    [[nodiscard]] session_event deliver(kind what, std::string_view data, std::uint16_t code = 0) noexcept;
-    [[nodiscard]] session_event fail(std::uint16_t code, std::string_view how);
+    [[nodiscard]] progress begin_frame(const frame_header& header);
+    [[nodiscard]] progress read_payload();
+    [[nodiscard]] const char* decode(std::string_view piece, bool last, std::uint16_t& code);
+    [[nodiscard]] session_event end(kind what, std::uint16_t code, std::string_view how) noexcept;
+    [[nodiscard]] session_event deliver(kind what, std::string_view data, std::uint16_t code = 0,
+                                        bool more = false) noexcept;
+    [[nodiscard]] session_event deliver_message(bool more) noexcept;
     void release_message() noexcept;
 
     void require_open() const;
-    void append(std::string& out, opcode op, std::string_view payload) const;
-    void append_close(std::uint16_t code, std::string_view reason);
-    void answer_ping(std::string_view payload);
+    void require_no_message() const;
+    void send_message(opcode op, std::string_view payload);
+    void send_piece(opcode op, std::string_view piece, bool more);
 
-    std::string& output_;
-    std::optional<mask_source> masks_;
+    detail::frame_writer writer_;
     session_options options_;
+    extension* extension_ = nullptr;
     session_state state_ = session_state::open;
+    bool ended_ = false;                            // `closed` or `failed` was delivered, and not concluded
+    std::uint16_t end_code_ = close_code::no_code;  // of the close frame that is due then
+    std::string_view end_reason_;
 
     detail::frame_input input_;
     frame_header frame_;            // the data frame being read, if any
@@ -14483,138 +19620,176 @@ private:
 
     std::string message_;  // what is put together; empty while a message lies in one piece
     kind message_kind_ = kind::none;
+    bool encoded_ = false;             // by the extension
+    std::uint64_t message_bytes_ = 0;  // announced for the message being read, in the form in which it comes
+    std::size_t decoded_bytes_ = 0;    // what they stand for, if encoded
     std::size_t fragments_ = 0;
-    utf8_validator utf8_;             // complete between messages, as every text that ends is
-    std::string_view data_;           // of the last event
-    bool message_delivered_ = false;  // data_ is message_
+    utf8_validator utf8_;           // complete between messages, as every text that ends is
+    std::string_view data_;         // of the last event
+    bool data_is_message_ = false;  // data_ is message_
 
-    std::string late_pong_;  // the frame that waits for output_written()
-    unsigned unwritten_pongs_ = 0;
+    opcode sending_ = opcode::continuation;  // the message whose pieces are being sent, if any
+    utf8_validator sent_utf8_;
 };
 
 // ---- implementation ---------------------------------------------------------------
 inline session_event session::next_event() {
-    if (message_delivered_) release_message();
+    if (data_is_message_) release_message();
     data_ = {};
+    conclude();
     while (state_ != session_state::closed) {
-        if (!in_frame_) {
-            const char* octets = input_.gather(2);
-            if (octets == nullptr) return {};
-            const std::size_t header_bytes = frame_header_bytes(octets);
-            octets = input_.gather(header_bytes);
-            if (octets == nullptr) return {};
-            const frame_header header = decode_frame_header(octets);
-            if (const char* violation = find_violation(header, own_role())) {
-                return fail(close_code::protocol_error, violation);
-            }
-            const bool is_control = header.is_control();
-            if (is_control && input_.gather(header_bytes + static_cast<std::size_t>(header.payload_bytes)) == nullptr) {
-                return {};
-            }
-            input_.skip(header_bytes);
-            const session_event event = is_control ? read_control(header) : begin_frame(header);
-            if (event.what() != kind::none) return event;
-        } else {
-            const session_event event = read_payload();
-            if (event.what() != kind::none || in_frame_) return event;
-        }
+        const progress found = in_frame_ ? read_payload() : read_header();
+        if (found) return *found;
     }
     input_.drop();
     return {};
 }
 
-/// A control frame, all of which is there.
-inline session_event session::read_control(const frame_header& header) {
+/// A frame's header; of a control frame, all of it.
+inline session::progress session::read_header() {
+    const char* octets = input_.gather(2);
+    if (octets == nullptr) return session_event();
+    const std::size_t header_bytes = frame_header_bytes(octets);
+    octets = input_.gather(header_bytes);
+    if (octets == nullptr) return session_event();
+    const frame_header header = decode_frame_header(octets);
+    const unsigned claimed = extension_ == nullptr ? 0 : extension_->reserved_bits();
+    if (const char* violation = find_violation(header, writer_.own_role(), claimed)) {
+        return end(kind::failed, close_code::protocol_error, violation);
+    }
+    const bool is_control = header.is_control();
+    if (is_control && input_.gather(header_bytes + static_cast<std::size_t>(header.payload_bytes)) == nullptr) {
+        return session_event();
+    }
+    input_.skip(header_bytes);
+    return is_control ? read_control(header) : begin_frame(header);
+}
+
+inline session::progress session::read_control(const frame_header& header) {
     const std::span<char> payload = input_.take(header.payload_bytes);
     if (header.masked) apply_mask(payload.data(), payload.size(), header.key);
     const std::string_view data(payload.data(), payload.size());
     if (header.op == opcode::close) return read_close(data);
     if (header.op == opcode::pong) return deliver(kind::pong, data);
-    answer_ping(data);
-    return {};
+    if (state_ == session_state::open) writer_.pong(data);
+    return std::nullopt;
 }
 
 /// RFC 6455 5.5.1: nothing, or a code and perhaps a reason.
 inline session_event session::read_close(std::string_view payload) {
     std::uint16_t code = close_code::no_code;
     if (!payload.empty()) {
-        if (payload.size() == 1) return fail(close_code::protocol_error, "close frame with half a code");
+        if (payload.size() == 1) return end(kind::failed, close_code::protocol_error, "close frame with half a code");
         const auto octet = [payload](std::size_t at) {
             return static_cast<unsigned>(static_cast<unsigned char>(payload[at]));
         };
         code = static_cast<std::uint16_t>(octet(0) << 8 | octet(1));
         payload.remove_prefix(2);
-        if (!valid_close_code(code)) return fail(close_code::protocol_error, "invalid close code");
-        if (!is_utf8(payload)) return fail(close_code::invalid_text, "close reason is not UTF-8");
+        if (!valid_close_code(code)) return end(kind::failed, close_code::protocol_error, "invalid close code");
+        if (!is_utf8(payload)) return end(kind::failed, close_code::invalid_text, "close reason is not UTF-8");
     }
-    if (state_ == session_state::open) append_close(code, {});
-    state_ = session_state::closed;
-    release_message();
-    return deliver(kind::closed, payload, code);
+    return end(kind::closed, code, payload);
 }
 
 /// The header of a data frame: what RFC 6455 5.4 and the limits say about it, before any of its payload.
-inline session_event session::begin_frame(const frame_header& header) {
+inline session::progress session::begin_frame(const frame_header& header) {
     const bool continues = header.op == opcode::continuation;
     if (continues && message_kind_ == kind::none) {
-        return fail(close_code::protocol_error, "continuation without a beginning");
+        return end(kind::failed, close_code::protocol_error, "continuation without a beginning");
     }
     if (!continues) {
-        if (message_kind_ != kind::none) return fail(close_code::protocol_error, "message within a message");
+        if (message_kind_ != kind::none) {
+            return end(kind::failed, close_code::protocol_error, "message within a message");
+        }
         message_kind_ = header.op == opcode::text ? kind::text : kind::binary;
-        fragments_ = 0;
+        encoded_ = header.reserved_bits != 0;
+        message_bytes_ = decoded_bytes_ = fragments_ = 0;
     }
-    if (header.payload_bytes > options_.max_message_bytes() - message_.size()) {
-        return fail(close_code::message_too_big, "message too long");
+    if (header.payload_bytes > options_.max_message_bytes() - message_bytes_) {
+        return end(kind::failed, close_code::message_too_big, "message too long");
     }
-    if (++fragments_ > options_.max_fragments()) return fail(close_code::message_too_big, "message in too many frames");
+    if (++fragments_ > options_.max_fragments()) {
+        return end(kind::failed, close_code::message_too_big, "message in too many frames");
+    }
+    message_bytes_ += header.payload_bytes;
     frame_ = header;
     frame_read_ = 0;
     in_frame_ = true;
-    return {};
+    return std::nullopt;
 }
 
-/// As much of the current frame's payload as there is; in_frame_ stays true if some is missing.
-inline session_event session::read_payload() {
-    for (;;) {
-        const std::span<char> piece = input_.take(frame_.payload_bytes - frame_read_);
-        if (frame_.masked) apply_mask(piece.data(), piece.size(), frame_.key, frame_read_);
-        frame_read_ += piece.size();
-        in_frame_ = frame_read_ != frame_.payload_bytes;
-        const bool ends = frame_.fin && !in_frame_;
-        const std::string_view data(piece.data(), piece.size());
-        if (message_kind_ == kind::text && (!utf8_.feed(data) || (ends && !utf8_.complete()))) {
-            return fail(close_code::invalid_text, "text is not UTF-8");
-        }
-        if (ends && message_.empty()) return deliver(std::exchange(message_kind_, kind::none), data);
-        message_.append(data);
-        if (ends) {
-            message_delivered_ = true;
-            return deliver(std::exchange(message_kind_, kind::none), message_);
-        }
-        if (!in_frame_ || piece.empty()) return {};
+/// The next piece of the current frame's payload; in_frame_ stays true if some is missing.
+inline session::progress session::read_payload() {
+    const std::span<char> piece = input_.take(frame_.payload_bytes - frame_read_);
+    if (frame_.masked) apply_mask(piece.data(), piece.size(), frame_.key, frame_read_);
+    frame_read_ += piece.size();
+    if (piece.empty() && frame_read_ != frame_.payload_bytes) return session_event();
+    in_frame_ = frame_read_ != frame_.payload_bytes;
+    const bool last = frame_.fin && !in_frame_;
+    std::string_view data(piece.data(), piece.size());
+    if (encoded_) {
+        const std::size_t before = message_.size();
+        std::uint16_t code = 0;
+        if (const char* const error = decode(data, last, code)) return end(kind::failed, code, error);
+        data = std::string_view(message_).substr(before);
     }
+    if (message_kind_ == kind::text && (!utf8_.feed(data) || (last && !utf8_.complete()))) {
+        return end(kind::failed, close_code::invalid_text, "text is not UTF-8");
+    }
+    const bool whole = last && message_.empty();  // it lies in the input as it is
+    const bool as_piece = options_.deliver_pieces() && (last || !data.empty());
+    if (!encoded_) {
+        if (whole || as_piece) {
+            const kind what = last ? std::exchange(message_kind_, kind::none) : message_kind_;
+            return deliver(what, data, 0, !last);
+        }
+        message_.append(data);
+    }
+    if (!last && !as_piece) return std::nullopt;
+    return deliver_message(!last);
 }
 
-inline session_event session::deliver(kind what, std::string_view data, std::uint16_t code) noexcept {
+/// Appends what a piece stands for to message_. What is wrong with it, and the code for that; else nullptr.
+inline const char* session::decode(std::string_view piece, bool last, std::uint16_t& code) {
+    const std::size_t before = message_.size();
+    const std::size_t room = options_.max_message_bytes() - decoded_bytes_;
+    const extension::outcome result = extension_->decode(piece, last, room, message_);
+    FERRY_ASSERT(message_.size() - before <= room, "an extension wrote more than it was given room for");
+    decoded_bytes_ += message_.size() - before;
+    code = result == extension::outcome::too_big ? close_code::message_too_big : close_code::protocol_error;
+    if (result == extension::outcome::too_big) return "message too long";
+    return result == extension::outcome::malformed ? "message cannot be decoded" : nullptr;
+}
+
+inline session_event session::deliver(kind what, std::string_view data, std::uint16_t code, bool more) noexcept {
     data_ = data;
-    return session_event(what, data, code);
+    return session_event(what, data, code, more);
 }
 
-/// RFC 6455 7.1.7: tell the peer why, once, and read no more.
-inline session_event session::fail(std::uint16_t code, std::string_view how) {
-    if (state_ == session_state::open) append_close(code, how);
-    state_ = session_state::closed;
+inline session_event session::deliver_message(bool more) noexcept {
+    data_is_message_ = true;
+    return deliver(more ? message_kind_ : std::exchange(message_kind_, kind::none), message_, 0, more);
+}
+
+/// Nothing is read after this event. RFC 6455 5.5.1, 7.1.7: the peer is told why, once, when it is concluded.
+inline session_event session::end(kind what, std::uint16_t code, std::string_view how) noexcept {
+    ended_ = true;
+    end_code_ = code;
+    if (what == kind::failed) end_reason_ = how;  // static text; a peer's own reason is not sent back
     release_message();
-    return deliver(kind::failed, how, code);
+    return deliver(what, how, code);
+}
+
+inline void session::conclude() {
+    if (!ended_ || state_ == session_state::closed) return;
+    if (state_ == session_state::open) writer_.append_close(end_code_, end_reason_);
+    state_ = session_state::closed;
 }
 
 inline void session::release_message() noexcept {
     std::string().swap(message_);
-    message_delivered_ = false;
+    data_is_message_ = false;
 }
-
-inline std::string session::take_data() { return message_delivered_ ? std::move(message_) : std::string(data_); }
 
 inline void session::require_open() const {
     if (state_ == session_state::open) return;
@@ -14623,36 +19798,55 @@ inline void session::require_open() const {
                            : "websocket: nothing can be sent any more, the peer has closed or broken the protocol");
 }
 
-inline void session::append(std::string& out, opcode op, std::string_view payload) const {
-    if (masks_) {
-        append_masked_frame(out, op, payload, masks_->draw());
-    } else {
-        append_frame(out, op, payload);
-    }
+inline void session::require_no_message() const {
+    if (sending_ == opcode::continuation) return;
+    throw std::logic_error("websocket: the last piece of the message before has not been sent yet");
 }
 
 inline void session::send_text(std::string_view payload) {
     require_open();
     detail::require_utf8(payload, "the payload of a text message");
-    append(output_, opcode::text, payload);
+    send_message(opcode::text, payload);
 }
 
 inline void session::send_binary(std::string_view payload) {
     require_open();
-    append(output_, opcode::binary, payload);
+    send_message(opcode::binary, payload);
+}
+
+inline void session::send_message(opcode op, std::string_view payload) {
+    require_no_message();
+    std::string encoded;
+    const unsigned bits = extension_ == nullptr ? 0 : extension_->encode(payload, encoded);
+    writer_.append(op, bits != 0 ? std::string_view(encoded) : payload, true, bits);
+}
+
+inline void session::send_piece(opcode op, std::string_view piece, bool more) {
+    require_open();
+    if (sending_ != op) require_no_message();
+    if (op == opcode::text) {
+        utf8_validator checked = sent_utf8_;
+        if (!checked.feed(piece) || (!more && !checked.complete())) {
+            throw std::invalid_argument("websocket: the payload of a text message is not UTF-8");
+        }
+        sent_utf8_ = checked;
+    }
+    writer_.append(sending_ == opcode::continuation ? op : opcode::continuation, piece, !more);
+    sending_ = more ? op : opcode::continuation;
 }
 
 inline void session::send_encoded(const encoded_message& message) {
-    if (masks_)
+    if (writer_.own_role() == role::client)
         throw std::logic_error("websocket: an encoded_message is not masked; a client sends the payload instead");
     require_open();
-    output_.append(message.bytes());
+    require_no_message();
+    writer_.append_octets(message.bytes());
 }
 
 inline void session::ping(std::string_view payload) {
     require_open();
     if (payload.size() > max_control_bytes) throw std::invalid_argument("websocket: a ping carries 125 bytes at most");
-    append(output_, opcode::ping, payload);
+    writer_.append(opcode::ping, payload);
 }
 
 inline void session::close(std::uint16_t code, std::string_view reason) {
@@ -14663,44 +19857,10 @@ inline void session::close(std::uint16_t code, std::string_view reason) {
         throw std::invalid_argument("websocket: a close reason has 123 bytes at most");
     }
     detail::require_utf8(reason, "the close reason");
+    conclude();  // if the peer was first, its code is the answer
     if (state_ != session_state::open) return;
-    append_close(code, reason);
+    writer_.append_close(code, reason);
     state_ = session_state::closing;
-}
-
-inline void session::append_close(std::uint16_t code, std::string_view reason) {
-    std::string payload;
-    if (code != close_code::no_code) {
-        payload += static_cast<char>(static_cast<unsigned char>(code >> 8));
-        payload += static_cast<char>(static_cast<unsigned char>(code & 0xFF));
-        payload += reason;
-    }
-    append(output_, opcode::close, payload);
-}
-
-inline void session::answer_ping(std::string_view payload) {
-    if (state_ != session_state::open) return;
-    if (output_.empty()) {
-        unwritten_pongs_ = 0;
-        late_pong_.clear();  // the one for this ping is newer
-    }
-    if (unwritten_pongs_ < max_unwritten_pongs) {
-        ++unwritten_pongs_;
-        append(output_, opcode::pong, payload);
-    } else {
-        late_pong_.clear();
-        append(late_pong_, opcode::pong, payload);
-    }
-}
-
-inline void session::output_written() {
-    unwritten_pongs_ = 0;
-    if (late_pong_.empty()) return;
-    if (state_ == session_state::open) {
-        output_.append(late_pong_);
-        unwritten_pongs_ = 1;
-    }
-    std::string().swap(late_pong_);
 }
 }  // namespace ferry::inline FERRY_ABI::websocket
 
@@ -14713,12 +19873,22 @@ class http_request {
 public:
     explicit http_request(std::string body = {}, bool more_body = false) noexcept
         : body_(std::move(body)), more_body_(more_body) {}
+    /// The empty last piece.
+    [[nodiscard]] static http_request end(const http::headers& trailers) {
+        http_request last;
+        if (!trailers.empty()) last.trailers_ = std::make_shared<const http::headers>(trailers);
+        return last;
+    }
     [[nodiscard]] const std::string& body() const noexcept { return body_; }
     [[nodiscard]] std::string take_body() noexcept { return std::move(body_); }
     [[nodiscard]] bool more_body() const noexcept { return more_body_; }
+    /// The fields behind a chunked body, with its last piece; null if there are none. Nothing vouches for them: never
+    /// take them for headers.
+    [[nodiscard]] const http::headers* trailers() const noexcept { return trailers_.get(); }
 
 private:
     std::string body_;
+    std::shared_ptr<const http::headers> trailers_;
     bool more_body_;
 };
 
@@ -14885,6 +20055,8 @@ protected:
     ~message_source() { FERRY_ASSERT(waiting_ == nullptr, "a connection ended while a task waits in receive()"); }
     /// Called by the source when there is a message.
     void notify() noexcept;
+    /// Does a task wait in receive()?
+    [[nodiscard]] bool is_waited_for() const noexcept { return waiting_ != nullptr; }
 
 private:
     friend class receive;
@@ -16439,6 +21611,13 @@ inline layer_counters in_memory_layer::counters() const {
 // ferry/server/serve_options.hpp - where a server listens, and how long it waits for whom
 
 namespace ferry::inline FERRY_ABI {
+/// What becomes of a message to a WebSocket whose client reads too slowly: its output is above the high-water mark.
+enum class slow_reader : std::uint8_t {
+    wait,   // send() waits; a broadcast goes on when the slowest has read
+    drop,   // the message is dropped, and counted: see server::dropped_messages()
+    close,  // likewise, and the WebSocket is closed with 1008
+};
+
 /// Options of serve() and server, set in a chain: serve_options().host("0.0.0.0").port(80).
 class serve_options {
 public:
@@ -16451,7 +21630,7 @@ public:
     /// std::invalid_argument, which says what is wrong with a value.
     std::vector<std::string> take_arguments(int argc, const char* const* argv);
 
-    /// A name or an address. Default 127.0.0.1: reachable from this machine only.
+    /// A name, an address, or "unix:PATH". Default 127.0.0.1: reachable from this machine only.
     serve_options& host(std::string name) { return set(host_, std::move(name)); }
     /// 0 lets the kernel choose. Default 8000.
     serve_options& port(std::uint16_t number) { return set(port_, number); }
@@ -16463,6 +21642,8 @@ public:
     serve_options& websocket_origins(websocket::handshake_options rules) { return set(origins_, std::move(rules)); }
     /// Output of one connection beyond which send() waits. Default 64 KiB.
     serve_options& high_water_mark(std::size_t bytes) { return set(high_water_mark_, bytes); }
+    /// What a WebSocket's messages do above it. Default: wait.
+    serve_options& when_slow(slow_reader policy) { return set(slow_reader_, policy); }
     /// From the first octet of a request, or of the empty lines before it, to the end of its head. Default 10 s.
     serve_options& header_timeout(seconds limit) { return set(header_timeout_, limit); }
     /// For the first octet of the next request of a connection, the first one included. Default 5 s.
@@ -16486,7 +21667,8 @@ public:
     serve_options& application_close_timeout(seconds limit) { return set(application_close_timeout_, limit); }
     /// For what runs when the server is told to stop; then it is cancelled. Default 10 s.
     serve_options& shutdown_timeout(seconds limit) { return set(shutdown_timeout_, limit); }
-    /// Called once the port is open. The default writes "listening on http://HOST:PORT/" to stdout and flushes it.
+    /// Called once the port is open. The default writes "listening on http://HOST:PORT/" to stdout, or "listening on
+    /// unix:PATH", and flushes it.
     serve_options& on_listening(listening_function call) { return set(on_listening_, call); }
 
     [[nodiscard]] const std::string& host() const noexcept { return host_; }
@@ -16496,6 +21678,7 @@ public:
     [[nodiscard]] const websocket::session_options& websocket_limits() const noexcept { return websocket_limits_; }
     [[nodiscard]] const websocket::handshake_options& websocket_origins() const noexcept { return origins_; }
     [[nodiscard]] std::size_t high_water_mark() const noexcept { return high_water_mark_; }
+    [[nodiscard]] slow_reader when_slow() const noexcept { return slow_reader_; }
     [[nodiscard]] seconds header_timeout() const noexcept { return header_timeout_; }
     [[nodiscard]] seconds keep_alive_timeout() const noexcept { return keep_alive_timeout_; }
     [[nodiscard]] std::size_t min_body_rate() const noexcept { return min_body_rate_; }
@@ -16515,7 +21698,7 @@ private:
         return *this;
     }
     static void announce(const net::address& where) {
-        std::printf("listening on http://%s/\n", where.to_string().c_str());
+        std::printf(where.is_path() ? "listening on %s\n" : "listening on http://%s/\n", where.to_string().c_str());
         std::fflush(stdout);
     }
 
@@ -16526,6 +21709,7 @@ private:
     websocket::session_options websocket_limits_;
     websocket::handshake_options origins_;
     std::size_t high_water_mark_ = 64 * 1024;
+    slow_reader slow_reader_ = slow_reader::wait;
     seconds header_timeout_{10};
     seconds keep_alive_timeout_{5};
     std::size_t min_body_rate_ = 240;
@@ -16612,6 +21796,19 @@ public:
         return !ended() && (queue_.size() >= max_messages || bytes_ >= max_bytes);
     }
 
+    /// Is there a message that the application has not taken, or that it has taken and not come back from?
+    [[nodiscard]] bool busy() const noexcept { return !queue_.empty() || (handles_message_ && !is_waited_for()); }
+
+    /// Who is told that the application has received the end.
+    class observer {
+    public:
+        virtual void end_taken() = 0;
+
+    protected:
+        ~observer() = default;
+    };
+    void tell_end(observer* who) noexcept { observer_ = who; }
+
     class room_awaiter;
     /// Waits until it is not full. A checkpoint; one task, the reader.
     [[nodiscard]] room_awaiter room() noexcept;
@@ -16623,6 +21820,8 @@ private:
     std::size_t bytes_ = 0;
     std::optional<app::message> last_;
     bool ignored_ = false;
+    bool handles_message_ = false;  // the message taken last is a WebSocket's
+    observer* observer_ = nullptr;
     room_awaiter* reader_ = nullptr;
 };
 
@@ -16645,8 +21844,12 @@ private:
 inline inbox::room_awaiter inbox::room() noexcept { return room_awaiter(*this); }
 
 inline app::message inbox::take() {
-    if (queue_.empty()) return *last_;
+    if (queue_.empty()) {
+        if (observer_ != nullptr) observer_->end_taken();
+        return *last_;
+    }
     app::message next = std::move(queue_.front().first);
+    handles_message_ = std::holds_alternative<app::websocket_receive>(next);
     bytes_ -= queue_.front().second;
     queue_.pop_front();
     if (!full()) release_reader();
@@ -16842,6 +22045,11 @@ public:
 
     /// The client has sent its last octet. It may still read: what is sent now is still tried.
     void disconnect() { incoming_.end(app::http_disconnect()); }
+    /// The same in the middle of the request's body (RFC 9112 8). An application that does not respond then is right.
+    void cut() {
+        cut_ = true;
+        disconnect();
+    }
     /// The request's body is malformed: the application is told that the client is gone, the client why, if it can be.
     void refuse(int status, std::string_view why) {
         disconnect();
@@ -16870,7 +22078,11 @@ public:
     [[nodiscard]] bool finish(bool failed) {
         if (writer_.finished() || out_.broken()) return true;
         if (writer_.started()) return false;
-        respond(500, failed ? "the application failed" : "the application did not respond");
+        if (cut_ && !failed) {
+            respond(400, "the request ended before its body did");
+        } else {
+            respond(500, failed ? "the application failed" : "the application did not respond");
+        }
         return true;
     }
 
@@ -16897,6 +22109,7 @@ private:
     std::string_view date_;
     bool wants_continue_;
     bool refused_ = false;
+    bool cut_ = false;
 };
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -17090,12 +22303,15 @@ public:
     [[nodiscard]] std::string_view date() { return date_.now(); }
     [[nodiscard]] bool stopping() const noexcept { return stopping_; }
     void stop() noexcept { stopping_ = true; }
+    [[nodiscard]] std::uint64_t dropped_messages() const noexcept { return dropped_messages_; }
+    void count_dropped_message() noexcept { ++dropped_messages_; }
 
 private:
     event_loop& loop_;
     app::any_application app_;
     serve_options options_;
     http_date date_;
+    std::uint64_t dropped_messages_ = 0;
     bool stopping_ = false;
 };
 }  // namespace detail
@@ -17109,18 +22325,20 @@ namespace detail {
 ///
 /// connecting --accept--> open --close, from either side--> closing --> closed
 ///            --close---> closed, with 403; or with the response that the application sends instead
-class websocket_exchange final : public app::message_sink, private outbox::observer {
+class websocket_exchange final : public app::message_sink, private outbox::observer, private inbox::observer {
 public:
-    websocket_exchange(event_loop& loop, outbox& out, const http::request_head& head, websocket::handshake opening,
-                       const websocket::session_options& limits, std::string_view date)
-        : out_(out),
+    websocket_exchange(server_context& server, outbox& out, const http::request_head& head,
+                       websocket::handshake opening)
+        : server_(server),
+          out_(out),
           opening_(std::move(opening)),
           denial_(out.buffer(), head),
-          session_(out.buffer(), limits),
-          date_(date),
-          over_(loop) {
+          session_(out.buffer(), server.options().websocket_limits()),
+          alive_(server.options().ping_interval(), server.options().pong_timeout(), server.loop().now()),
+          over_(server.loop()) {
         out_.observe(this);
         incoming_.push(app::websocket_connect(), 0);
+        incoming_.tell_end(this);
     }
     ~websocket_exchange() { out_.observe(nullptr); }
 
@@ -17135,13 +22353,20 @@ public:
     void keep_early(std::string_view octets) { early_.append(octets); }
     [[nodiscard]] std::size_t early_bytes() const noexcept { return early_.size(); }
     void feed(char* octets, std::size_t count) noexcept { session_.feed(octets, count); }
+    void heard() noexcept { alive_.heard(server_.loop().now()); }
     /// Takes what was fed, until the inbox is full. False when there may be more: call it again once there is room.
     [[nodiscard]] bool take_events();
     /// The connection ended without a close frame.
     void lost() { end(websocket::close_code::abnormal, {}); }
-    void ping() {
-        if (!accepted_ || session_.state() != websocket::session_state::open) return;
-        session_.ping();
+    /// Pings a silent peer; false once it has not answered in time either.
+    [[nodiscard]] bool check_alive(event_loop::time_point now);
+    /// Has the peer closed, or broken the protocol, while the application was still busy with a message from before? It
+    /// may answer that; then the peer is told the end.
+    [[nodiscard]] bool answers() const noexcept { return answers_; }
+    /// Tells the peer the end.
+    void conclude() {
+        answers_ = false;
+        session_.conclude();
         out_.touch();
     }
     /// The server is about to stop.
@@ -17176,6 +22401,7 @@ public:
         if (!accepted_) throw std::logic_error("send: websocket_send before websocket_accept");
         require_client();
         if (session_.state() != websocket::session_state::open) throw client_gone("send: the WebSocket is closed");
+        if (above_ && server_.options().when_slow() != slow_reader::wait) return spare(data);
         if (data.encoded() != nullptr) {
             session_.send_encoded(*data.encoded());
         } else if (data.is_text()) {
@@ -17194,7 +22420,7 @@ public:
     void deliver(app::http_response_start& start) override {
         if (accepted_) throw std::logic_error("send: http_response_start after websocket_accept");
         require_client();
-        denial_.date(date_).close_connection().start(start.status(), start.headers());
+        denial_.date(server_.date()).close_connection().start(start.status(), start.headers());
         out_.touch();
     }
     void deliver(app::http_response_body& piece) override {
@@ -17217,30 +22443,58 @@ private:
         out_.touch();
     }
     void deny(int status, std::string_view why) {
-        write_error_response(denial_, date_, status, why);
+        write_error_response(denial_, server_.date(), status, why);
         out_.touch();
     }
     void end(std::uint16_t code, std::string reason) {
         incoming_.end(app::websocket_disconnect(code, std::move(reason)));
         over_.set();
     }
-    void above_mark(bool above) noexcept override { set_above_high_water_mark(above); }
+    void above_mark(bool above) noexcept override {
+        above_ = above;
+        if (server_.options().when_slow() == slow_reader::wait) set_above_high_water_mark(above);
+    }
+    /// The client reads too slowly, and this message is not for it.
+    void spare(const app::websocket_send&) {
+        server_.count_dropped_message();
+        if (server_.options().when_slow() == slow_reader::drop) return;
+        close(websocket::close_code::policy_violation, "too slow");
+        end(websocket::close_code::policy_violation, "too slow");
+    }
+    void end_taken() override {
+        if (answers_) conclude();
+    }
     void all_written() noexcept override {
         if (out_.broken()) return lost();
         session_.output_written();
         if (!out_.buffer().empty()) out_.touch();
     }
 
+    server_context& server_;
     outbox& out_;
     inbox incoming_;
     websocket::handshake opening_;
     http::response_writer denial_;
     websocket::session session_;
-    std::string_view date_;
+    websocket::keep_alive alive_;
     std::string early_;
     event over_;
     bool accepted_ = false;
+    bool answers_ = false;
+    bool above_ = false;  // the high-water mark
 };
+
+inline bool websocket_exchange::check_alive(event_loop::time_point now) {
+    using action = websocket::keep_alive::action;
+    if (!accepted_) return true;
+    if (incoming_.full()) alive_.heard(now);  // it is the application that does not listen
+    const action due = alive_.check(now);
+    if (due == action::ping && session_.state() == websocket::session_state::open) {
+        session_.ping();
+        out_.touch();
+    }
+    return due != action::lost;
+}
 
 inline bool websocket_exchange::take_events() {
     using kind = websocket::session_event::kind;
@@ -17260,8 +22514,10 @@ inline bool websocket_exchange::take_events() {
                 break;
             case kind::closed:
             case kind::failed:
-                out_.touch();
+                answers_ = incoming_.busy();
                 end(event.code(), std::string(event.data()));
+                if (!answers_) conclude();
+                out_.touch();
                 return true;
         }
         if (incoming_.full()) {
@@ -17284,11 +22540,7 @@ namespace detail {
 class connection : public list_hook<connection> {
 public:
     connection(server_context& server, net::socket socket)
-        : server_(server),
-          options_(server.options()),
-          socket_(std::move(socket)),
-          parser_(options_.http_limits()),
-          last_received_(server.loop().now()) {}
+        : server_(server), options_(server.options()), socket_(std::move(socket)), parser_(options_.http_limits()) {}
 
     /// The whole life of the connection. Throws nothing but `cancelled`.
     task<> run();
@@ -17334,8 +22586,6 @@ private:
     cancel_scope* idle_ = nullptr;  // what runs at the moment, if anything: the wait for a request, or an application
     http_exchange* http_ = nullptr;
     websocket_exchange* websocket_ = nullptr;
-    event_loop::time_point last_received_;
-    bool pinged_ = false;
     bool cut_ = false;
     bool gave_up_ = false;  // a peer that has not answered the close frame had its time
     std::string path_;      // of the request that runs, for reports
@@ -17424,8 +22674,6 @@ inline task<connection::next_step> connection::try_read_head() {
 
 inline task<bool> connection::receive_more() {
     const net::borrowed_bytes octets = co_await socket_.receive();
-    last_received_ = server_.loop().now();
-    pinged_ = false;
     pending_.append(octets.view());
     co_return !octets.empty();
 }
@@ -17501,7 +22749,7 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
                     break;
                 }
                 case http::request_event::end:
-                    exchange.incoming().push(app::http_request(), 0);
+                    exchange.incoming().push(app::http_request::end(parser_.trailers()), 0);
                     complete = true;
                     break;
                 case http::request_event::error:
@@ -17511,7 +22759,7 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
                 default:
                     if (!co_await watch_->more_body(receive_more(), pending_)) {
                         if (watch_->trickles()) exchange.refuse(408, "the request body comes too slowly");
-                        exchange.disconnect();
+                        exchange.cut();
                         complete = true;
                     }
             }
@@ -17547,8 +22795,7 @@ inline task<> connection::serve_websocket() {
     }
     websocket::handshake& opening = std::get<websocket::handshake>(checked);
     std::vector<std::string> offered = opening.subprotocols();
-    websocket_exchange exchange(server_.loop(), *out_, parser_.head(), std::move(opening), options_.websocket_limits(),
-                                server_.date());
+    websocket_exchange exchange(server_, *out_, parser_.head(), std::move(opening));
     app::scope what(app::protocol::websocket, parser_.take_head(), socket_.peer(), socket_.local(), std::move(offered));
     path_ = what.path();
     exchange.keep_early(pending_);
@@ -17573,8 +22820,8 @@ inline task<> connection::read_messages(websocket_exchange& exchange, task_group
     try {
         while (!exchange.closed()) {
             net::borrowed_bytes octets = co_await socket_.receive();
-            last_received_ = server_.loop().now();
-            pinged_ = false;
+            exchange.heard();
+            if (exchange.closed()) break;  // by what had come before the handshake was complete
             if (octets.empty()) {
                 exchange.lost();
             } else if (!exchange.accepted()) {
@@ -17588,6 +22835,10 @@ inline task<> connection::read_messages(websocket_exchange& exchange, task_group
     } catch (const std::runtime_error&) {  // reset by the client, or a network that fails
         out_->set_broken();
         exchange.lost();
+    }
+    if (exchange.answers()) {
+        co_await sleep_for(options_.close_timeout());
+        exchange.conclude();
     }
     co_await give_application_time(tasks);
 }
@@ -17624,16 +22875,10 @@ inline void connection::begin_shutdown() {
 
 inline void connection::check_liveness(event_loop::time_point now) {
     if (watch_) watch_->check(now);
-    if (websocket_ == nullptr || !websocket_->accepted()) return;
-    if (websocket_->incoming().full()) last_received_ = now;  // it is the application that does not listen
-    if (!pinged_ && now - last_received_ >= options_.ping_interval()) {
-        pinged_ = true;
-        websocket_->ping();
-    } else if (pinged_ && now - last_received_ >= options_.ping_interval() + options_.pong_timeout()) {
-        out_->set_broken();
-        websocket_->lost();
-        ::shutdown(socket_.descriptor(), SHUT_RDWR);  // the task that reads sees the end
-    }
+    if (websocket_ == nullptr || websocket_->check_alive(now)) return;
+    out_->set_broken();
+    websocket_->lost();
+    ::shutdown(socket_.descriptor(), SHUT_RDWR);  // the task that reads sees the end
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -17659,6 +22904,8 @@ public:
     /// Where it listens; tells the port that was chosen for port 0.
     [[nodiscard]] const net::address& address() const noexcept { return address_; }
     [[nodiscard]] std::size_t connections() const noexcept { return count_; }
+    /// Messages to WebSockets whose clients read too slowly: see serve_options::when_slow.
+    [[nodiscard]] std::uint64_t dropped_messages() const noexcept { return context_.dropped_messages(); }
 
     /// Serves until stop() and everything has ended. Cancelling it ends everything at once.
     task<> run();
@@ -17859,6 +23106,1551 @@ inline int serve_main(app::any_application app, int argc, char** argv, serve_opt
     } catch (const cancelled&) {  // by the second signal
     }
     return 1;
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/client/http_client_options.hpp - how long an HTTP client waits, and how much it takes
+
+namespace ferry::inline FERRY_ABI {
+/// Options of http_client, set in a chain.
+class http_client_options {
+public:
+    using milliseconds = std::chrono::milliseconds;
+
+    http_client_options() = default;
+
+    /// To resolve the host and to connect. Default 10 s.
+    http_client_options& connect_timeout(milliseconds limit) { return set(connect_timeout_, limit); }
+    /// From the last octet of the request that could be sent to the end of the response's head. Default 60 s.
+    http_client_options& response_timeout(milliseconds limit) { return set(response_timeout_, limit); }
+    /// For the next octet of a body, in either direction. Default 60 s.
+    http_client_options& stall_timeout(milliseconds limit) { return set(stall_timeout_, limit); }
+    /// For the server's "100 Continue", where a request asks for it; then the body is sent all the same. Default 1 s.
+    http_client_options& continue_timeout(milliseconds limit) { return set(continue_timeout_, limit); }
+    /// How long a connection may be idle and be used again: less than servers keep it. Default 4 s; 0 uses each once.
+    http_client_options& keep_alive_timeout(milliseconds limit) { return set(keep_alive_timeout_, limit); }
+    /// Idle connections that are kept. Default 8.
+    http_client_options& max_idle_connections(std::size_t count) { return set(max_idle_connections_, count); }
+    /// Of a response that is taken whole, by fetch() and read_all(). Default 1 MiB; a streamed one has `limits` only.
+    http_client_options& max_body_bytes(std::size_t bytes) { return set(max_body_bytes_, bytes); }
+    http_client_options& limits(const http::response_limits& chosen) { return set(limits_, chosen); }
+    /// Where to connect, whatever host the URL names: a proxy, a unix-domain socket, a server under test.
+    http_client_options& connect_to(net::address where) { return set(connect_to_, std::optional(std::move(where))); }
+
+    [[nodiscard]] milliseconds connect_timeout() const noexcept { return connect_timeout_; }
+    [[nodiscard]] milliseconds response_timeout() const noexcept { return response_timeout_; }
+    [[nodiscard]] milliseconds stall_timeout() const noexcept { return stall_timeout_; }
+    [[nodiscard]] milliseconds continue_timeout() const noexcept { return continue_timeout_; }
+    [[nodiscard]] milliseconds keep_alive_timeout() const noexcept { return keep_alive_timeout_; }
+    [[nodiscard]] std::size_t max_idle_connections() const noexcept { return max_idle_connections_; }
+    [[nodiscard]] std::size_t max_body_bytes() const noexcept { return max_body_bytes_; }
+    [[nodiscard]] const http::response_limits& limits() const noexcept { return limits_; }
+    [[nodiscard]] const std::optional<net::address>& connect_to() const noexcept { return connect_to_; }
+
+private:
+    template <class T>
+    http_client_options& set(T& option, T chosen) {
+        option = std::move(chosen);
+        return *this;
+    }
+
+    milliseconds connect_timeout_{10'000};
+    milliseconds response_timeout_{60'000};
+    milliseconds stall_timeout_{60'000};
+    milliseconds continue_timeout_{1'000};
+    milliseconds keep_alive_timeout_{4'000};
+    std::size_t max_idle_connections_ = 8;
+    std::size_t max_body_bytes_ = 1024 * 1024;
+    http::response_limits limits_;
+    std::optional<net::address> connect_to_;
+};
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/client/http_message.hpp - what an HTTP client asks, and what it is answered
+
+namespace ferry::inline FERRY_ABI {
+/// A server's answer is not HTTP, could be read in two ways, or is larger than the client's limits.
+class bad_response : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+/// A request to be sent: client_request("PUT", url).header("content-type", "text/plain").body(text).
+///
+/// Errors  header() throws std::invalid_argument for what would break out of its line.
+class client_request {
+public:
+    client_request(std::string method, std::string url) noexcept : method_(std::move(method)), url_(std::move(url)) {}
+    [[nodiscard]] static client_request get(std::string url) { return client_request("GET", std::move(url)); }
+    [[nodiscard]] static client_request head(std::string url) { return client_request("HEAD", std::move(url)); }
+    [[nodiscard]] static client_request post(std::string url, std::string body) {
+        return client_request("POST", std::move(url)).body(std::move(body));
+    }
+
+    client_request& header(std::string_view name, std::string_view content) & {
+        headers_.add(name, content);
+        return *this;
+    }
+    client_request&& header(std::string_view name, std::string_view content) && {
+        headers_.add(name, content);
+        return std::move(*this);
+    }
+    client_request& body(std::string whole) & {
+        body_ = std::move(whole);
+        return *this;
+    }
+    client_request&& body(std::string whole) && {
+        body_ = std::move(whole);
+        return std::move(*this);
+    }
+
+    [[nodiscard]] const std::string& method() const noexcept { return method_; }
+    [[nodiscard]] const std::string& url() const noexcept { return url_; }
+    [[nodiscard]] const http::headers& headers() const noexcept { return headers_; }
+    [[nodiscard]] const std::string& body() const noexcept { return body_; }
+    /// RFC 9110 9.2.2: to send it twice is the same as once.
+    [[nodiscard]] bool idempotent() const noexcept {
+        for (const std::string_view known : {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"}) {
+            if (method_ == known) return true;
+        }
+        return false;
+    }
+
+private:
+    std::string method_;
+    std::string url_;
+    http::headers headers_;
+    std::string body_;
+};
+
+/// A response that was taken whole. Redirects are responses like any other: nothing is followed.
+class client_response {
+public:
+    client_response(http::response_head head, std::string body, http::headers trailers) noexcept
+        : head_(std::move(head)), body_(std::move(body)), trailers_(std::move(trailers)) {}
+
+    [[nodiscard]] int status() const noexcept { return head_.status(); }
+    /// Of any class but 4xx and 5xx (or above, which count as such).
+    [[nodiscard]] bool ok() const noexcept { return status() < 400; }
+    [[nodiscard]] const http::response_head& head() const noexcept { return head_; }
+    [[nodiscard]] const http::headers& headers() const noexcept { return head_.headers(); }
+    /// The first field of that name; empty if there is none.
+    [[nodiscard]] std::string_view header(std::string_view name) const noexcept {
+        return headers().find(name).value_or(std::string_view());
+    }
+    [[nodiscard]] const std::string& body() const noexcept { return body_; }
+    [[nodiscard]] std::string take_body() noexcept { return std::move(body_); }
+    /// Fields after a chunked body. Nothing vouches for them.
+    [[nodiscard]] const http::headers& trailers() const noexcept { return trailers_; }
+
+private:
+    http::response_head head_;
+    std::string body_;
+    http::headers trailers_;
+};
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/client/http_connection.hpp - one connection to one server, over any stream
+
+namespace ferry::inline FERRY_ABI {
+/// Requests one after another, each answered before the next. http_client keeps such connections over TCP; this class
+/// serves where the stream is another one.
+///
+///     co_await connection.begin("POST", "/upload", "host");
+///     co_await connection.send(piece);                             // any number of times
+///     co_await connection.finish();
+///     const auto& head = co_await connection.response();           // interim responses are passed over
+///     for (std::string piece; !(piece = co_await connection.read()).empty();) use(piece);
+///
+/// One task may send while another receives: a server that answers before it has read everything needs that.
+///
+/// Ownership      Owns the stream. Does not move; destroy it when no task waits for it.
+/// Thread-safety  None: its loop's thread.
+/// Errors         disconnected when the server is gone before the response is complete; bad_response; timeout_error, by
+///                the limits of the options; all name the request. std::logic_error for calls out of order. After an error,
+///                or a call that was cancelled, it cannot be used again.
+template <net::stream Stream>
+class http_connection {
+public:
+    http_connection(event_loop& loop, Stream stream, const http_client_options& options = http_client_options())
+        : loop_(loop), stream_(std::move(stream)), options_(options), parser_(options.limits()) {}
+    http_connection(const http_connection&) = delete;
+    http_connection& operator=(const http_connection&) = delete;
+
+    /// Sends the head of a request whose body comes by send() and finish(): in chunks, unless `fields` declare a length.
+    task<> begin(std::string method, std::string target, std::string host, http::headers fields = http::headers());
+    /// The next piece of the body; waits until the server's side has taken it. False, with nothing sent, if the request
+    /// asked for "100 Continue" and was answered in full instead.
+    task<bool> send(std::string_view piece);
+    task<> finish();
+
+    /// The head of the final response; the reference is valid until the next begin().
+    task<const http::response_head&> response();
+    /// The next piece of the response's body; empty at its end.
+    task<std::string> read();
+    /// The rest of it, no more than the options' max_body_bytes.
+    task<std::string> read_all();
+    /// After the end of the body.
+    [[nodiscard]] const http::headers& trailers() const noexcept { return parser_.trailers(); }
+
+    /// Sends a request with the body that it has, and waits for the head of the response. The parameters outlive the call.
+    task<> ask(const client_request& what, const std::string& target, const std::string& host);
+    /// All of that. A body is sent while the response comes, whichever the server wants to be done with first.
+    task<client_response> exchange(const client_request& what, const std::string& target, const std::string& host);
+
+    /// Whether an octet has come in answer to the last request.
+    [[nodiscard]] bool answered() const noexcept { return parser_.started(); }
+    /// Whether another request can follow: both messages are complete, both sides allow it, and nothing came unasked.
+    [[nodiscard]] bool reusable() const noexcept {
+        return !broken_ && writer_ && writer_->finished() && parser_.keep_alive() && keep_alive_ &&
+               unread_from_ == pending_.size() && !stream_.is_readable();
+    }
+    /// After a 101: the stream, and what has come on it already of the new protocol.
+    [[nodiscard]] std::pair<Stream, std::string> take_stream();
+
+private:
+    using milliseconds = std::chrono::milliseconds;
+
+    void start(std::string_view method, std::string_view target, std::string_view host, const http::headers& fields);
+    task<bool> start_whole(const client_request& what, const std::string& target, const std::string& host);
+    task<> flush();
+    task<> flush_while_answered();
+    task<bool> may_send();
+    task<> await_continue();
+    task<client_response> take_response();
+    task<http::response_event> next_event(milliseconds limit);
+    task<bool> receive_more(milliseconds limit);
+    [[noreturn]] void fail(const std::string& why);
+
+    event_loop& loop_;
+    Stream stream_;
+    http_client_options options_;
+    std::string what_;  // the request, for errors
+    std::string out_;   // written, not sent
+    std::optional<http::request_writer> writer_;
+    http::response_parser parser_;
+    http::response_head head_;
+    std::string pending_;  // received; parsed up to unread_from_
+    std::size_t unread_from_ = 0;
+    event_loop::time_point last_progress_;
+    bool head_seen_ = false;
+    bool ended_ = false;
+    bool waits_for_continue_ = false;
+    bool keep_alive_ = true;  // as far as the requests say
+    bool broken_ = false;     // something was left in the middle
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+template <net::stream Stream>
+void http_connection<Stream>::start(std::string_view method, std::string_view target, std::string_view host,
+                                    const http::headers& fields) {
+    if (broken_ || (writer_ && !writer_->finished()))
+        throw std::logic_error("ferry: this connection is of no more use");
+    http::request_writer begun(out_);
+    out_.clear();
+    begun.start(method, target, host, fields);  // before anything changes: it may throw
+    out_.clear();
+    parser_.begin(method == "HEAD");
+    writer_.emplace(out_).start(method, target, host, fields);
+    what_ = std::string(method).append(" http://").append(host).append(target);
+    head_seen_ = ended_ = false;
+    waits_for_continue_ = fields.contains_token("expect", "100-continue");
+    keep_alive_ = !fields.contains_token("connection", "close");
+    last_progress_ = loop_.now();
+}
+
+template <net::stream Stream>
+task<> http_connection<Stream>::begin(std::string method, std::string target, std::string host, http::headers fields) {
+    start(method, target, host, fields);
+    writer_->flush_head();
+    co_await flush();
+}
+
+template <net::stream Stream>
+task<bool> http_connection<Stream>::send(std::string_view piece) {
+    const bool wanted = co_await may_send();
+    if (!wanted) co_return false;
+    writer_->body(piece, true);
+    co_await flush();
+    co_return true;
+}
+
+template <net::stream Stream>
+task<> http_connection<Stream>::finish() {
+    const bool wanted = co_await may_send();
+    if (!wanted) co_return;
+    writer_->body({}, false);
+    co_await flush();
+}
+
+template <net::stream Stream>
+task<bool> http_connection<Stream>::may_send() {
+    if (!writer_) throw std::logic_error("ferry: a body before begin()");
+    if (std::exchange(waits_for_continue_, false)) {
+        const bool in_time = co_await try_timeout(options_.continue_timeout(), await_continue());
+        if (in_time && head_seen_) broken_ = true;  // the server may or may not wait for the body: RFC 9110 10.1.1
+        last_progress_ = loop_.now();
+        co_return !head_seen_;
+    }
+    co_return true;
+}
+
+template <net::stream Stream>
+task<> http_connection<Stream>::await_continue() {
+    for (bool waiting = true; waiting;) {
+        const http::response_event found = co_await next_event(options_.response_timeout());
+        if (found == http::response_event::head) {
+            head_ = parser_.take_head();
+            head_seen_ = true;
+        }
+        waiting = found == http::response_event::interim && parser_.head().status() != 100;
+    }
+}
+
+template <net::stream Stream>
+task<> http_connection<Stream>::flush() {
+    broken_ = true;  // until it is done: part of it may have been sent
+    std::size_t sent = 0;
+    while (sent < out_.size()) {
+        const std::size_t taken = stream_.send_some(std::string_view(out_).substr(sent));
+        sent += taken;
+        if (taken != 0) last_progress_ = loop_.now();
+        if (sent == out_.size()) break;
+        const bool room = co_await try_timeout(options_.stall_timeout(), stream_.writable());
+        if (!room) {
+            throw timeout_error("ferry: " + what_ + ": the server has taken nothing for " +
+                                std::to_string(options_.stall_timeout().count()) + " ms");
+        }
+    }
+    out_.clear();
+    broken_ = false;
+}
+
+template <net::stream Stream>
+task<> http_connection<Stream>::ask(const client_request& what, const std::string& target, const std::string& host) {
+    const bool wanted = co_await start_whole(what, target, host);
+    if (wanted) co_await flush_while_answered();
+    co_await response();
+}
+
+/// Up to the point where the body is written, if it is wanted, and can be flushed.
+template <net::stream Stream>
+task<bool> http_connection<Stream>::start_whole(const client_request& what, const std::string& target,
+                                                const std::string& host) {
+    start(what.method(), target, host, what.headers());
+    if (!what.body().empty() && waits_for_continue_) {
+        writer_->flush_head(what.body().size());
+        co_await flush();
+        const bool wanted = co_await may_send();
+        if (!wanted) co_return false;
+    }
+    writer_->body(what.body(), false);
+    co_return true;
+}
+
+/// A server that does not take the whole request may still have answered it: that is for the reader to find out.
+template <net::stream Stream>
+task<> http_connection<Stream>::flush_while_answered() {
+    try {
+        co_await flush();
+    } catch (const disconnected&) {}
+}
+
+template <net::stream Stream>
+task<client_response> http_connection<Stream>::exchange(const client_request& what, const std::string& target,
+                                                        const std::string& host) {
+    const bool wanted = co_await start_whole(what, target, host);
+    if (!wanted) co_return co_await take_response();
+    std::optional<client_response> answer;
+    if (out_.size() <= 16 * 1024) {  // the kernel takes it, or the server does not need its answer to be read first
+        co_await flush_while_answered();
+        answer.emplace(co_await take_response());
+    } else {
+        co_await with_task_group([&](task_group& tasks) -> task<> {
+            tasks.start(flush_while_answered());
+            answer.emplace(co_await take_response());
+            tasks.cancel();
+        });
+    }
+    co_return std::move(*answer);
+}
+
+template <net::stream Stream>
+task<client_response> http_connection<Stream>::take_response() {
+    co_await response();
+    std::string body = co_await read_all();
+    http::headers trailers = parser_.trailers();
+    co_return client_response(std::move(head_), std::move(body), std::move(trailers));
+}
+
+template <net::stream Stream>
+task<const http::response_head&> http_connection<Stream>::response() {
+    if (!writer_) throw std::logic_error("ferry: response() before begin()");
+    while (!head_seen_) {
+        const http::response_event found = co_await next_event(options_.response_timeout());
+        if (found != http::response_event::head) continue;  // an interim one
+        head_ = parser_.take_head();
+        head_seen_ = true;
+    }
+    co_return head_;
+}
+
+template <net::stream Stream>
+task<std::string> http_connection<Stream>::read() {
+    if (!head_seen_) throw std::logic_error("ferry: read() before response()");
+    if (ended_) co_return std::string();
+    const http::response_event found = co_await next_event(options_.stall_timeout());
+    if (found == http::response_event::body) co_return std::string(parser_.body());
+    ended_ = true;
+    co_return std::string();
+}
+
+template <net::stream Stream>
+task<std::string> http_connection<Stream>::read_all() {
+    if (!head_seen_) throw std::logic_error("ferry: read_all() before response()");
+    std::string body;
+    const std::size_t limit = options_.max_body_bytes();
+    for (bool more = head_.body().length() <= limit; more;) {
+        const std::string piece = co_await read();
+        more = !piece.empty();
+        if (piece.size() > limit - body.size()) break;
+        body += piece;
+    }
+    if (!ended_) {
+        broken_ = true;
+        fail("the body is larger than " + std::to_string(limit) +
+             " bytes; raise max_body_bytes, or read() it in pieces");
+    }
+    co_return body;
+}
+
+/// The next thing that the parser finds; an error throws.
+template <net::stream Stream>
+task<http::response_event> http_connection<Stream>::next_event(milliseconds limit) {
+    for (;;) {
+        std::string_view unread = std::string_view(pending_).substr(unread_from_);
+        const http::response_event found = parser_.read(unread);
+        unread_from_ = pending_.size() - unread.size();
+        if (found == http::response_event::error) fail(std::string(parser_.error().reason()));
+        if (found != http::response_event::need_more) co_return found;
+        const bool alive = co_await receive_more(limit);
+        if (alive) continue;
+        if (parser_.end_of_stream() == http::response_event::end) {
+            broken_ = true;
+            co_return http::response_event::end;
+        }
+        broken_ = true;
+        throw disconnected("ferry: " + what_ +
+                           ": the server has closed the connection: " + std::string(parser_.error().reason()));
+    }
+}
+
+/// False at the end of the stream. Time passes only while nothing moves, in either direction.
+template <net::stream Stream>
+task<bool> http_connection<Stream>::receive_more(milliseconds limit) {
+    for (;;) {
+        try {
+            auto octets = co_await try_timeout(last_progress_ + limit - loop_.now(), stream_.receive());
+            if (octets) {
+                pending_.assign(octets->view());
+                unread_from_ = 0;
+                last_progress_ = loop_.now();
+                co_return !pending_.empty();
+            }
+        } catch (const disconnected& lost) {
+            broken_ = true;
+            throw disconnected("ferry: " + what_ + ": " + lost.what());
+        }
+        if (loop_.now() - last_progress_ < limit) continue;  // more of the request was sent meanwhile
+        broken_ = true;
+        throw timeout_error("ferry: " + what_ + ": nothing has come from the server for " +
+                            std::to_string(limit.count()) + " ms");
+    }
+}
+
+template <net::stream Stream>
+void http_connection<Stream>::fail(const std::string& why) {
+    broken_ = true;
+    throw bad_response("ferry: " + what_ + ": the response is not acceptable: " + why);
+}
+
+template <net::stream Stream>
+std::pair<Stream, std::string> http_connection<Stream>::take_stream() {
+    if (!head_seen_ || parser_.keep_alive()) throw std::logic_error("ferry: take_stream() without a 101");
+    broken_ = true;
+    return {std::move(stream_), pending_.substr(unread_from_)};
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/client/http_url.hpp - where a request goes
+
+namespace ferry::inline FERRY_ABI {
+/// An http URL, taken apart: "http://host:port/path?query".
+///
+/// Errors  std::invalid_argument, which quotes the text and says what is wrong. User information is refused; a fragment
+///         is left out, since it is not the server's business. https needs TLS, which ferry does not have.
+class http_url {
+public:
+    explicit http_url(std::string_view text);
+
+    /// To be resolved: without the brackets of an IPv6 address.
+    [[nodiscard]] const std::string& host() const noexcept { return host_; }
+    /// 80 unless it is given.
+    [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+    /// For the Host field: as it was given.
+    [[nodiscard]] const std::string& authority() const noexcept { return authority_; }
+    /// For the request line: path and query.
+    [[nodiscard]] const std::string& target() const noexcept { return target_; }
+
+private:
+    std::string host_;
+    std::string authority_;
+    std::string target_;
+    std::uint16_t port_ = 80;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline http_url::http_url(std::string_view text) {
+    const auto refuse = [text](const char* why) {
+        throw std::invalid_argument("ferry: the URL \"" + std::string(text) + "\" " + why);
+    };
+    const std::optional<http::request_target> parts = http::request_target::split(text.substr(0, text.find('#')));
+    if (!parts || parts->form() != http::target_form::absolute) {
+        refuse("is none; write http://host:port/path?query, and escape what is not ASCII");
+    }
+    if (parts->scheme().size() != 4)
+        refuse("needs TLS, which is not spoken here; write http://, or put a proxy between");
+    authority_ = parts->authority();
+    target_ = parts->path();
+    if (!parts->query().empty()) target_.append("?").append(parts->query());
+
+    std::string_view host = authority_;
+    const std::size_t colon = host.rfind(':');
+    if (colon != std::string_view::npos && host.back() != ']') {
+        const std::string_view digits = host.substr(colon + 1);
+        if (!digits.empty()) std::from_chars(digits.data(), digits.data() + digits.size(), port_);
+        host = host.substr(0, colon);
+    }
+    if (port_ == 0) refuse("has port 0, where nobody listens");
+    if (host.front() == '[') host = host.substr(1, host.size() - 2);
+    host_ = host;
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/client/http_client.hpp - HTTP/1.1 requests, over connections that are kept
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// The idle connections of a client; the calls that are under way keep it, too.
+class http_pool {
+public:
+    using connection = http_connection<net::socket>;
+
+    http_pool(event_loop& loop, const http_client_options& options) : loop_(loop), options_(options) {}
+
+    /// The one that was used last of those to this place that can still be used; null if there is none.
+    [[nodiscard]] std::unique_ptr<connection> take(const std::string& place);
+    /// Keeps it if it can be used again.
+    void give(std::string place, std::unique_ptr<connection> used);
+    void close_idle() noexcept { idle_.clear(); }
+
+    [[nodiscard]] std::size_t size() const noexcept { return idle_.size(); }
+    [[nodiscard]] event_loop& loop() const noexcept { return loop_; }
+    [[nodiscard]] const http_client_options& options() const noexcept { return options_; }
+
+private:
+    struct idle_connection {
+        std::string place;
+        std::unique_ptr<connection> kept;
+        event_loop::time_point since;
+    };
+
+    event_loop& loop_;
+    http_client_options options_;
+    std::vector<idle_connection> idle_;  // oldest first
+};
+}  // namespace detail
+
+/// One request and its response, in pieces: what http_client::open() and upload() yield. See http_connection.
+///
+/// Ownership      Owns its connection, and gives it back to the client when it is destroyed, if both messages are
+///                complete. Move-only, also while a task waits in it; destroy it when none does.
+/// Thread-safety  None: its loop's thread.
+class http_call {
+public:
+    http_call(std::shared_ptr<detail::http_pool> pool, std::string place,
+              std::unique_ptr<http_connection<net::socket>> used) noexcept
+        : pool_(std::move(pool)), place_(std::move(place)), connection_(std::move(used)) {}
+    http_call(http_call&&) noexcept = default;
+    http_call& operator=(http_call&&) = delete;
+    ~http_call() {
+        if (connection_ != nullptr) pool_->give(std::move(place_), std::move(connection_));
+    }
+
+    /// Of upload(): the next piece of the body, and its end.
+    [[nodiscard]] task<bool> send(std::string_view piece) { return connection_->send(piece); }
+    [[nodiscard]] task<> finish() { return connection_->finish(); }
+
+    [[nodiscard]] task<const http::response_head&> response() { return connection_->response(); }
+    [[nodiscard]] task<std::string> read() { return connection_->read(); }
+    [[nodiscard]] task<std::string> read_all() { return connection_->read_all(); }
+    [[nodiscard]] const http::headers& trailers() const noexcept { return connection_->trailers(); }
+    /// After a 101.
+    [[nodiscard]] std::pair<net::socket, std::string> take_stream() { return connection_->take_stream(); }
+
+private:
+    std::shared_ptr<detail::http_pool> pool_;
+    std::string place_;
+    std::unique_ptr<http_connection<net::socket>> connection_;
+};
+
+/// Asks HTTP servers: fetch() takes the whole response, open() and upload() give it in pieces.
+///
+///     ferry::http_client client(loop);
+///     const ferry::client_response page = co_await client.get("http://127.0.0.1:8000/");
+///
+/// Any number of tasks may ask at once; each request has a connection to itself, and idle ones are used again. Where one
+/// turns out to be gone before an octet of the answer has come, fetch() asks once more on a new one, if to ask twice is
+/// the same as once. Redirects are not followed. See http_client_options for limits.
+///
+/// Ownership      Owns the idle connections. The loop outlives it and its calls; calls may outlive it.
+/// Thread-safety  None: its loop's thread.
+/// Errors         std::invalid_argument for what cannot be sent; std::system_error when no connection can be made;
+///                disconnected, bad_response and timeout_error, which name the request. A status is no error.
+class http_client {
+public:
+    explicit http_client(event_loop& loop, const http_client_options& options = http_client_options())
+        : pool_(std::make_shared<detail::http_pool>(loop, options)) {}
+
+    task<client_response> fetch(client_request what);
+    task<client_response> get(std::string url) { return fetch(client_request::get(std::move(url))); }
+
+    /// Sends a request whole and waits for the head of its response, whose body comes in pieces. Asks again as fetch()
+    /// does. (Where a server sends a large answer before it has read a large request, upload() and two tasks serve.)
+    task<http_call> open(client_request what);
+    /// Sends the head of a request, whose body comes by send() and finish(): in chunks, unless it declares a length.
+    task<http_call> upload(client_request what);
+
+    [[nodiscard]] std::size_t idle_connections() const noexcept { return pool_->size(); }
+    void close_idle() noexcept { pool_->close_idle(); }
+
+private:
+    using connection = http_connection<net::socket>;
+
+    [[nodiscard]] static std::string place_of(const http_url& where) {
+        return where.host() + " " + std::to_string(where.port());
+    }
+    static task<net::socket> reach(std::string host, std::uint16_t port, std::optional<net::address> instead);
+    static task<std::unique_ptr<connection>> connect(std::shared_ptr<detail::http_pool> pool, std::string host,
+                                                     std::uint16_t port);
+
+    std::shared_ptr<detail::http_pool> pool_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+namespace detail {
+inline std::unique_ptr<http_pool::connection> http_pool::take(const std::string& place) {
+    const event_loop::time_point now = loop_.now();
+    std::erase_if(idle_, [&](const idle_connection& one) {
+        return now - one.since >= options_.keep_alive_timeout() || !one.kept->reusable();
+    });
+    for (std::size_t at = idle_.size(); at-- > 0;) {
+        if (idle_[at].place != place) continue;
+        std::unique_ptr<connection> found = std::move(idle_[at].kept);
+        idle_.erase(idle_.begin() + static_cast<std::ptrdiff_t>(at));
+        return found;
+    }
+    return nullptr;
+}
+
+inline void http_pool::give(std::string place, std::unique_ptr<connection> used) {
+    if (options_.max_idle_connections() == 0 || options_.keep_alive_timeout().count() <= 0 || !used->reusable()) return;
+    if (idle_.size() >= options_.max_idle_connections()) idle_.erase(idle_.begin());
+    idle_.push_back(idle_connection{std::move(place), std::move(used), loop_.now()});
+}
+}  // namespace detail
+
+inline task<client_response> http_client::fetch(client_request what) {
+    const std::shared_ptr<detail::http_pool> pool = pool_;
+    const http_url where(what.url());
+    std::string place = place_of(where);
+    std::unique_ptr<connection> used = pool->take(place);
+    std::optional<client_response> answer;
+    if (used != nullptr) {
+        try {
+            answer.emplace(co_await used->exchange(what, where.target(), where.authority()));
+        } catch (const disconnected&) {
+            if (used->answered() || !what.idempotent()) throw;
+            used.reset();
+        }
+    }
+    if (used == nullptr) {
+        used = co_await connect(pool, where.host(), where.port());
+        answer.emplace(co_await used->exchange(what, where.target(), where.authority()));
+    }
+    pool->give(std::move(place), std::move(used));
+    co_return std::move(*answer);
+}
+
+inline task<http_call> http_client::open(client_request what) {
+    const std::shared_ptr<detail::http_pool> pool = pool_;
+    const http_url where(what.url());
+    std::string place = place_of(where);
+    std::unique_ptr<connection> used = pool->take(place);
+    if (used != nullptr) {
+        try {
+            co_await used->ask(what, where.target(), where.authority());
+        } catch (const disconnected&) {
+            if (used->answered() || !what.idempotent()) throw;
+            used.reset();
+        }
+    }
+    if (used == nullptr) {
+        used = co_await connect(pool, where.host(), where.port());
+        co_await used->ask(what, where.target(), where.authority());
+    }
+    co_return http_call(pool, std::move(place), std::move(used));
+}
+
+inline task<http_call> http_client::upload(client_request what) {
+    const std::shared_ptr<detail::http_pool> pool = pool_;
+    const http_url where(what.url());
+    std::string place = place_of(where);
+    std::unique_ptr<connection> used = pool->take(place);
+    if (used == nullptr) used = co_await connect(pool, where.host(), where.port());
+    co_await used->begin(what.method(), where.target(), where.authority(), what.headers());
+    co_return http_call(pool, std::move(place), std::move(used));
+}
+
+inline task<net::socket> http_client::reach(std::string host, std::uint16_t port, std::optional<net::address> instead) {
+    if (instead) co_return co_await net::connect(*instead);
+    co_return co_await net::connect(std::move(host), port);
+}
+
+inline task<std::unique_ptr<http_client::connection>> http_client::connect(std::shared_ptr<detail::http_pool> pool,
+                                                                           std::string host, std::uint16_t port) {
+    const http_client_options& options = pool->options();
+    std::optional<net::socket> made =
+        co_await try_timeout(options.connect_timeout(), reach(host, port, options.connect_to()));
+    if (!made) {
+        throw timeout_error("ferry: no connection to " + host + ", port " + std::to_string(port) + ", within " +
+                            std::to_string(options.connect_timeout().count()) + " ms");
+    }
+    co_return std::make_unique<connection>(pool->loop(), std::move(*made), options);
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/client/detail/random_words.hpp - unpredictable numbers from the operating system
+
+namespace ferry::inline FERRY_ABI::detail {
+/// 32 bits a call, for mask keys, nonces and jitter: RFC 6455 10.3 wants keys that whoever chooses the payload cannot
+/// predict. One syscall for every 64 words.
+class random_words {
+public:
+    [[nodiscard]] std::uint32_t operator()() {
+        if (left_ == 0) refill();
+        return words_[--left_];
+    }
+
+private:
+    void refill() {
+        ::ssize_t size = 0;
+        do size = ::getrandom(words_.data(), sizeof words_, 0);
+        while (size < 0 && errno == EINTR);
+        if (size != static_cast<::ssize_t>(sizeof words_)) {
+            throw std::system_error(errno, std::system_category(), "ferry: getrandom");
+        }
+        left_ = words_.size();
+    }
+
+    std::array<std::uint32_t, 64> words_;
+    std::size_t left_ = 0;
+};
+}  // namespace ferry::inline FERRY_ABI::detail
+
+// ferry/client/websocket_message.hpp - what a WebSocket client receives
+
+namespace ferry::inline FERRY_ABI {
+/// A whole message: text, which is valid UTF-8, or binary. Or a piece of one: see more().
+class websocket_message {
+public:
+    websocket_message(std::string data, bool is_text, bool more) noexcept
+        : data_(std::move(data)), is_text_(is_text), more_(more) {}
+
+    [[nodiscard]] const std::string& data() const noexcept { return data_; }
+    [[nodiscard]] std::string take_data() noexcept { return std::move(data_); }
+    [[nodiscard]] bool is_text() const noexcept { return is_text_; }
+    /// Further pieces of the same message follow: only where the limits ask for pieces.
+    [[nodiscard]] bool more() const noexcept { return more_; }
+
+private:
+    std::string data_;
+    bool is_text_;
+    bool more_;
+};
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/client/detail/message_queue.hpp - messages on their way to who receives them, bounded
+
+namespace ferry::inline FERRY_ABI::detail {
+/// Between the task that reads a connection and the one that receives. When it is full the reader waits, so the peer's
+/// TCP window closes.
+///
+/// Thread-safety  None: its loop's thread. One task receives and one reads (asserted).
+class message_queue {
+public:
+    static constexpr std::size_t max_messages = 16;
+    static constexpr std::size_t max_bytes = 1024 * 1024;
+
+    class receive_awaiter;
+    class reader_awaiter;
+
+    /// The next message; nothing after the end. A checkpoint.
+    [[nodiscard]] receive_awaiter receive() noexcept;
+    /// The reader waits until there is room. A checkpoint.
+    [[nodiscard]] reader_awaiter room() noexcept;
+    /// The reader waits, after the end, until whoever receives has dealt with what came before. A checkpoint.
+    [[nodiscard]] reader_awaiter answered() noexcept;
+
+    void push(websocket_message what);
+    /// Nothing comes after what is queued.
+    void end() noexcept;
+    /// Whoever receives may not come back: the reader does not wait for it any more, and what does not fit is dropped.
+    void leave() noexcept;
+
+    [[nodiscard]] bool full() const noexcept {
+        return !ended_ && !left_ && (queue_.size() >= max_messages || bytes_ >= max_bytes);
+    }
+    [[nodiscard]] bool is_waited_for() const noexcept { return receiver_ != nullptr; }
+
+private:
+    /// Is there a message that was not taken, or that was taken by somebody who has not come back yet?
+    [[nodiscard]] bool busy() const noexcept {
+        return !left_ && !end_taken_ && (!queue_.empty() || (handles_message_ && receiver_ == nullptr));
+    }
+    template <class Awaiter>
+    static void wake(Awaiter*& waiting) noexcept {
+        if (waiting != nullptr) std::exchange(waiting, nullptr)->retry();
+    }
+
+    std::deque<websocket_message> queue_;
+    std::size_t bytes_ = 0;
+    receive_awaiter* receiver_ = nullptr;
+    reader_awaiter* reader_ = nullptr;
+    bool ended_ = false;
+    bool left_ = false;
+    bool handles_message_ = false;
+    bool end_taken_ = false;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+class message_queue::reader_awaiter : public leaf_awaiter<reader_awaiter> {
+public:
+    static constexpr const char* what = "websocket_client: somebody to receive";
+    reader_awaiter(message_queue& owner, bool for_answers) noexcept : owner_(owner), for_answers_(for_answers) {}
+    bool try_complete() noexcept { return for_answers_ ? !owner_.busy() : !owner_.full(); }
+    void link() noexcept { owner_.reader_ = this; }
+    static void withdraw(waiter& self) noexcept {
+        static_cast<reader_awaiter&>(self).owner_.reader_ = nullptr;
+        self.task().wake_interrupted();
+    }
+    void finish() noexcept {}
+
+private:
+    message_queue& owner_;
+    bool for_answers_;
+};
+
+class message_queue::receive_awaiter : public leaf_awaiter<receive_awaiter> {
+public:
+    static constexpr const char* what = "websocket_client::receive";
+    explicit receive_awaiter(message_queue& owner) noexcept : owner_(owner) {}
+    bool try_complete() noexcept { return !owner_.queue_.empty() || owner_.ended_; }
+    void link() noexcept {
+        FERRY_ASSERT(owner_.receiver_ == nullptr, "two tasks wait in receive() of one WebSocket");
+        owner_.receiver_ = this;
+        wake(owner_.reader_);
+    }
+    static void withdraw(waiter& self) noexcept {
+        static_cast<receive_awaiter&>(self).owner_.receiver_ = nullptr;
+        self.task().wake_interrupted();
+    }
+    std::optional<websocket_message> finish() {
+        std::optional<websocket_message> next;
+        if (!owner_.queue_.empty()) {
+            next.emplace(std::move(owner_.queue_.front()));
+            owner_.queue_.pop_front();
+            owner_.bytes_ -= next->data().size();
+        }
+        owner_.handles_message_ = next.has_value();
+        owner_.end_taken_ = !next.has_value();
+        if (!owner_.full()) wake(owner_.reader_);
+        return next;
+    }
+
+private:
+    message_queue& owner_;
+};
+
+inline message_queue::receive_awaiter message_queue::receive() noexcept { return receive_awaiter(*this); }
+inline message_queue::reader_awaiter message_queue::room() noexcept { return reader_awaiter(*this, false); }
+inline message_queue::reader_awaiter message_queue::answered() noexcept { return reader_awaiter(*this, true); }
+
+inline void message_queue::push(websocket_message what) {
+    if (left_ && (queue_.size() >= max_messages || bytes_ >= max_bytes)) return;
+    bytes_ += what.data().size();
+    queue_.push_back(std::move(what));
+    wake(receiver_);
+}
+
+inline void message_queue::end() noexcept {
+    ended_ = true;
+    wake(receiver_);
+    wake(reader_);
+}
+
+inline void message_queue::leave() noexcept {
+    left_ = true;
+    wake(reader_);
+}
+}  // namespace ferry::inline FERRY_ABI::detail
+
+// ferry/client/websocket_options.hpp - what a WebSocket client offers, and how long it waits for what
+
+namespace ferry::inline FERRY_ABI {
+/// Options of connect_websocket(), set in a chain: websocket_options().subprotocol("chat.v2").open_timeout(3s).
+class websocket_options {
+public:
+    using seconds = std::chrono::seconds;
+
+    websocket_options() = default;
+
+    /// Offers a subprotocol, the preferred one first. Which one the server took is websocket_client::subprotocol().
+    websocket_options& subprotocol(std::string name) {
+        subprotocols_.push_back(std::move(name));
+        return *this;
+    }
+    /// A further field of the request, such as Origin or Authorization. An invalid one throws std::invalid_argument.
+    websocket_options& header(std::string_view name, std::string_view value) {
+        headers_.add(name, value);
+        return *this;
+    }
+    /// Of what the server sends. By default a message has 1 MiB at most, and is delivered whole.
+    websocket_options& limits(const websocket::session_options& limits) { return set(limits_, limits); }
+    /// Unwritten output beyond which sending waits. Default 64 KiB.
+    websocket_options& high_water_mark(std::size_t bytes) { return set(high_water_mark_, bytes); }
+    /// From the look-up of the name to the server's agreement. Default 10 s.
+    websocket_options& open_timeout(seconds limit) { return set(open_timeout_, limit); }
+    /// Silence after which the server is pinged. Default 20 s.
+    websocket_options& ping_interval(seconds limit) { return set(ping_interval_, limit); }
+    /// Silence after a ping after which the server counts as gone. Default 20 s.
+    websocket_options& pong_timeout(seconds limit) { return set(pong_timeout_, limit); }
+    /// For the server's answer to a close frame, and for it to end the connection. Default 5 s.
+    websocket_options& close_timeout(seconds limit) { return set(close_timeout_, limit); }
+
+    [[nodiscard]] const std::vector<std::string>& subprotocols() const noexcept { return subprotocols_; }
+    [[nodiscard]] const http::headers& headers() const noexcept { return headers_; }
+    [[nodiscard]] const websocket::session_options& limits() const noexcept { return limits_; }
+    [[nodiscard]] std::size_t high_water_mark() const noexcept { return high_water_mark_; }
+    [[nodiscard]] seconds open_timeout() const noexcept { return open_timeout_; }
+    [[nodiscard]] seconds ping_interval() const noexcept { return ping_interval_; }
+    [[nodiscard]] seconds pong_timeout() const noexcept { return pong_timeout_; }
+    [[nodiscard]] seconds close_timeout() const noexcept { return close_timeout_; }
+
+private:
+    template <class T>
+    websocket_options& set(T& option, T chosen) {
+        option = std::move(chosen);
+        return *this;
+    }
+
+    std::vector<std::string> subprotocols_;
+    http::headers headers_;
+    websocket::session_options limits_;
+    std::size_t high_water_mark_ = 64 * 1024;
+    seconds open_timeout_{10};
+    seconds ping_interval_{20};
+    seconds pong_timeout_{20};
+    seconds close_timeout_{5};
+};
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/client/detail/websocket_link.hpp - a client's WebSocket, and the task that keeps it going
+
+namespace ferry::inline FERRY_ABI::detail {
+/// What a websocket_client refers to. A task of the loop's own reads, answers pings and writes, whether somebody receives
+/// or not; it ends with the connection.
+///
+/// open --close() or the server's close--> closing --> ended: the connection is gone
+///
+/// Ownership      Shared by the handle, its sends and the task.
+/// Thread-safety  None: its loop's thread.
+class websocket_link final : private outbox::observer {
+public:
+    websocket_link(event_loop& loop, net::socket connected, websocket_options options, std::string early)
+        : loop_(loop),
+          socket_(std::move(connected)),
+          options_(std::move(options)),
+          early_(std::move(early)),
+          alive_(options_.ping_interval(), options_.pong_timeout(), loop.now()),
+          changed_(loop),
+          started_(loop),
+          answered_(loop),
+          ended_(loop) {}
+
+    /// Its whole life. Throws nothing but `cancelled`, when the loop closes.
+    static task<> run(std::shared_ptr<websocket_link> self);
+
+    [[nodiscard]] event::awaiter started() noexcept { return started_.wait(); }
+    /// The server has sent its close frame, or the connection is lost.
+    [[nodiscard]] event::awaiter answered() noexcept { return answered_.wait(); }
+    [[nodiscard]] event::awaiter ended() noexcept { return ended_.wait(); }
+
+    [[nodiscard]] message_queue& incoming() noexcept { return incoming_; }
+    [[nodiscard]] const websocket_options& options() const noexcept { return options_; }
+    [[nodiscard]] bool is_open() const noexcept {
+        return session_ && session_->state() == websocket::session_state::open && !ended_.is_set() && !out_->broken();
+    }
+    /// 0 while neither side has closed.
+    [[nodiscard]] std::uint16_t close_code() const noexcept { return code_; }
+    [[nodiscard]] const std::string& close_reason() const noexcept { return reason_; }
+
+    /// Waits while the output is above its high-water mark, then hands the session to `send`. Throws `disconnected` when
+    /// the WebSocket is closed.
+    template <class Send>
+    static task<> send(std::shared_ptr<websocket_link> self, std::string data, Send send);
+    void close(std::uint16_t code, std::string_view reason);
+    /// Ends the connection at once.
+    void abandon() noexcept;
+
+private:
+    task<> live(task_group& tasks);
+    task<> read();
+    [[nodiscard]] bool take_events();
+    task<> watch();
+    task<> close_gently();
+    void finish(std::uint16_t code, std::string_view reason);
+    void over() noexcept;
+    void above_mark(bool above) noexcept override {
+        above_ = above;
+        if (!above) changed_.notify_all();
+    }
+    void all_written() noexcept override {
+        if (out_->broken()) return changed_.notify_all();
+        session_->output_written();
+        if (!out_->buffer().empty()) out_->touch();
+    }
+
+    event_loop& loop_;
+    net::socket socket_;
+    websocket_options options_;
+    std::string early_;  // what came with the handshake
+    random_words random_;
+    std::optional<outbox> out_;  // both from the start of run()
+    std::optional<websocket::session> session_;
+    message_queue incoming_;
+    websocket::keep_alive alive_;
+    condition changed_;  // there is room for output, or there never will be
+    event started_;
+    event answered_;
+    event ended_;
+    std::uint16_t code_ = 0;
+    std::string reason_;
+    bool above_ = false;  // the high-water mark
+    bool lost_ = false;   // there is nobody to say goodbye to
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline task<> websocket_link::run(std::shared_ptr<websocket_link> self) {
+    class ending {
+    public:
+        explicit ending(websocket_link& link) noexcept : link_(link) {}
+        ~ending() { link_.over(); }
+        ending(const ending&) = delete;
+        ending& operator=(const ending&) = delete;
+
+    private:
+        websocket_link& link_;
+    };
+    const ending at_the_end(*self);
+    try {
+        co_await with_task_group([&self](task_group& tasks) -> task<> { co_await self->live(tasks); });
+    } catch (const std::runtime_error&) {  // reset by the server, or a server that takes no end
+    }
+}
+
+inline task<> websocket_link::live(task_group& tasks) {
+    out_.emplace(loop_, socket_, tasks, options_.high_water_mark());
+    session_.emplace(out_->buffer(), websocket::mask_source(random_), options_.limits());
+    out_->observe(this);
+    started_.set();
+    tasks.start(watch());
+    co_await read();
+    if (!lost_) co_await close_gently();
+    out_->set_broken();
+    tasks.cancel();
+}
+
+inline task<> websocket_link::read() {
+    try {
+        session_->feed(early_.data(), early_.size());
+        while (!take_events()) {
+            if (incoming_.full()) {
+                co_await incoming_.room();
+                continue;
+            }
+            std::string().swap(early_);
+            const net::borrowed_bytes octets = co_await socket_.receive();
+            alive_.heard(loop_.now());
+            if (octets.empty()) {
+                lost_ = true;
+                finish(websocket::close_code::abnormal, {});
+                co_return;
+            }
+            session_->feed(octets.data(), octets.size());
+        }
+    } catch (const std::runtime_error&) {  // reset by the server, or a network that fails
+        lost_ = true;
+        finish(websocket::close_code::abnormal, {});
+    }
+}
+
+/// Takes what was fed, until the queue is full. True at the end.
+inline bool websocket_link::take_events() {
+    using kind = websocket::session_event::kind;
+    for (;;) {
+        const websocket::session_event event = session_->next_event();
+        switch (event.what()) {
+            case kind::none:
+                if (!out_->buffer().empty()) out_->touch();  // a pong
+                return false;
+            case kind::text:
+            case kind::binary:
+                incoming_.push(websocket_message(session_->take_data(), event.what() == kind::text, event.more()));
+                break;
+            case kind::pong:
+                break;
+            case kind::closed:
+            case kind::failed:
+                if (!out_->buffer().empty()) out_->touch();
+                finish(event.code(), event.data());
+                return true;
+        }
+        if (incoming_.full()) {
+            session_->keep_input();
+            if (!out_->buffer().empty()) out_->touch();
+            return false;
+        }
+    }
+}
+
+inline void websocket_link::finish(std::uint16_t code, std::string_view reason) {
+    if (code_ != 0) return;
+    code_ = code;
+    reason_ = reason;
+    incoming_.end();
+    answered_.set();
+    changed_.notify_all();
+}
+
+/// Pings a silent server, and gives up one that stays silent.
+inline task<> websocket_link::watch() {
+    using action = websocket::keep_alive::action;
+    for (;;) {
+        co_await sleep_until(alive_.due());
+        if (incoming_.full()) alive_.heard(loop_.now());  // it is this side that does not listen
+        const action due = alive_.check(loop_.now());
+        if (due == action::ping && is_open()) {
+            session_->ping();
+            out_->touch();
+        }
+        if (due == action::lost) co_return abandon();
+    }
+}
+
+/// What came before the end may still be answered; then the close frame goes out, and the server closes the connection
+/// (RFC 6455 7.1.1).
+inline task<> websocket_link::close_gently() {
+    static_cast<void>(co_await try_timeout(options_.close_timeout(), incoming_.answered()));
+    session_->conclude();
+    out_->touch();
+    changed_.notify_all();
+    const bool written = co_await out_->drained(options_.close_timeout());
+    if (!written) co_return;
+    socket_.shutdown_send();
+    const auto until = loop_.now() + options_.close_timeout();
+    for (bool more = true; more && loop_.now() < until;) {
+        const auto octets = co_await try_timeout(until - loop_.now(), socket_.receive());
+        more = octets && !octets->empty();
+    }
+}
+
+/// The task ends.
+inline void websocket_link::over() noexcept {
+    lost_ = true;
+    finish(websocket::close_code::abnormal, {});
+    if (out_) {
+        out_->set_broken();
+        out_->observe(nullptr);
+    }
+    socket_.close();
+    started_.set();
+    ended_.set();
+}
+
+template <class Send>
+task<> websocket_link::send(std::shared_ptr<websocket_link> self, std::string data, Send send) {
+    co_await self->changed_.wait([&] { return !self->above_ || !self->is_open(); });
+    if (!self->is_open() && self->code_ != 0) {
+        throw disconnected("websocket: the server has closed it, with code " + std::to_string(self->code_));
+    }
+    send(*self->session_, data);
+    self->out_->touch();
+}
+
+inline void websocket_link::close(std::uint16_t code, std::string_view reason) {
+    if (!ended_.is_set()) {
+        session_->close(code, reason);
+        out_->touch();
+    }
+    incoming_.leave();
+    changed_.notify_all();
+}
+
+inline void websocket_link::abandon() noexcept {
+    incoming_.leave();
+    if (ended_.is_set()) return;
+    lost_ = true;
+    if (out_) out_->set_broken();
+    ::shutdown(socket_.descriptor(), SHUT_RDWR);  // the task that reads sees the end
+}
+}  // namespace ferry::inline FERRY_ABI::detail
+
+// ferry/client/websocket_client.hpp - a WebSocket to a server
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+class websocket_opening;
+}
+
+/// The server does not open a WebSocket, or not the one that was asked for.
+class websocket_refused : public std::runtime_error {
+public:
+    websocket_refused(const std::string& what, int status, http::headers headers)
+        : std::runtime_error(what),
+          status_(status),
+          headers_(std::make_shared<const http::headers>(std::move(headers))) {}
+
+    /// Of the server's answer; 101 if the answer was wrong otherwise, 0 if it was not HTTP.
+    [[nodiscard]] int status() const noexcept { return status_; }
+    [[nodiscard]] const http::headers& headers() const noexcept { return *headers_; }
+    /// The server has understood and does not want it, or speaks another protocol: asking again will not help. (Not so
+    /// for 408, 425, 429, and from 500 on.)
+    [[nodiscard]] bool is_final() const noexcept {
+        return status_ < 500 && status_ != 408 && status_ != 425 && status_ != 429;
+    }
+
+private:
+    int status_;
+    std::shared_ptr<const http::headers> headers_;  // exceptions are copied
+};
+
+/// A WebSocket to a server: what connect_websocket() yields.
+///
+///     ferry::websocket_client chat = co_await ferry::connect_websocket("ws://127.0.0.1:8000/chat");
+///     co_await chat.send_text("hello");
+///     while (auto message = co_await chat.receive()) print(message->data());
+///     log(chat.close_code(), chat.close_reason());
+///
+/// Pings are answered, silence is watched and output is written whether somebody waits here or not. While nobody
+/// receives, 16 messages or 1 MiB are kept; then nothing more is read, and the server has to wait. Sending waits while
+/// the output is above its high-water mark; it has taken the message then, not yet written it.
+///
+/// Ownership      Move-only. close() first: destroying it cuts the connection, and what was not written is lost. A task
+///                that waits in receive() must end before (asserted).
+/// Thread-safety  None: the loop's thread that connected. From blocking code use async_to_sync with that loop. At most one
+///                task receives; any number may send.
+/// Errors         The end is a value of receive(). Sending throws `disconnected` once the server has closed or is gone,
+///                closed_error after close(), std::invalid_argument for text that is not UTF-8.
+class websocket_client {
+public:
+    websocket_client(websocket_client&&) noexcept = default;
+    websocket_client& operator=(websocket_client&& other) noexcept {
+        const websocket_client old(std::exchange(link_, std::move(other.link_)), {}, {});
+        subprotocol_ = std::move(other.subprotocol_);
+        headers_ = std::move(other.headers_);
+        return *this;
+    }
+    ~websocket_client() {
+        if (link_ == nullptr) return;
+        FERRY_ASSERT(!link_->incoming().is_waited_for(), "websocket_client destroyed while a task waits in receive()");
+        link_->abandon();
+    }
+
+    /// The next message; nothing once the WebSocket is closed. A checkpoint; cancelling it loses no message.
+    [[nodiscard]] auto receive() noexcept { return link().incoming().receive(); }
+
+    task<> send_text(std::string data) {
+        return detail::websocket_link::send(link_of(), std::move(data),
+                                            [](auto& to, const std::string& what) { to.send_text(what); });
+    }
+    task<> send_binary(std::string data) {
+        return detail::websocket_link::send(link_of(), std::move(data),
+                                            [](auto& to, const std::string& what) { to.send_binary(what); });
+    }
+    /// A message in pieces; the last has `more` false. No other message may come between (std::logic_error).
+    task<> send_text_piece(std::string piece, bool more) {
+        return detail::websocket_link::send(
+            link_of(), std::move(piece), [more](auto& to, const std::string& what) { to.send_text_piece(what, more); });
+    }
+    task<> send_binary_piece(std::string piece, bool more) {
+        return detail::websocket_link::send(link_of(), std::move(piece), [more](auto& to, const std::string& what) {
+            to.send_binary_piece(what, more);
+        });
+    }
+    /// Tells the server, and waits until the connection has ended; it is cut if the server has not answered within
+    /// close_timeout. Messages that come meanwhile can still be received. Does nothing if it is closed already.
+    task<> close(std::uint16_t code = websocket::close_code::normal, std::string reason = {}) {
+        return close_link(link_of(), code, std::move(reason));
+    }
+
+    /// Can messages be sent?
+    [[nodiscard]] bool is_open() const noexcept { return link().is_open(); }
+    /// 0 while neither side has closed: the server's code; 1005 if it gave none, 1006 if the connection was lost, what it
+    /// was told if it broke the protocol.
+    [[nodiscard]] std::uint16_t close_code() const noexcept { return link().close_code(); }
+    /// The server's, or what it did wrong.
+    [[nodiscard]] const std::string& close_reason() const noexcept { return link().close_reason(); }
+
+    /// The one that the server chose; empty if none.
+    [[nodiscard]] const std::string& subprotocol() const noexcept { return subprotocol_; }
+    /// Of the server's answer to the handshake.
+    [[nodiscard]] const http::headers& headers() const noexcept { return headers_; }
+
+private:
+    friend class detail::websocket_opening;
+    websocket_client(std::shared_ptr<detail::websocket_link> link, std::string subprotocol,
+                     http::headers headers) noexcept
+        : link_(std::move(link)), subprotocol_(std::move(subprotocol)), headers_(std::move(headers)) {}
+
+    [[nodiscard]] detail::websocket_link& link() const noexcept {
+        FERRY_ASSERT(link_ != nullptr, "use of a websocket_client that was moved from");
+        return *link_;
+    }
+    [[nodiscard]] const std::shared_ptr<detail::websocket_link>& link_of() const noexcept {
+        static_cast<void>(link());
+        return link_;
+    }
+    static task<> close_link(std::shared_ptr<detail::websocket_link> link, std::uint16_t code, std::string reason);
+
+    std::shared_ptr<detail::websocket_link> link_;
+    std::string subprotocol_;
+    http::headers headers_;
+};
+
+/// Opens a WebSocket: "ws://host:port/path?query". Nothing is open if it throws.
+///
+/// Errors  std::invalid_argument for another URL, also for wss: there is no TLS here. std::system_error when nobody
+///         answers, timeout_error when it takes longer than open_timeout, websocket_refused when the server does not agree.
+[[nodiscard]] task<websocket_client> connect_websocket(std::string where, websocket_options options = {});
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline task<> websocket_client::close_link(std::shared_ptr<detail::websocket_link> link, std::uint16_t code,
+                                           std::string reason) {
+    link->close(code, reason);
+    const bool answered = co_await try_timeout(link->options().close_timeout(), link->answered());
+    if (!answered) link->abandon();
+    co_await link->ended();
+}
+
+namespace detail {
+class websocket_opening {
+public:
+    static task<websocket_client> open(websocket::url where, websocket_options options);
+
+private:
+    static task<net::socket> connect(websocket::url where);
+};
+
+/// To the first address that answers.
+inline task<net::socket> websocket_opening::connect(websocket::url where) {
+    const std::vector<net::address> found = co_await to_thread(&net::resolve_blocking, where.host(), where.port());
+    for (std::size_t at = 0;; ++at) {
+        try {
+            co_return co_await net::connect(found[at]);
+        } catch (const std::system_error&) {
+            if (at + 1 == found.size()) throw;
+        }
+    }
+}
+
+inline task<websocket_client> websocket_opening::open(websocket::url where, websocket_options options) {
+    event_loop& loop = event_loop::of(co_await current_task());
+    websocket::client_handshake::nonce nonce;
+    random_words random;
+    for (unsigned char& octet : nonce) octet = static_cast<unsigned char>(random() & 0xFF);
+    websocket::client_handshake opening(where, nonce);
+    for (const std::string& name : options.subprotocols()) opening.subprotocol(name);
+    for (const http::header& field : options.headers()) opening.header(field.name, field.value);
+
+    net::socket connected = co_await connect(where);
+    const std::string request = opening.request();
+    co_await connected.send_all(request);
+    std::string early;
+    for (auto seen = websocket::client_handshake::result::need_more;
+         seen != websocket::client_handshake::result::accepted;) {
+        const net::borrowed_bytes octets = co_await connected.receive();
+        std::string_view unread = octets.view();
+        if (unread.empty()) throw disconnected("websocket: " + where.authority() + " closed before it had answered");
+        seen = opening.read(unread);
+        if (seen == websocket::client_handshake::result::refused) {
+            throw websocket_refused("websocket: " + where.authority() + ": " + std::string(opening.why()) +
+                                        " (status " + std::to_string(opening.status()) + ")",
+                                    opening.status(), opening.headers());
+        }
+        early = unread;
+    }
+    auto link = std::make_shared<websocket_link>(loop, std::move(connected), std::move(options), std::move(early));
+    websocket_client opened(link, opening.subprotocol(), opening.headers());
+    ferry::spawn(loop, websocket_link::run(link));
+    co_await link->started();
+    co_return std::move(opened);
+}
+}  // namespace detail
+
+inline task<websocket_client> connect_websocket(std::string where, websocket_options options) {
+    websocket::url parsed = websocket::url::parse(where);
+    if (parsed.secure()) {
+        throw std::invalid_argument("websocket: \"" + where +
+                                    "\": there is no TLS here; put a proxy in front that has");
+    }
+    const std::chrono::seconds limit = options.open_timeout();
+    co_return co_await timeout(limit, detail::websocket_opening::open(std::move(parsed), std::move(options)));
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/client/reconnect.hpp - connects again and again, ever more patiently
+
+namespace ferry::inline FERRY_ABI {
+/// How long to wait before trying again.
+class reconnect_options {
+public:
+    using milliseconds = std::chrono::milliseconds;
+    using random_function = std::uint32_t (*)();
+
+    reconnect_options() = default;
+
+    /// Before the second attempt. It doubles from one attempt to the next. Default 500 ms.
+    reconnect_options& first_delay(milliseconds delay) noexcept { return set(first_delay_, delay); }
+    /// At most. Default 60 s.
+    reconnect_options& max_delay(milliseconds delay) noexcept { return set(max_delay_, delay); }
+    /// How much of each delay is drawn by lot, in percent, so that the clients of a server that has failed do not all come
+    /// back at once. Default 50: between half and the whole of it.
+    reconnect_options& jitter_percent(unsigned share) noexcept { return set(jitter_percent_, std::min(share, 100U)); }
+    /// A connection that lasted this long was a good one: the delays begin anew. Default 10 s.
+    reconnect_options& reset_after(milliseconds lifetime) noexcept { return set(reset_after_, lifetime); }
+    /// Attempts in a row that fail, after which the last failure is thrown. Default 0: never.
+    reconnect_options& max_failures(std::size_t attempts) noexcept { return set(max_failures_, attempts); }
+    /// Where the lot comes from. Default: the operating system.
+    reconnect_options& random(random_function source) noexcept { return set(random_, source); }
+
+    [[nodiscard]] milliseconds first_delay() const noexcept { return first_delay_; }
+    [[nodiscard]] milliseconds max_delay() const noexcept { return max_delay_; }
+    [[nodiscard]] unsigned jitter_percent() const noexcept { return jitter_percent_; }
+    [[nodiscard]] milliseconds reset_after() const noexcept { return reset_after_; }
+    [[nodiscard]] std::size_t max_failures() const noexcept { return max_failures_; }
+    [[nodiscard]] random_function random() const noexcept { return random_; }
+
+private:
+    static std::uint32_t draw() { return detail::random_words()(); }
+    template <class T>
+    reconnect_options& set(T& option, T chosen) noexcept {
+        option = chosen;
+        return *this;
+    }
+
+    milliseconds first_delay_{500};
+    milliseconds max_delay_{60'000};
+    milliseconds reset_after_{10'000};
+    std::size_t max_failures_ = 0;
+    unsigned jitter_percent_ = 50;
+    random_function random_ = &draw;
+};
+
+/// Exponential back-off with jitter, as numbers: it knows no clock and waits for nothing.
+class backoff {
+public:
+    explicit backoff(const reconnect_options& options = reconnect_options()) noexcept : options_(options) {}
+
+    /// The delay before the next attempt.
+    [[nodiscard]] std::chrono::milliseconds next();
+    /// Begins anew.
+    void reset() noexcept { delay_ = std::chrono::milliseconds(0); }
+
+private:
+    reconnect_options options_;
+    std::chrono::milliseconds delay_{0};
+};
+
+/// Keeps a WebSocket to `where`: connects, hands the client to `use`, a coroutine, and when that returns true connects
+/// again after a delay. Ends when it returns false; when it throws, which goes to the caller; when the server refuses for
+/// good (websocket_refused::is_final); and when the awaiting task is cancelled.
+///
+///     auto session = [&](ferry::websocket_client& chat) -> ferry::task<bool> {
+///         while (auto message = co_await chat.receive()) show(*message);
+///         co_return !user_has_left;
+///     };
+///     co_await ferry::keep_connected("ws://127.0.0.1:8000/chat", session);
+template <class Use>
+task<> keep_connected(std::string where, Use&& use, websocket_options options = {}, reconnect_options retry = {});
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline std::chrono::milliseconds backoff::next() {
+    // Doubled by comparing first: no delay is too long for that.
+    delay_ = delay_.count() == 0                 ? options_.first_delay()
+             : delay_ > options_.max_delay() / 2 ? options_.max_delay()
+                                                 : 2 * delay_;
+    delay_ = std::min(delay_, options_.max_delay());
+    const std::int64_t by_lot =
+        delay_.count() / 100 * options_.jitter_percent() + delay_.count() % 100 * options_.jitter_percent() / 100;
+    if (by_lot == 0) return delay_;
+    const auto drawn = static_cast<std::int64_t>(options_.random()());
+    return std::chrono::milliseconds(delay_.count() - drawn % (by_lot + 1));
+}
+
+namespace detail {
+template <class Use>
+task<> keep_websocket(std::string where, Use use, websocket_options options, reconnect_options retry) {
+    event_loop& loop = event_loop::of(co_await current_task());
+    backoff delays(retry);
+    std::size_t failures = 0;
+    for (;;) {
+        std::optional<websocket_client> opened;
+        try {
+            opened.emplace(co_await connect_websocket(where, options));
+        } catch (const websocket_refused& refusal) {
+            if (refusal.is_final() || ++failures == retry.max_failures()) throw;
+        } catch (const std::runtime_error&) {  // nobody there, no name, too slow, gone again
+            if (++failures == retry.max_failures()) throw;
+        }
+        if (opened) {
+            failures = 0;
+            const event_loop::time_point since = loop.now();
+            const bool again = co_await detail::invoke(use, *opened);
+            if (!again) co_return;
+            if (loop.now() - since >= retry.reset_after()) delays.reset();
+            opened.reset();
+        }
+        co_await sleep_for(delays.next());
+    }
+}
+}  // namespace detail
+
+template <class Use>
+task<> keep_connected(std::string where, Use&& use, websocket_options options, reconnect_options retry) {
+    detail::refuse_unsafe_temporaries<Use&&>();
+    return detail::keep_websocket<detail::stored_type<Use>>(std::move(where), std::forward<Use>(use),
+                                                            std::move(options), retry);
 }
 }  // namespace ferry::inline FERRY_ABI
 
