@@ -94,17 +94,17 @@ private:
 
 class answering_loop {
 public:
-    explicit answering_loop(bool spins) : loop_(spins), thread_([this] {
-                                              pin_to(1);
-                                              for (;;) {
-                                                  for (handed *node = loop_.wait(), *next = nullptr; node != nullptr;
-                                                       node = next) {
-                                                      next = node->next;
-                                                      if (node == &end_) return;
-                                                      static_cast<request*>(node)->set_done();
-                                                  }
-                                              }
-                                          }) {}
+    explicit answering_loop(bool spins)
+        : loop_(spins), thread_([this] {
+              pin_to(1);
+              for (;;) {
+                  for (handed *node = loop_.wait(), *next = nullptr; node != nullptr; node = next) {
+                      next = node->next;
+                      if (node == &end_) return;
+                      static_cast<request*>(node)->set_done();
+                  }
+              }
+          }) {}
     ~answering_loop() {
         loop_.hand(end_);
         thread_.join();

@@ -96,7 +96,8 @@ public:
 
 private:
     static void futex(std::atomic<std::uint32_t>& word, int operation) noexcept {
-        ::syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&word), operation | FUTEX_PRIVATE_FLAG, 1, nullptr, nullptr, 0);
+        ::syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&word), operation | FUTEX_PRIVATE_FLAG, 1, nullptr,
+                  nullptr, 0);
     }
 };
 

@@ -56,7 +56,8 @@ void measure_ferry(gate& result) {
     const double begin = wall_nanoseconds();
     loop.run(call_hot(pool, calls));
     report("to_thread/hot", "ferry", (wall_nanoseconds() - begin) / calls);
-    result.never("to_thread/hot", "allocations", allocations() - before > 8 ? allocations() - before : 0);  // of run() itself
+    result.never("to_thread/hot", "allocations",
+                 allocations() - before > 8 ? allocations() - before : 0);  // of run() itself
 
     std::vector<double> delays;
     loop.run(call_parked(pool, delays));
