@@ -211,8 +211,7 @@ protected:
     /// Asks the wait graph, which lies in a layer below; see inspect().
     using inspect_function = void (*)(const wait_node& changed, logical_task* waiting) noexcept;
 
-    explicit executor(inspect_function inspect)
-        : record_(&wait_node::acquire(wait_node::kind::loop)), inspect_(inspect) {}
+    explicit executor(inspect_function ask) : record_(&wait_node::acquire(wait_node::kind::loop)), inspect_(ask) {}
     ~executor() { record_->release(); }
     void set_remote(remote_inbox& inbox) noexcept {
         remote_ = &inbox;
