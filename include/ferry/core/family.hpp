@@ -250,7 +250,6 @@ inline bool family::decides(const std::exception_ptr& error) const noexcept {
 
 inline void family::ended(member_base& member) noexcept {
     member.running_ = false;
-    record_.remove_member(member.task_.record());
     const std::exception_ptr error = member.error();
     if (!decided_) {
         decided_ = decides(error);
@@ -262,6 +261,7 @@ inline void family::ended(member_base& member) noexcept {
             }
         }
     }
+    record_.remove_member(member.task_.record());  // only now: others may count on what it has just cancelled
     one_less();
 }
 

@@ -40,6 +40,7 @@ public:
     }
     ~travelling_task() {
         if (record_ != nullptr) record_->release();
+        trip_.release();
     }
     static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
     static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
@@ -64,6 +65,7 @@ public:
         return false;
     }
     void send_cancellation() noexcept {
+        trip_.set_flags(wait_node::open);
         const loop_reference there = there_;
         retain();
         if (!there->push(cancel_)) release();  // it has ended over there, and its outcome is on the way
@@ -71,7 +73,8 @@ public:
     T take() { return outcome_.take(); }
     /// In the wait graph; before send().
     void is_needed_by(logical_task& waiting) noexcept {
-        record_->set_scope(waiting.record().scope());  // a cancellation of the one reaches the other
+        trip_.set_scope(waiting.record().scope());  // a cancellation of the one reaches the other
+        record_->set_scope(&trip_);
         waiting.needs(node_reference(record_), 0);
     }
 
@@ -149,6 +152,9 @@ private:
     std::optional<task<T>> body_;
     const char* name_ = body_->name();
     wait_node* record_;  // of the task over there, until that has begun
+    // The scope of that task. The home thread's; it interrupts from when a cancellation is on its way, whatever becomes of
+    // the scope around it.
+    wait_node& trip_ = wait_node::acquire(wait_node::kind::deadline);
     ferry::context context_;
     home_reference place_;  // where the thread-sensitive calls of the awaiting task run, and those over there
     event_loop* loop_ = nullptr;

@@ -95,7 +95,7 @@ private:
         parent_.needs(detail::node_reference(&record_), detail::wait_node::joins);
         if (record_.has_waiting_member()) parent_.owner().inspect(parent_.record(), nullptr);
     }
-    void child_ended(const std::exception_ptr& error, const char* name) noexcept;
+    void child_ended() noexcept;
     void fail(const std::exception_ptr& error, const char* name) noexcept;
     void rethrow_failure() const {
         if (failure_ != nullptr) std::rethrow_exception(failure_);
@@ -140,10 +140,10 @@ private:
         child& self = static_cast<child&>(base);
         task_group& group = self.group_;
         const std::exception_ptr error = self.outcome().has_exception() ? self.outcome().exception() : nullptr;
-        const char* const name = self.name();
-        group.record_.remove_member(self.record());
+        if (error != nullptr) group.fail(error, self.name());
+        group.record_.remove_member(self.record());  // only now: others may count on what it has just cancelled
         delete &self;
-        group.child_ended(error, name);
+        group.child_ended();
     }
     task_group& group_;
 };
@@ -168,8 +168,7 @@ requires(!awaitable<Fn>) void task_group::start(Fn&& fn, Args&&... args) {
                                                                                      std::forward<Args>(args)...));
 }
 
-inline void task_group::child_ended(const std::exception_ptr& error, const char* name) noexcept {
-    if (error != nullptr) fail(error, name);
+inline void task_group::child_ended() noexcept {
     if (--running_ != 0) {
         if (record_.is_relied_upon()) parent_.owner().inspect(record_, nullptr);
         return;

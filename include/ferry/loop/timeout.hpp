@@ -42,8 +42,8 @@ public:
 private:
     static void fire(timer_node& node) noexcept {
         deadline_scope& self = static_cast<deadline_scope&>(node);
-        self.record_.set_flags(0);
         self.cancel();
+        self.record_.set_flags(0);
         // What the cancellation did not end must be able to end without this deadline.
         if (self.record_.is_relied_upon()) self.loop_.inspect(self.task_.record(), nullptr);
     }
