@@ -82,6 +82,10 @@ public:
     [[nodiscard]] static wait_node& acquire(kind what);
     void release() noexcept;
 
+    /// How many there are between acquire() and release(), of that kind or of all. Reads every slab: for tests and dumps.
+    [[nodiscard]] static std::size_t in_use(kind what) { return count_in_use(&what); }
+    [[nodiscard]] static std::size_t in_use() { return count_in_use(nullptr); }
+
     /// Odd while in use; changes with every acquire() and release().
     [[nodiscard]] std::uint32_t generation() const noexcept { return generation_.load(std::memory_order_acquire); }
     [[nodiscard]] kind what() const noexcept { return kind_.load(std::memory_order_relaxed); }
@@ -147,6 +151,14 @@ public:
     void refuse(std::exception_ptr error) noexcept {
         refusal = std::move(error);
         set_flags(static_cast<flags>(flags_.load(std::memory_order_relaxed) | refused));
+        note_refusal();
+    }
+    /// The wait that it is in now is about to end in an error: nobody else is to be refused because of it. Under the graph's
+    /// lock, whoever owns the node; any change of the node ends it.
+    void note_refusal() const noexcept { refused_version_.store(version(), std::memory_order_relaxed); }
+    void forget_refusal() const noexcept { refused_version_.store(~std::uint32_t{0}, std::memory_order_relaxed); }
+    [[nodiscard]] bool is_being_refused() const noexcept {
+        return refused_version_.load(std::memory_order_relaxed) == version();
     }
     [[nodiscard]] std::uint32_t version() const noexcept { return version_.load(std::memory_order_acquire); }
 
@@ -171,11 +183,13 @@ private:
     static constexpr std::uint32_t cached_nodes = 256;
 
     struct shared_list {
-        std::mutex mutex;  // guards head
+        std::mutex mutex;  // guards both
         wait_node* head = nullptr;
+        slab* slabs = nullptr;  // all there are
     };
     static shared_list& shared() { return process_wide<shared_list>::get(); }
     static wait_node* refill();
+    static std::size_t count_in_use(const kind* what);
     static void release_cache() noexcept;
     void advance_generation() noexcept {  // the owner is the only writer
         generation_.store(generation_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
@@ -196,6 +210,7 @@ private:
     std::atomic<kind> kind_{kind::task};
     std::atomic<flags> flags_{0};
     mutable std::atomic<bool> relied_upon_{false};
+    mutable std::atomic<std::uint32_t> refused_version_{~std::uint32_t{0}};
     std::atomic<std::size_t> amount_{0};
     std::atomic<wait_node*> first_member_{nullptr};
     std::atomic<wait_node*> next_member_{nullptr};
@@ -218,7 +233,19 @@ inline node_reference::node_reference(const wait_node* node) noexcept
 struct wait_node::slab {
     static constexpr std::size_t size = 64;
     wait_node nodes[size];
+    slab* next = nullptr;
 };
+
+inline std::size_t wait_node::count_in_use(const kind* what) {
+    std::size_t count = 0;
+    const std::lock_guard lock(shared().mutex);
+    for (const slab* each = shared().slabs; each != nullptr; each = each->next) {
+        for (const wait_node& node : each->nodes) {
+            if (node.generation() % 2 == 1 && (what == nullptr || node.what() == *what)) ++count;
+        }
+    }
+    return count;
+}
 
 inline wait_node& wait_node::acquire(kind what) {
     thread_state& self = this_thread();
@@ -285,6 +312,7 @@ inline wait_node* wait_node::refill() {
     const std::lock_guard lock(shared().mutex);
     if (shared().head == nullptr) {
         slab* fresh = new slab;  // never deleted: see the class
+        fresh->next = std::exchange(shared().slabs, fresh);
         for (wait_node& node : fresh->nodes) {
             node.next_free_ = shared().head;
             shared().head = &node;

@@ -41,8 +41,9 @@ inline std::atomic<std::size_t>& blocked_threads() noexcept {
     return thread.has(wait_node::refusable) && (loop == nullptr || !graph.is_closed(*loop, wait_graph::role::goes_on));
 }
 
-/// Somebody of the circle is told that it cannot be: a thread that waits, else a task, on its own loop. With the graph's
-/// lock held, after a hopeless question. False when nobody can be told.
+/// Somebody of the circle is told that it cannot be: a thread whose wait ends at once, else a task, on its own loop, else a
+/// thread whose task has to be cancelled first, which may not end that. With the graph's lock held, after a hopeless
+/// question. False when nobody can be told.
 bool refuse_somebody(const wait_graph& graph);
 
 /// Is it plain that whoever is waited for can go on, while no thread waits? Without the lock: for tasks of this thread's
@@ -73,7 +74,7 @@ public:
             // Whatever it does meanwhile, a task that goes on changes one of these.
             const bool still_waits = waiting.generation() == self.task_.generation() &&
                                      waiting.version() == self.version_ && can_be_refused(waiting);
-            if (still_waits) waiting.task->refuse_wait(self.error_);
+            if (still_waits && !waiting.task->refuse_wait(self.error_)) waiting.forget_refusal();
             delete &self;
         };
     }
@@ -89,18 +90,22 @@ inline bool refuse_somebody(const wait_graph& graph) {
     wait_node* thread = nullptr;
     const wait_node* task = nullptr;
     found.for_each_node([&](wait_graph::role, const wait_node& node) {
-        if (node.what() == wait_node::kind::thread && can_be_refused(graph, node))
-            thread = const_cast<wait_node*>(&node);
-        if (node.what() == wait_node::kind::task && can_be_refused(node)) task = &node;
+        if (node.what() == wait_node::kind::thread && can_be_refused(graph, node)) {
+            if (thread == nullptr || node.scope() == nullptr) thread = const_cast<wait_node*>(&node);
+        }
+        const bool is_task = node.what() == wait_node::kind::task && can_be_refused(node);
+        if (is_task && !graph.is_closed(*node.within(), wait_graph::role::goes_on)) task = &node;
     });
-    if (thread != nullptr) {
+    if (thread != nullptr && (task == nullptr || thread->scope() == nullptr)) {
         thread->refuse(std::make_exception_ptr(found.error()));
         thread->parker->unpark();
         return true;
     }
-    if (task == nullptr || graph.is_closed(*task->within(), wait_graph::role::goes_on)) return false;
+    if (task == nullptr) return false;
     auto* const node = new refusal_on_its_way(*task, std::make_exception_ptr(found.error()));
+    task->note_refusal();  // before it can have arrived
     if (task->within()->inbox->push(*node)) return true;
+    task->forget_refusal();
     delete node;
     return false;
 }
@@ -108,7 +113,7 @@ inline bool refuse_somebody(const wait_graph& graph) {
 inline void inspect_waits(const wait_node& changed, logical_task* waiting) noexcept {
     // The links were written before: of two who close a circle at a time, one finds those of the other after its fence.
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    if (waiting != nullptr && blocked_threads().load(std::memory_order_relaxed) == 0) {
+    if (changed.what() == wait_node::kind::task && blocked_threads().load(std::memory_order_relaxed) == 0) {
         const wait_node* const whom = changed.needs();
         if (whom == nullptr || goes_on_plainly(*whom)) return;
     }
@@ -121,13 +126,14 @@ inline void inspect_waits(const wait_node& changed, logical_task* waiting) noexc
         if (!graph.is_hopeless(changed, is_family ? wait_graph::role::all_end : wait_graph::role::goes_on)) return;
         if (waiting != nullptr && can_be_refused(changed)) {
             refusal = std::make_exception_ptr(circle(graph).error());
+            changed.note_refusal();  // for those who ask before it has left
         } else {
             refuse_somebody(graph);
         }
     } catch (const std::exception& error) {  // no memory for the walk or its words: the wait goes on
         report(std::string("ferry: the wait graph could not be walked: ") + error.what());
     }
-    if (refusal != nullptr) waiting->refuse_wait(refusal);
+    if (refusal != nullptr && !waiting->refuse_wait(refusal)) changed.forget_refusal();
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

@@ -150,7 +150,10 @@ void check_wait_for_task(const char* operation, const char* subject, const execu
 inline bool serve_or_sleep(wait_service* service, thread_parker& parker, thread_wait* what,
                            thread_parker::clock::time_point deadline) {
     using clock = thread_parker::clock;
-    if (service != nullptr && service->serve()) return deadline == clock::time_point::max() || clock::now() < deadline;
+    if (service != nullptr) {
+        if (what != nullptr) what->leave();
+        if (service->serve()) return deadline == clock::time_point::max() || clock::now() < deadline;
+    }
     if (service == nullptr ? parker.spin() : service->spin(parker)) return true;
     const thread_wait::asleep in_graph(what, service != nullptr ? service->driven_record() : nullptr, deadline);
     const clock::time_point until = in_graph.wakes_at();
@@ -165,10 +168,11 @@ bool wait_until(thread_wait& what, Done&& done, thread_parker::clock::time_point
     wait_service* const service = service_of_this_wait();
     const blocked_part blocked;
     do {
-        if (!serve_or_sleep(service, parker, &what, deadline)) return done();
+        if (!serve_or_sleep(service, parker, &what, deadline)) break;
         if (!done()) what.look();
     } while (!done());
-    return true;
+    what.leave();
+    return done();
 }
 
 template <class Done>

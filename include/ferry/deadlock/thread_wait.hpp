@@ -21,9 +21,9 @@
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
-/// One wait of this thread for somebody known: in which call, on what, for whom. It is in the graph only while the thread
-/// sleeps; in between, where the thread serves calls or drives a loop, a call's own wait may be there. When it takes longer
-/// than hang_after(), the thread itself reports it.
+/// One wait of this thread for somebody known: in which call, on what, for whom. It is in the graph from the thread's first
+/// sleep to its end; where the thread serves calls or drives a loop meanwhile, only while it sleeps: in between a call's own
+/// wait may be there. When it takes longer than hang_after(), the thread itself reports it.
 class thread_wait {
 public:
     using clock = thread_parker::clock;
@@ -32,6 +32,7 @@ public:
     thread_wait(const char* operation, const char* subject, const node_reference& whom) noexcept
         : operation_(operation), subject_(subject), whom_(whom) {}
     ~thread_wait() {
+        leave();
         if (watch_) watch_->ended(clock::now());
     }
     thread_wait(const thread_wait&) = delete;
@@ -54,10 +55,19 @@ public:
     }
 
     class asleep;
-    /// Before anything has begun. Throws deadlock_error.
-    void refuse_if_hopeless(const wait_node* driven);
+    /// Before anything has begun: the wait can still be refused, even if the loop that it needs is turned by nobody. Throws
+    /// deadlock_error.
+    ///
+    /// Where the thread does nothing but wait, the wait is in the graph from here on, so that of two threads that are about to
+    /// send each other a task, and could not take it back, one finds the other. One that serves is not: where it closes a
+    /// circle later, it or somebody else can be told.
+    void refuse_if_hopeless(bool serves, const wait_node* driven);
     /// Between two sleeps. Throws what another thread's wait has made of this one.
     void look();
+    /// The thread is about to serve.
+    void leave() noexcept {
+        if (in_graph_) leave_graph();
+    }
 
 private:
     void enter_graph(const wait_node* driven, bool timed);
@@ -70,20 +80,18 @@ private:
     bool refusable_ = true;
     bool patient_ = false;
     bool warned_ = false;
+    bool in_graph_ = false;
     std::optional<hang_watch> watch_;
 };
 
-/// The thread sleeps, from its construction to its end. Throws deadlock_error when it would never wake.
+/// The thread is about to sleep. Throws deadlock_error when it would never wake.
 class thread_wait::asleep {
 public:
     /// `what` may be null: a wait of which nobody need know.
-    asleep(thread_wait* what, const wait_node* driven, clock::time_point deadline) : what_(what), until_(deadline) {
-        if (what_ == nullptr) return;
-        what_->enter_graph(driven, deadline != clock::time_point::max());
-        if (what_->watch_) until_ = std::min(until_, what_->watch_->next_report());
-    }
-    ~asleep() {
-        if (what_ != nullptr) what_->leave_graph();
+    asleep(thread_wait* what, const wait_node* driven, clock::time_point deadline) : until_(deadline) {
+        if (what == nullptr) return;
+        if (!what->in_graph_) what->enter_graph(driven, deadline != clock::time_point::max());
+        if (what->watch_) until_ = std::min(until_, what->watch_->next_report());
     }
     asleep(const asleep&) = delete;
     asleep& operator=(const asleep&) = delete;
@@ -91,7 +99,6 @@ public:
     [[nodiscard]] clock::time_point wakes_at() const noexcept { return until_; }
 
 private:
-    thread_wait* what_;
     clock::time_point until_;
 };
 
@@ -114,6 +121,7 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
         self.set_within(driven);
         self.set_scope(loop_);
         self.wait_for(whom_, static_cast<wait_node::flags>(how));
+        in_graph_ = true;
         blocked_threads().fetch_add(1, std::memory_order_relaxed);
         std::atomic_thread_fence(std::memory_order_seq_cst);  // inspect_waits()' other half
         if (whom_.node() == nullptr) return;
@@ -123,6 +131,7 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
         } else if (graph.is_hopeless(self)) {
             if (can_be_refused(graph, self)) {
                 refusal = std::make_exception_ptr(circle(graph).error());
+                leave_graph();  // under the lock: or else whoever asks next would find the same circle, and be refused, too
             } else {
                 refuse_somebody(graph);
             }
@@ -132,18 +141,17 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
         warned_ = true;
         report("ferry: this wait will end only by its time limit\n  " + warning);
     }
-    if (refusal == nullptr) return;
-    leave_graph();
-    std::rethrow_exception(refusal);
+    if (refusal != nullptr) std::rethrow_exception(refusal);
 }
 
-inline void thread_wait::refuse_if_hopeless(const wait_node* driven) {
-    if (blocked_threads().load(std::memory_order_relaxed) == 0) return;
+inline void thread_wait::refuse_if_hopeless(bool serves, const wait_node* driven) {
+    if (serves && blocked_threads().load(std::memory_order_relaxed) == 0) return;
     enter_graph(driven, false);
-    leave_graph();
+    if (serves) leave_graph();
 }
 
 inline void thread_wait::leave_graph() noexcept {
+    in_graph_ = false;
     wait_node& self = record_of_this_thread();
     self.wait_is_over();
     self.set_waits_in(nullptr);
@@ -158,6 +166,7 @@ inline void thread_wait::look() {
             const std::lock_guard lock(wait_graph::mutex());
             self.set_flags(0);
             refusal = std::exchange(self.refusal, nullptr);
+            if (refusal != nullptr) leave();
         }
         if (refusal != nullptr) std::rethrow_exception(refusal);
     }

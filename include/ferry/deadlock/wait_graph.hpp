@@ -181,7 +181,7 @@ inline void wait_graph::expand(std::size_t index) {
             // Once the first in the queue has gone, it is the next one's turn.
             if (needs_somebody) add(self.needs, role::goes_on, self.threshold);
         }
-    } else if (!needs_somebody || (node.has(wait_node::timed) && without_limit_ != &node)) {
+    } else if (!needs_somebody || (node.has(wait_node::timed) && without_limit_ != &node) || node.is_being_refused()) {
         self.open = true;
     } else if (self.asked == role::serves) {
         self.open = !node.has(wait_node::in_turn);
@@ -210,7 +210,7 @@ inline void wait_graph::expand_task(const wait_node& task, gate& to) {
 
 inline void wait_graph::expand_wait(const wait_node& task, gate& to) {
     if (to.needs == nullptr || to.needs->generation() != task.needs_generation() ||
-        (task.has(wait_node::timed) && without_limit_ != &task)) {
+        (task.has(wait_node::timed) && without_limit_ != &task) || task.is_being_refused()) {
         to.open = true;
         return;
     }

@@ -36,6 +36,11 @@ namespace detail {
 /// The request comes at most once, on any thread, and travels as a node of its own, which may overtake the task's start or
 /// come after its end. So the node is counted: this object, a request under way, and nobody else. What it aims at is
 /// known to the task's loop alone, which forgets it there when the task ends.
+///
+/// For the wait graph the task is in a scope of its own, between it and the call: from the moment of the request on, that
+/// scope interrupts, whatever has become of the one whose end was the reason. Otherwise a wait would count as hopeless
+/// while its cancellation is on its way. Only the thread that makes the request writes to that record, once, after this
+/// object has made it.
 class cancellation_link {
 public:
     /// What a request arrives at, on the loop's thread.
@@ -50,7 +55,9 @@ public:
     cancellation_link() noexcept = default;
     ~cancellation_link() {
         stop_listening();
-        if (node_ != nullptr) node_->release();
+        if (node_ == nullptr) return;
+        node_->release();
+        scope_->release();
     }
     cancellation_link(const cancellation_link&) = delete;
     cancellation_link& operator=(const cancellation_link&) = delete;
@@ -59,12 +66,17 @@ public:
     void aim(loop_control& loop, target& at) {
         call* const around = this_thread().running_call;
         if (around == nullptr) return;
-        token_ = around->stop().token();
+        stop_token token = around->stop().token();
         node_ = new node(loop, at);
+        scope_ = &wait_node::acquire(wait_node::kind::deadline);
+        scope_->set_scope(around->record());
+        callback_.emplace(std::move(token), request(*this));
     }
+    /// In the wait graph, the scope of the task, from aim() on; null without a call around.
+    [[nodiscard]] const wait_node* scope() const noexcept { return scope_; }
     /// After that. A request that was made already is sent at once.
     void listen() noexcept {
-        if (node_ != nullptr) callback_.emplace(token_, send_on(*node_));
+        if (node_ != nullptr) happens(published);
     }
     /// No request is sent from now on.
     void stop_listening() noexcept { callback_.reset(); }
@@ -100,25 +112,30 @@ private:
             self.release();
         }
     };
-    class send_on {
+    class request {
     public:
-        explicit send_on(node& what) noexcept : node_(&what) {}
-        void operator()() const noexcept { node_->send(); }
+        explicit request(cancellation_link& link) noexcept : link_(&link) {}
+        void operator()() const noexcept {
+            link_->scope_->set_flags(wait_node::open);
+            link_->happens(requested);
+        }
 
     private:
-        node* node_;
+        cancellation_link* link_;
     };
+    static constexpr unsigned published = 1;
+    static constexpr unsigned requested = 2;
+    /// Whoever comes second sends.
+    void happens(unsigned what) noexcept {
+        if ((what_happened_.fetch_or(what, std::memory_order_acq_rel) | what) == (published | requested)) node_->send();
+    }
 
-    stop_token token_;
     node* node_ = nullptr;
-    std::optional<stop_callback<send_on>> callback_;
+    wait_node* scope_ = nullptr;
+    std::atomic<unsigned> what_happened_{0};
+    std::optional<stop_callback<request>> callback_;
 };
 
-/// Through the call of to_thread in which this thread is, a cancellation of who awaits that reaches what block_on runs.
-[[nodiscard]] inline const wait_node* scope_of_running_call() noexcept {
-    const call* const around = this_thread().running_call;
-    return around == nullptr ? nullptr : around->record();
-}
 /// What a refused wait throws whose task was cancelled and has ended: the refusal, unless the task had another error.
 [[nodiscard]] inline std::exception_ptr refusal_if_cancelled(const std::exception_ptr& outcome,
                                                              const std::exception_ptr& refusal) noexcept {
@@ -157,10 +174,10 @@ public:
         record_ = &wait_node::acquire(wait_node::kind::task);
         record_->set_name(name_);
         record_->set_within(control_.record().node());
-        record_->set_scope(scope_of_running_call());
+        record_->set_scope(link_.scope());
         thread_wait here("block_on", name_, node_reference(record_));
         const wait_service* const service = service_of_this_wait();
-        here.refuse_if_hopeless(service == nullptr ? nullptr : service->driven_record());  // nothing has happened yet
+        here.refuse_if_hopeless(service != nullptr, service == nullptr ? nullptr : service->driven_record());
         const context_away lent(context_);
         if (!control_.push_new(*this)) return false;
         link_.listen();
@@ -312,7 +329,7 @@ T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body) {
     cancellation_link link;
     link.aim(loop.control(), whole);
     link.listen();
-    main->record().set_scope(scope_of_running_call());
+    main->record().set_scope(link.scope());
     loop.schedule(*main);
     const auto has_ended = [&] {
         loop.check_process("block_on");  // a task may fork, and go on in the child

@@ -51,6 +51,7 @@ public:
         queued_wait& wait = static_cast<Derived&>(waiting);
         wait.leave();
         wait.task().wake_interrupted();
+        wait.ask_for_the_next();
     }
     void grant(holding held) noexcept {
         granted_ = true;
@@ -76,6 +77,12 @@ private:
         queued_wait& wait = static_cast<queued_wait&>(node);
         wait.leave();
         wait.task().wake();
+        wait.ask_for_the_next();
+    }
+    /// Those behind this one were let wait since it would go: now the next one waits for the holders alone.
+    void ask_for_the_next() noexcept {
+        const waiter* const next = self().queue().front();
+        if (next != nullptr) this->task().owner().inspect(next->task().record(), nullptr);
     }
 
     std::chrono::nanoseconds limit_;
