@@ -42,8 +42,8 @@ public:
     home& operator=(const home&) = delete;
 
     void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
-    void release() noexcept {
-        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    void release() noexcept {  // the only one who knows it need not count
+        if (is_unshared() || references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
     }
     /// Does nobody but the caller know it?
     [[nodiscard]] bool is_unshared() const noexcept { return references_.load(std::memory_order_acquire) == 1; }

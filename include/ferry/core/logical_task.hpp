@@ -212,28 +212,31 @@ private:
     thread_exit_hook hook_;
 };
 
-/// The logical task that runs on this thread; null in plain code and in callbacks.
-[[nodiscard]] inline logical_task* running_task() noexcept {
-    const executor* const turn = this_thread().turn;
-    return turn == nullptr ? nullptr : turn->current();
+/// The logical task that runs on that thread, the calling one; null in plain code and in callbacks.
+[[nodiscard]] inline logical_task* running_task_of(const thread_state& self) noexcept {
+    return self.turn == nullptr ? nullptr : self.turn->current();
 }
+[[nodiscard]] inline logical_task* running_task() noexcept { return running_task_of(this_thread()); }
 
 /// Where thread-sensitive calls run that are made here; null where there is no home.
 [[nodiscard]] inline home* current_home() noexcept {
-    logical_task* const task = running_task();
-    return task != nullptr ? task->home().get() : this_thread().home;
+    const thread_state& self = this_thread();
+    logical_task* const task = running_task_of(self);
+    return task != nullptr ? task->home().get() : self.home;
 }
 
 /// A copy of the context of what runs on this thread: the task's, else the thread's.
 [[nodiscard]] inline ferry::context current_context() noexcept {
-    if (logical_task* const task = running_task()) return task->context();
-    const thread_contexts* const contexts = this_thread().contexts;
+    const thread_state& self = this_thread();
+    if (logical_task* const task = running_task_of(self)) return task->context();
+    const thread_contexts* const contexts = self.contexts;
     return contexts == nullptr ? ferry::context() : contexts->lent;
 }
 /// Puts another in its place, and returns the one before.
 inline ferry::context exchange_current_context(ferry::context fresh) {
-    logical_task* const task = running_task();
-    if (task == nullptr && this_thread().contexts == nullptr && fresh.empty()) return fresh;
+    const thread_state& self = this_thread();
+    logical_task* const task = running_task_of(self);
+    if (task == nullptr && self.contexts == nullptr && fresh.empty()) return fresh;
     return std::exchange(task != nullptr ? task->context() : thread_contexts::of_this_thread().lent, std::move(fresh));
 }
 

@@ -8,6 +8,7 @@
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/loop_control.hpp>
 
+#include <atomic>
 #include <mutex>
 #include <utility>
 
@@ -20,21 +21,26 @@ public:
         default_loop& self = process_wide<default_loop>::get();
         const std::lock_guard lock(self.mutex_);
         self.loop_ = std::move(loop);
+        self.installed_.store(true, std::memory_order_release);
     }
     /// Takes the loop out again, if it is still the one that is installed.
     static void remove(const loop_control& loop) {
         default_loop& self = process_wide<default_loop>::get();
         const std::lock_guard lock(self.mutex_);
-        if (self.loop_.get() == &loop) self.loop_ = loop_reference();
+        if (self.loop_.get() != &loop) return;
+        self.loop_ = loop_reference();
+        self.installed_.store(false, std::memory_order_release);
     }
     [[nodiscard]] static loop_reference get() {
         default_loop& self = process_wide<default_loop>::get();
+        if (!self.installed_.load(std::memory_order_acquire)) return {};
         const std::lock_guard lock(self.mutex_);
         return self.loop_;
     }
 
 private:
-    std::mutex mutex_;  // guards loop_
+    std::atomic<bool> installed_{false};  // is there one? Most programs have none, and need no lock to know
+    std::mutex mutex_;                    // guards loop_, and changes of installed_
     loop_reference loop_;
 };
 

@@ -94,10 +94,11 @@ public:
     home_frame()
         : thread_(home_thread::of_this_thread()),
           serving_(thread_),
-          home_(new queue_home(thread_.queue(), homes::still_there(this_thread().home))),
-          outer_(std::exchange(this_thread().home, home_)) {}
+          state_(this_thread()),
+          home_(new queue_home(thread_.queue(), homes::still_there(state_.home))),
+          outer_(std::exchange(state_.home, home_)) {}
     ~home_frame() {
-        this_thread().home = outer_;
+        state_.home = outer_;
         homes::retire(*home_);
         home_->release();
     }
@@ -110,6 +111,7 @@ public:
 private:
     home_thread& thread_;
     home_thread::serving serving_;
+    thread_state& state_;
     queue_home* home_;
     home* outer_;
 };

@@ -310,7 +310,7 @@ private:
     std::atomic<bool> done_{false};
 };
 
-/// Drives a loop of this thread from the frame until the task on it has ended.
+/// Drives a loop of this thread from the frame, the innermost home here, until the task on it has ended.
 template <class T>
 T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body) {
     class cancellable final : public cancellation_link::target {
@@ -324,7 +324,6 @@ T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body) {
     const executor::turned_here here_from_now_on(loop);
     const wait_service::driving inside(frame.thread(), loop.as_drivable());
     const typename main_task<T>::pointer main(new main_task<T>(loop, loop.control(), std::move(body)));
-    main->home() = home_reference(&frame.place());
     cancellable whole(*main);
     cancellation_link link;
     link.aim(loop.control(), whole);
@@ -360,20 +359,21 @@ template <class T>
 T run_on_private_loop(home_frame& frame, task<T> body) {
     class leftovers {
     public:
-        explicit leftovers(home_thread& thread)
-            : is_outermost_(thread.find_driven(private_loop().control().record()) == nullptr) {}
+        leftovers(const home_thread& thread, event_loop& loop)
+            : loop_(loop), is_outermost_(thread.find_driven(loop.control().record()) == nullptr) {}
         ~leftovers() {
-            event_loop& loop = private_loop();
-            if (is_outermost_ && !loop.control().left_behind()) loop.cancel_tasks();
+            if (is_outermost_ && !loop_.control().left_behind()) loop_.cancel_tasks();
         }
         leftovers(const leftovers&) = delete;
         leftovers& operator=(const leftovers&) = delete;
 
     private:
-        bool is_outermost_;
+        event_loop& loop_;
+        const bool is_outermost_;
     };
-    const leftovers end(frame.thread());
-    return run_on_own_loop(private_loop(), frame, std::move(body));
+    event_loop& loop = private_loop();
+    const leftovers end(frame.thread(), loop);
+    return run_on_own_loop(loop, frame, std::move(body));
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
