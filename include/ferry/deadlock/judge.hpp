@@ -21,11 +21,9 @@
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
-/// Threads whose links are in the graph. While there are none, tasks can wait only for tasks and what they hold.
-inline std::atomic<std::size_t>& blocked_threads() noexcept {
-    static constinit std::atomic<std::size_t> count{0};
-    return count;
-}
+/// Threads whose links are in the graph. While there are none, tasks can wait only for tasks and what they hold. A forked
+/// child begins with none.
+inline std::atomic<std::size_t>& blocked_threads() noexcept { return wait_graph::instance().blocked_threads; }
 
 /// Can a task's wait be ended at once, by an error as by a cancellation?
 [[nodiscard]] inline bool can_be_refused(const wait_node& task) noexcept {

@@ -51,6 +51,7 @@ public:
 
     static wait_graph& instance() { return process_wide<wait_graph>::get(); }
     [[nodiscard]] static std::mutex& mutex() { return instance().mutex_; }
+    std::atomic<std::size_t> blocked_threads{0};  // whose links are here
 
     /// Can this never go on? Then gates() and closed_input() say why, until the next question.
     [[nodiscard]] bool is_hopeless(const wait_node& start, role asked = role::goes_on) {
