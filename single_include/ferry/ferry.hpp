@@ -490,8 +490,8 @@ public:
     home& operator=(const home&) = delete;
 
     void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
-    void release() noexcept {
-        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    void release() noexcept {  // the only one who knows it need not count
+        if (is_unshared() || references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
     }
     /// Does nobody but the caller know it?
     [[nodiscard]] bool is_unshared() const noexcept { return references_.load(std::memory_order_acquire) == 1; }
@@ -714,6 +714,10 @@ public:
     [[nodiscard]] static wait_node& acquire(kind what);
     void release() noexcept;
 
+    /// How many there are between acquire() and release(), of that kind or of all. Reads every slab: for tests and dumps.
+    [[nodiscard]] static std::size_t in_use(kind what) { return count_in_use(&what); }
+    [[nodiscard]] static std::size_t in_use() { return count_in_use(nullptr); }
+
     /// Odd while in use; changes with every acquire() and release().
     [[nodiscard]] std::uint32_t generation() const noexcept { return generation_.load(std::memory_order_acquire); }
     [[nodiscard]] kind what() const noexcept { return kind_.load(std::memory_order_relaxed); }
@@ -779,6 +783,14 @@ public:
     void refuse(std::exception_ptr error) noexcept {
         refusal = std::move(error);
         set_flags(static_cast<flags>(flags_.load(std::memory_order_relaxed) | refused));
+        note_refusal();
+    }
+    /// The wait that it is in now is about to end in an error: nobody else is to be refused because of it. Under the graph's
+    /// lock, whoever owns the node; any change of the node ends it.
+    void note_refusal() const noexcept { refused_version_.store(version(), std::memory_order_relaxed); }
+    void forget_refusal() const noexcept { refused_version_.store(~std::uint32_t{0}, std::memory_order_relaxed); }
+    [[nodiscard]] bool is_being_refused() const noexcept {
+        return refused_version_.load(std::memory_order_relaxed) == version();
     }
     [[nodiscard]] std::uint32_t version() const noexcept { return version_.load(std::memory_order_acquire); }
 
@@ -803,11 +815,13 @@ private:
     static constexpr std::uint32_t cached_nodes = 256;
 
     struct shared_list {
-        std::mutex mutex;  // guards head
+        std::mutex mutex;  // guards both
         wait_node* head = nullptr;
+        slab* slabs = nullptr;  // all there are
     };
     static shared_list& shared() { return process_wide<shared_list>::get(); }
     static wait_node* refill();
+    static std::size_t count_in_use(const kind* what);
     static void release_cache() noexcept;
     void advance_generation() noexcept {  // the owner is the only writer
         generation_.store(generation_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
@@ -828,6 +842,7 @@ private:
     std::atomic<kind> kind_{kind::task};
     std::atomic<flags> flags_{0};
     mutable std::atomic<bool> relied_upon_{false};
+    mutable std::atomic<std::uint32_t> refused_version_{~std::uint32_t{0}};
     std::atomic<std::size_t> amount_{0};
     std::atomic<wait_node*> first_member_{nullptr};
     std::atomic<wait_node*> next_member_{nullptr};
@@ -850,7 +865,19 @@ inline node_reference::node_reference(const wait_node* node) noexcept
 struct wait_node::slab {
     static constexpr std::size_t size = 64;
     wait_node nodes[size];
+    slab* next = nullptr;
 };
+
+inline std::size_t wait_node::count_in_use(const kind* what) {
+    std::size_t count = 0;
+    const std::lock_guard lock(shared().mutex);
+    for (const slab* each = shared().slabs; each != nullptr; each = each->next) {
+        for (const wait_node& node : each->nodes) {
+            if (node.generation() % 2 == 1 && (what == nullptr || node.what() == *what)) ++count;
+        }
+    }
+    return count;
+}
 
 inline wait_node& wait_node::acquire(kind what) {
     thread_state& self = this_thread();
@@ -917,6 +944,7 @@ inline wait_node* wait_node::refill() {
     const std::lock_guard lock(shared().mutex);
     if (shared().head == nullptr) {
         slab* fresh = new slab;  // never deleted: see the class
+        fresh->next = std::exchange(shared().slabs, fresh);
         for (wait_node& node : fresh->nodes) {
             node.next_free_ = shared().head;
             shared().head = &node;
@@ -1156,8 +1184,7 @@ protected:
     /// Asks the wait graph, which lies in a layer below; see inspect().
     using inspect_function = void (*)(const wait_node& changed, logical_task* waiting) noexcept;
 
-    explicit executor(inspect_function inspect)
-        : record_(&wait_node::acquire(wait_node::kind::loop)), inspect_(inspect) {}
+    explicit executor(inspect_function ask) : record_(&wait_node::acquire(wait_node::kind::loop)), inspect_(ask) {}
     ~executor() { record_->release(); }
     void set_remote(remote_inbox& inbox) noexcept {
         remote_ = &inbox;
@@ -1520,28 +1547,31 @@ private:
     thread_exit_hook hook_;
 };
 
-/// The logical task that runs on this thread; null in plain code and in callbacks.
-[[nodiscard]] inline logical_task* running_task() noexcept {
-    const executor* const turn = this_thread().turn;
-    return turn == nullptr ? nullptr : turn->current();
+/// The logical task that runs on that thread, the calling one; null in plain code and in callbacks.
+[[nodiscard]] inline logical_task* running_task_of(const thread_state& self) noexcept {
+    return self.turn == nullptr ? nullptr : self.turn->current();
 }
+[[nodiscard]] inline logical_task* running_task() noexcept { return running_task_of(this_thread()); }
 
 /// Where thread-sensitive calls run that are made here; null where there is no home.
 [[nodiscard]] inline home* current_home() noexcept {
-    logical_task* const task = running_task();
-    return task != nullptr ? task->home().get() : this_thread().home;
+    const thread_state& self = this_thread();
+    logical_task* const task = running_task_of(self);
+    return task != nullptr ? task->home().get() : self.home;
 }
 
 /// A copy of the context of what runs on this thread: the task's, else the thread's.
 [[nodiscard]] inline ferry::context current_context() noexcept {
-    if (logical_task* const task = running_task()) return task->context();
-    const thread_contexts* const contexts = this_thread().contexts;
+    const thread_state& self = this_thread();
+    if (logical_task* const task = running_task_of(self)) return task->context();
+    const thread_contexts* const contexts = self.contexts;
     return contexts == nullptr ? ferry::context() : contexts->lent;
 }
 /// Puts another in its place, and returns the one before.
 inline ferry::context exchange_current_context(ferry::context fresh) {
-    logical_task* const task = running_task();
-    if (task == nullptr && this_thread().contexts == nullptr && fresh.empty()) return fresh;
+    const thread_state& self = this_thread();
+    logical_task* const task = running_task_of(self);
+    if (task == nullptr && self.contexts == nullptr && fresh.empty()) return fresh;
     return std::exchange(task != nullptr ? task->context() : thread_contexts::of_this_thread().lent, std::move(fresh));
 }
 
@@ -2394,6 +2424,9 @@ public:
     using frame_record::name;
     using frame_record::set_name;
 
+    /// Has it come to its end, or a generator to a value?
+    [[nodiscard]] bool has_ended() const noexcept { return progress_ == progress::ended; }
+
     /// Makes this frame the first of a logical task.
     void begin_chain(logical_task& owner, std::coroutine_handle<> self) noexcept {
         task_ = &owner;
@@ -2523,21 +2556,17 @@ public:
     }
 
     [[nodiscard]] const char* name() const noexcept { return frame_.promise().name(); }
-    /// False after it was moved from, or awaited.
+    /// False after it was moved from.
     [[nodiscard]] bool valid() const noexcept { return static_cast<bool>(frame_); }
 
     class awaiter {
     public:
         explicit awaiter(std::coroutine_handle<promise_type> frame) noexcept : frame_(frame) {}
-        awaiter(awaiter&& other) noexcept : frame_(std::exchange(other.frame_, {})) {}
-        awaiter& operator=(awaiter&&) = delete;
-        ~awaiter() {
-            if (frame_) frame_.destroy();
-        }
         [[nodiscard]] bool await_ready() const noexcept { return false; }
         template <class Promise>
         bool await_suspend(std::coroutine_handle<Promise> parent) const noexcept {
             static_assert(detail::ferry_promise<Promise>, "a task can be awaited only in a ferry coroutine (task<T>)");
+            FERRY_ASSERT(!frame_.promise().has_ended(), "co_await of a task that was awaited before");
             return frame_.promise().continue_chain(parent.promise(), parent, frame_);
         }
         T await_resume() const { return frame_.promise().outcome().take(); }
@@ -2549,8 +2578,8 @@ public:
     };
 
     awaiter operator co_await() && noexcept {
-        FERRY_ASSERT(frame_, "co_await of a task that was moved from, or awaited before");
-        return awaiter(std::exchange(frame_, {}));
+        FERRY_ASSERT(frame_, "co_await of a task that was moved from");
+        return awaiter(frame_);
     }
 
 private:
@@ -2802,10 +2831,17 @@ class rooted_task : public logical_task {
                   "receive(own_buffer) here");
 
 public:
+<<<<<<< HEAD
     rooted_task(executor& owner, cancel_scope* parent, finished_function finished, task<T> body,
                 wait_node* record = nullptr)
         : logical_task(owner, parent, finished, record), body_(std::move(body)) {
         FERRY_ASSERT(body_.valid(), "a task was to start that was moved from, or awaited before");
+=======
+    rooted_task(executor& owner, cancel_scope* parent, finished_function finished, task<T> body)
+        : logical_task(owner, parent, finished), body_(std::move(body)) {
+        FERRY_ASSERT(body_.valid() && !body_.frame_.promise().has_ended(),
+                     "a task was to start that was moved from, or awaited before");
+>>>>>>> ab2f31f (Ask a task whether it has ended instead of taking its frame: the second await is found for a twentieth of the price)
         body_.frame_.promise().begin_chain(*this, body_.frame_);
     }
 
@@ -3073,7 +3109,6 @@ inline bool family::decides(const std::exception_ptr& error) const noexcept {
 
 inline void family::ended(member_base& member) noexcept {
     member.running_ = false;
-    record_.remove_member(member.task_.record());
     const std::exception_ptr error = member.error();
     if (!decided_) {
         decided_ = decides(error);
@@ -3085,6 +3120,7 @@ inline void family::ended(member_base& member) noexcept {
             }
         }
     }
+    record_.remove_member(member.task_.record());  // only now: others may count on what it has just cancelled
     one_less();
 }
 
@@ -5368,6 +5404,7 @@ public:
 
     static wait_graph& instance() { return process_wide<wait_graph>::get(); }
     [[nodiscard]] static std::mutex& mutex() { return instance().mutex_; }
+    std::atomic<std::size_t> blocked_threads{0};  // whose links are here
 
     /// Can this never go on? Then gates() and closed_input() say why, until the next question.
     [[nodiscard]] bool is_hopeless(const wait_node& start, role asked = role::goes_on) {
@@ -5498,7 +5535,7 @@ inline void wait_graph::expand(std::size_t index) {
             // Once the first in the queue has gone, it is the next one's turn.
             if (needs_somebody) add(self.needs, role::goes_on, self.threshold);
         }
-    } else if (!needs_somebody || (node.has(wait_node::timed) && without_limit_ != &node)) {
+    } else if (!needs_somebody || (node.has(wait_node::timed) && without_limit_ != &node) || node.is_being_refused()) {
         self.open = true;
     } else if (self.asked == role::serves) {
         self.open = !node.has(wait_node::in_turn);
@@ -5527,7 +5564,7 @@ inline void wait_graph::expand_task(const wait_node& task, gate& to) {
 
 inline void wait_graph::expand_wait(const wait_node& task, gate& to) {
     if (to.needs == nullptr || to.needs->generation() != task.needs_generation() ||
-        (task.has(wait_node::timed) && without_limit_ != &task)) {
+        (task.has(wait_node::timed) && without_limit_ != &task) || task.is_being_refused()) {
         to.open = true;
         return;
     }
@@ -6062,11 +6099,9 @@ inline void thread_parker::end_sleep_in() noexcept {
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
-/// Threads whose links are in the graph. While there are none, tasks can wait only for tasks and what they hold.
-inline std::atomic<std::size_t>& blocked_threads() noexcept {
-    static constinit std::atomic<std::size_t> count{0};
-    return count;
-}
+/// Threads whose links are in the graph. While there are none, tasks can wait only for tasks and what they hold. A forked
+/// child begins with none.
+inline std::atomic<std::size_t>& blocked_threads() noexcept { return wait_graph::instance().blocked_threads; }
 
 /// Can a task's wait be ended at once, by an error as by a cancellation?
 [[nodiscard]] inline bool can_be_refused(const wait_node& task) noexcept {
@@ -6082,8 +6117,9 @@ inline std::atomic<std::size_t>& blocked_threads() noexcept {
     return thread.has(wait_node::refusable) && (loop == nullptr || !graph.is_closed(*loop, wait_graph::role::goes_on));
 }
 
-/// Somebody of the circle is told that it cannot be: a thread that waits, else a task, on its own loop. With the graph's
-/// lock held, after a hopeless question. False when nobody can be told.
+/// Somebody of the circle is told that it cannot be: a thread whose wait ends at once, else a task, on its own loop, else a
+/// thread whose task has to be cancelled first, which may not end that. With the graph's lock held, after a hopeless
+/// question. False when nobody can be told.
 bool refuse_somebody(const wait_graph& graph);
 
 /// Is it plain that whoever is waited for can go on, while no thread waits? Without the lock: for tasks of this thread's
@@ -6114,7 +6150,7 @@ public:
             // Whatever it does meanwhile, a task that goes on changes one of these.
             const bool still_waits = waiting.generation() == self.task_.generation() &&
                                      waiting.version() == self.version_ && can_be_refused(waiting);
-            if (still_waits) waiting.task->refuse_wait(self.error_);
+            if (still_waits && !waiting.task->refuse_wait(self.error_)) waiting.forget_refusal();
             delete &self;
         };
     }
@@ -6130,18 +6166,22 @@ inline bool refuse_somebody(const wait_graph& graph) {
     wait_node* thread = nullptr;
     const wait_node* task = nullptr;
     found.for_each_node([&](wait_graph::role, const wait_node& node) {
-        if (node.what() == wait_node::kind::thread && can_be_refused(graph, node))
-            thread = const_cast<wait_node*>(&node);
-        if (node.what() == wait_node::kind::task && can_be_refused(node)) task = &node;
+        if (node.what() == wait_node::kind::thread && can_be_refused(graph, node)) {
+            if (thread == nullptr || node.scope() == nullptr) thread = const_cast<wait_node*>(&node);
+        }
+        const bool is_task = node.what() == wait_node::kind::task && can_be_refused(node);
+        if (is_task && !graph.is_closed(*node.within(), wait_graph::role::goes_on)) task = &node;
     });
-    if (thread != nullptr) {
+    if (thread != nullptr && (task == nullptr || thread->scope() == nullptr)) {
         thread->refuse(std::make_exception_ptr(found.error()));
         thread->parker->unpark();
         return true;
     }
-    if (task == nullptr || graph.is_closed(*task->within(), wait_graph::role::goes_on)) return false;
+    if (task == nullptr) return false;
     auto* const node = new refusal_on_its_way(*task, std::make_exception_ptr(found.error()));
+    task->note_refusal();  // before it can have arrived
     if (task->within()->inbox->push(*node)) return true;
+    task->forget_refusal();
     delete node;
     return false;
 }
@@ -6149,7 +6189,7 @@ inline bool refuse_somebody(const wait_graph& graph) {
 inline void inspect_waits(const wait_node& changed, logical_task* waiting) noexcept {
     // The links were written before: of two who close a circle at a time, one finds those of the other after its fence.
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    if (waiting != nullptr && blocked_threads().load(std::memory_order_relaxed) == 0) {
+    if (changed.what() == wait_node::kind::task && blocked_threads().load(std::memory_order_relaxed) == 0) {
         const wait_node* const whom = changed.needs();
         if (whom == nullptr || goes_on_plainly(*whom)) return;
     }
@@ -6162,13 +6202,14 @@ inline void inspect_waits(const wait_node& changed, logical_task* waiting) noexc
         if (!graph.is_hopeless(changed, is_family ? wait_graph::role::all_end : wait_graph::role::goes_on)) return;
         if (waiting != nullptr && can_be_refused(changed)) {
             refusal = std::make_exception_ptr(circle(graph).error());
+            changed.note_refusal();  // for those who ask before it has left
         } else {
             refuse_somebody(graph);
         }
     } catch (const std::exception& error) {  // no memory for the walk or its words: the wait goes on
         report(std::string("ferry: the wait graph could not be walked: ") + error.what());
     }
-    if (refusal != nullptr) waiting->refuse_wait(refusal);
+    if (refusal != nullptr && !waiting->refuse_wait(refusal)) changed.forget_refusal();
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -6177,9 +6218,9 @@ inline void inspect_waits(const wait_node& changed, logical_task* waiting) noexc
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
-/// One wait of this thread for somebody known: in which call, on what, for whom. It is in the graph only while the thread
-/// sleeps; in between, where the thread serves calls or drives a loop, a call's own wait may be there. When it takes longer
-/// than hang_after(), the thread itself reports it.
+/// One wait of this thread for somebody known: in which call, on what, for whom. It is in the graph from the thread's first
+/// sleep to its end; where the thread serves calls or drives a loop meanwhile, only while it sleeps: in between a call's own
+/// wait may be there. When it takes longer than hang_after(), the thread itself reports it.
 class thread_wait {
 public:
     using clock = thread_parker::clock;
@@ -6188,6 +6229,7 @@ public:
     thread_wait(const char* operation, const char* subject, const node_reference& whom) noexcept
         : operation_(operation), subject_(subject), whom_(whom) {}
     ~thread_wait() {
+        leave();
         if (watch_) watch_->ended(clock::now());
     }
     thread_wait(const thread_wait&) = delete;
@@ -6210,10 +6252,19 @@ public:
     }
 
     class asleep;
-    /// Before anything has begun. Throws deadlock_error.
-    void refuse_if_hopeless(const wait_node* driven);
+    /// Before anything has begun: the wait can still be refused, even if the loop that it needs is turned by nobody. Throws
+    /// deadlock_error.
+    ///
+    /// Where the thread does nothing but wait, the wait is in the graph from here on, so that of two threads that are about to
+    /// send each other a task, and could not take it back, one finds the other. One that serves is not: where it closes a
+    /// circle later, it or somebody else can be told.
+    void refuse_if_hopeless(bool serves, const wait_node* driven);
     /// Between two sleeps. Throws what another thread's wait has made of this one.
     void look();
+    /// The thread is about to serve.
+    void leave() noexcept {
+        if (in_graph_) leave_graph();
+    }
 
 private:
     void enter_graph(const wait_node* driven, bool timed);
@@ -6226,20 +6277,18 @@ private:
     bool refusable_ = true;
     bool patient_ = false;
     bool warned_ = false;
+    bool in_graph_ = false;
     std::optional<hang_watch> watch_;
 };
 
-/// The thread sleeps, from its construction to its end. Throws deadlock_error when it would never wake.
+/// The thread is about to sleep. Throws deadlock_error when it would never wake.
 class thread_wait::asleep {
 public:
     /// `what` may be null: a wait of which nobody need know.
-    asleep(thread_wait* what, const wait_node* driven, clock::time_point deadline) : what_(what), until_(deadline) {
-        if (what_ == nullptr) return;
-        what_->enter_graph(driven, deadline != clock::time_point::max());
-        if (what_->watch_) until_ = std::min(until_, what_->watch_->next_report());
-    }
-    ~asleep() {
-        if (what_ != nullptr) what_->leave_graph();
+    asleep(thread_wait* what, const wait_node* driven, clock::time_point deadline) : until_(deadline) {
+        if (what == nullptr) return;
+        if (!what->in_graph_) what->enter_graph(driven, deadline != clock::time_point::max());
+        if (what->watch_) until_ = std::min(until_, what->watch_->next_report());
     }
     asleep(const asleep&) = delete;
     asleep& operator=(const asleep&) = delete;
@@ -6247,7 +6296,6 @@ public:
     [[nodiscard]] clock::time_point wakes_at() const noexcept { return until_; }
 
 private:
-    thread_wait* what_;
     clock::time_point until_;
 };
 
@@ -6270,6 +6318,7 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
         self.set_within(driven);
         self.set_scope(loop_);
         self.wait_for(whom_, static_cast<wait_node::flags>(how));
+        in_graph_ = true;
         blocked_threads().fetch_add(1, std::memory_order_relaxed);
         std::atomic_thread_fence(std::memory_order_seq_cst);  // inspect_waits()' other half
         if (whom_.node() == nullptr) return;
@@ -6279,6 +6328,7 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
         } else if (graph.is_hopeless(self)) {
             if (can_be_refused(graph, self)) {
                 refusal = std::make_exception_ptr(circle(graph).error());
+                leave_graph();  // under the lock: or else whoever asks next would find the same circle, and be refused, too
             } else {
                 refuse_somebody(graph);
             }
@@ -6288,18 +6338,17 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
         warned_ = true;
         report("ferry: this wait will end only by its time limit\n  " + warning);
     }
-    if (refusal == nullptr) return;
-    leave_graph();
-    std::rethrow_exception(refusal);
+    if (refusal != nullptr) std::rethrow_exception(refusal);
 }
 
-inline void thread_wait::refuse_if_hopeless(const wait_node* driven) {
-    if (blocked_threads().load(std::memory_order_relaxed) == 0) return;
+inline void thread_wait::refuse_if_hopeless(bool serves, const wait_node* driven) {
+    if (serves && blocked_threads().load(std::memory_order_relaxed) == 0) return;
     enter_graph(driven, false);
-    leave_graph();
+    if (serves) leave_graph();
 }
 
 inline void thread_wait::leave_graph() noexcept {
+    in_graph_ = false;
     wait_node& self = record_of_this_thread();
     self.wait_is_over();
     self.set_waits_in(nullptr);
@@ -6314,6 +6363,7 @@ inline void thread_wait::look() {
             const std::lock_guard lock(wait_graph::mutex());
             self.set_flags(0);
             refusal = std::exchange(self.refusal, nullptr);
+            if (refusal != nullptr) leave();
         }
         if (refusal != nullptr) std::rethrow_exception(refusal);
     }
@@ -6466,7 +6516,10 @@ void check_wait_for_task(const char* operation, const char* subject, const execu
 inline bool serve_or_sleep(wait_service* service, thread_parker& parker, thread_wait* what,
                            thread_parker::clock::time_point deadline) {
     using clock = thread_parker::clock;
-    if (service != nullptr && service->serve()) return deadline == clock::time_point::max() || clock::now() < deadline;
+    if (service != nullptr) {
+        if (what != nullptr) what->leave();
+        if (service->serve()) return deadline == clock::time_point::max() || clock::now() < deadline;
+    }
     if (service == nullptr ? parker.spin() : service->spin(parker)) return true;
     const thread_wait::asleep in_graph(what, service != nullptr ? service->driven_record() : nullptr, deadline);
     const clock::time_point until = in_graph.wakes_at();
@@ -6481,10 +6534,11 @@ bool wait_until(thread_wait& what, Done&& done, thread_parker::clock::time_point
     wait_service* const service = service_of_this_wait();
     const blocked_part blocked;
     do {
-        if (!serve_or_sleep(service, parker, &what, deadline)) return done();
+        if (!serve_or_sleep(service, parker, &what, deadline)) break;
         if (!done()) what.look();
     } while (!done());
-    return true;
+    what.leave();
+    return done();
 }
 
 template <class Done>
@@ -7810,6 +7864,7 @@ public:
         queued_wait& wait = static_cast<Derived&>(waiting);
         wait.leave();
         wait.task().wake_interrupted();
+        wait.ask_for_the_next();
     }
     void grant(holding held) noexcept {
         granted_ = true;
@@ -7835,6 +7890,12 @@ private:
         queued_wait& wait = static_cast<queued_wait&>(node);
         wait.leave();
         wait.task().wake();
+        wait.ask_for_the_next();
+    }
+    /// Those behind this one were let wait since it would go: now the next one waits for the holders alone.
+    void ask_for_the_next() noexcept {
+        const waiter* const next = self().queue().front();
+        if (next != nullptr) this->task().owner().inspect(next->task().record(), nullptr);
     }
 
     std::chrono::nanoseconds limit_;
@@ -9249,6 +9310,7 @@ public:
     }
     ~travelling_task() {
         if (record_ != nullptr) record_->release();
+        trip_.release();
     }
     static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
     static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
@@ -9273,6 +9335,7 @@ public:
         return false;
     }
     void send_cancellation() noexcept {
+        trip_.set_flags(wait_node::open);
         const loop_reference there = there_;
         retain();
         if (!there->push(cancel_)) release();  // it has ended over there, and its outcome is on the way
@@ -9280,7 +9343,8 @@ public:
     T take() { return outcome_.take(); }
     /// In the wait graph; before send().
     void is_needed_by(logical_task& waiting) noexcept {
-        record_->set_scope(waiting.record().scope());  // a cancellation of the one reaches the other
+        trip_.set_scope(waiting.record().scope());  // a cancellation of the one reaches the other
+        record_->set_scope(&trip_);
         waiting.needs(node_reference(record_), 0);
     }
 
@@ -9358,6 +9422,9 @@ private:
     std::optional<task<T>> body_;
     const char* name_ = body_->name();
     wait_node* record_;  // of the task over there, until that has begun
+    // The scope of that task. The home thread's; it interrupts from when a cancellation is on its way, whatever becomes of
+    // the scope around it.
+    wait_node& trip_ = wait_node::acquire(wait_node::kind::deadline);
     ferry::context context_;
     home_reference place_;  // where the thread-sensitive calls of the awaiting task run, and those over there
     event_loop* loop_ = nullptr;
@@ -10327,7 +10394,7 @@ private:
         parent_.needs(detail::node_reference(&record_), detail::wait_node::joins);
         if (record_.has_waiting_member()) parent_.owner().inspect(parent_.record(), nullptr);
     }
-    void child_ended(const std::exception_ptr& error, const char* name) noexcept;
+    void child_ended() noexcept;
     void fail(const std::exception_ptr& error, const char* name) noexcept;
     void rethrow_failure() const {
         if (failure_ != nullptr) std::rethrow_exception(failure_);
@@ -10372,10 +10439,10 @@ private:
         child& self = static_cast<child&>(base);
         task_group& group = self.group_;
         const std::exception_ptr error = self.outcome().has_exception() ? self.outcome().exception() : nullptr;
-        const char* const name = self.name();
-        group.record_.remove_member(self.record());
+        if (error != nullptr) group.fail(error, self.name());
+        group.record_.remove_member(self.record());  // only now: others may count on what it has just cancelled
         delete &self;
-        group.child_ended(error, name);
+        group.child_ended();
     }
     task_group& group_;
 };
@@ -10400,8 +10467,7 @@ requires(!awaitable<Fn>) void task_group::start(Fn&& fn, Args&&... args) {
                                                                                      std::forward<Args>(args)...));
 }
 
-inline void task_group::child_ended(const std::exception_ptr& error, const char* name) noexcept {
-    if (error != nullptr) fail(error, name);
+inline void task_group::child_ended() noexcept {
     if (--running_ != 0) {
         if (record_.is_relied_upon()) parent_.owner().inspect(record_, nullptr);
         return;
@@ -10494,8 +10560,8 @@ public:
 private:
     static void fire(timer_node& node) noexcept {
         deadline_scope& self = static_cast<deadline_scope&>(node);
-        self.record_.set_flags(0);
         self.cancel();
+        self.record_.set_flags(0);
         // What the cancellation did not end must be able to end without this deadline.
         if (self.record_.is_relied_upon()) self.loop_.inspect(self.task_.record(), nullptr);
     }
@@ -10745,21 +10811,26 @@ public:
         default_loop& self = process_wide<default_loop>::get();
         const std::lock_guard lock(self.mutex_);
         self.loop_ = std::move(loop);
+        self.installed_.store(true, std::memory_order_release);
     }
     /// Takes the loop out again, if it is still the one that is installed.
     static void remove(const loop_control& loop) {
         default_loop& self = process_wide<default_loop>::get();
         const std::lock_guard lock(self.mutex_);
-        if (self.loop_.get() == &loop) self.loop_ = loop_reference();
+        if (self.loop_.get() != &loop) return;
+        self.loop_ = loop_reference();
+        self.installed_.store(false, std::memory_order_release);
     }
     [[nodiscard]] static loop_reference get() {
         default_loop& self = process_wide<default_loop>::get();
+        if (!self.installed_.load(std::memory_order_acquire)) return {};
         const std::lock_guard lock(self.mutex_);
         return self.loop_;
     }
 
 private:
-    std::mutex mutex_;  // guards loop_
+    std::atomic<bool> installed_{false};  // is there one? Most programs have none, and need no lock to know
+    std::mutex mutex_;                    // guards loop_, and changes of installed_
     loop_reference loop_;
 };
 
@@ -11047,10 +11118,11 @@ public:
     home_frame()
         : thread_(home_thread::of_this_thread()),
           serving_(thread_),
-          home_(new queue_home(thread_.queue(), homes::still_there(this_thread().home))),
-          outer_(std::exchange(this_thread().home, home_)) {}
+          state_(this_thread()),
+          home_(new queue_home(thread_.queue(), homes::still_there(state_.home))),
+          outer_(std::exchange(state_.home, home_)) {}
     ~home_frame() {
-        this_thread().home = outer_;
+        state_.home = outer_;
         homes::retire(*home_);
         home_->release();
     }
@@ -11063,6 +11135,7 @@ public:
 private:
     home_thread& thread_;
     home_thread::serving serving_;
+    thread_state& state_;
     queue_home* home_;
     home* outer_;
 };
@@ -11438,6 +11511,11 @@ namespace detail {
 /// The request comes at most once, on any thread, and travels as a node of its own, which may overtake the task's start or
 /// come after its end. So the node is counted: this object, a request under way, and nobody else. What it aims at is
 /// known to the task's loop alone, which forgets it there when the task ends.
+///
+/// For the wait graph the task is in a scope of its own, between it and the call: from the moment of the request on, that
+/// scope interrupts, whatever has become of the one whose end was the reason. Otherwise a wait would count as hopeless
+/// while its cancellation is on its way. Only the thread that makes the request writes to that record, once, after this
+/// object has made it.
 class cancellation_link {
 public:
     /// What a request arrives at, on the loop's thread.
@@ -11452,7 +11530,9 @@ public:
     cancellation_link() noexcept = default;
     ~cancellation_link() {
         stop_listening();
-        if (node_ != nullptr) node_->release();
+        if (node_ == nullptr) return;
+        node_->release();
+        scope_->release();
     }
     cancellation_link(const cancellation_link&) = delete;
     cancellation_link& operator=(const cancellation_link&) = delete;
@@ -11461,12 +11541,17 @@ public:
     void aim(loop_control& loop, target& at) {
         call* const around = this_thread().running_call;
         if (around == nullptr) return;
-        token_ = around->stop().token();
+        stop_token token = around->stop().token();
         node_ = new node(loop, at);
+        scope_ = &wait_node::acquire(wait_node::kind::deadline);
+        scope_->set_scope(around->record());
+        callback_.emplace(std::move(token), request(*this));
     }
+    /// In the wait graph, the scope of the task, from aim() on; null without a call around.
+    [[nodiscard]] const wait_node* scope() const noexcept { return scope_; }
     /// After that. A request that was made already is sent at once.
     void listen() noexcept {
-        if (node_ != nullptr) callback_.emplace(token_, send_on(*node_));
+        if (node_ != nullptr) happens(published);
     }
     /// No request is sent from now on.
     void stop_listening() noexcept { callback_.reset(); }
@@ -11502,25 +11587,30 @@ private:
             self.release();
         }
     };
-    class send_on {
+    class request {
     public:
-        explicit send_on(node& what) noexcept : node_(&what) {}
-        void operator()() const noexcept { node_->send(); }
+        explicit request(cancellation_link& link) noexcept : link_(&link) {}
+        void operator()() const noexcept {
+            link_->scope_->set_flags(wait_node::open);
+            link_->happens(requested);
+        }
 
     private:
-        node* node_;
+        cancellation_link* link_;
     };
+    static constexpr unsigned published = 1;
+    static constexpr unsigned requested = 2;
+    /// Whoever comes second sends.
+    void happens(unsigned what) noexcept {
+        if ((what_happened_.fetch_or(what, std::memory_order_acq_rel) | what) == (published | requested)) node_->send();
+    }
 
-    stop_token token_;
     node* node_ = nullptr;
-    std::optional<stop_callback<send_on>> callback_;
+    wait_node* scope_ = nullptr;
+    std::atomic<unsigned> what_happened_{0};
+    std::optional<stop_callback<request>> callback_;
 };
 
-/// Through the call of to_thread in which this thread is, a cancellation of who awaits that reaches what block_on runs.
-[[nodiscard]] inline const wait_node* scope_of_running_call() noexcept {
-    const call* const around = this_thread().running_call;
-    return around == nullptr ? nullptr : around->record();
-}
 /// What a refused wait throws whose task was cancelled and has ended: the refusal, unless the task had another error.
 [[nodiscard]] inline std::exception_ptr refusal_if_cancelled(const std::exception_ptr& outcome,
                                                              const std::exception_ptr& refusal) noexcept {
@@ -11559,10 +11649,10 @@ public:
         record_ = &wait_node::acquire(wait_node::kind::task);
         record_->set_name(name_);
         record_->set_within(control_.record().node());
-        record_->set_scope(scope_of_running_call());
+        record_->set_scope(link_.scope());
         thread_wait here("block_on", name_, node_reference(record_));
         const wait_service* const service = service_of_this_wait();
-        here.refuse_if_hopeless(service == nullptr ? nullptr : service->driven_record());  // nothing has happened yet
+        here.refuse_if_hopeless(service != nullptr, service == nullptr ? nullptr : service->driven_record());
         const context_away lent(context_);
         if (!control_.push_new(*this)) return false;
         link_.listen();
@@ -11695,7 +11785,7 @@ private:
     std::atomic<bool> done_{false};
 };
 
-/// Drives a loop of this thread from the frame until the task on it has ended.
+/// Drives a loop of this thread from the frame, the innermost home here, until the task on it has ended.
 template <class T>
 T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body) {
     class cancellable final : public cancellation_link::target {
@@ -11709,12 +11799,11 @@ T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body) {
     const executor::turned_here here_from_now_on(loop);
     const wait_service::driving inside(frame.thread(), loop.as_drivable());
     const typename main_task<T>::pointer main(new main_task<T>(loop, loop.control(), std::move(body)));
-    main->home() = home_reference(&frame.place());
     cancellable whole(*main);
     cancellation_link link;
     link.aim(loop.control(), whole);
     link.listen();
-    main->record().set_scope(scope_of_running_call());
+    main->record().set_scope(link.scope());
     loop.schedule(*main);
     const auto has_ended = [&] {
         loop.check_process("block_on");  // a task may fork, and go on in the child
@@ -11745,20 +11834,21 @@ template <class T>
 T run_on_private_loop(home_frame& frame, task<T> body) {
     class leftovers {
     public:
-        explicit leftovers(home_thread& thread)
-            : is_outermost_(thread.find_driven(private_loop().control().record()) == nullptr) {}
+        leftovers(const home_thread& thread, event_loop& loop)
+            : loop_(loop), is_outermost_(thread.find_driven(loop.control().record()) == nullptr) {}
         ~leftovers() {
-            event_loop& loop = private_loop();
-            if (is_outermost_ && !loop.control().left_behind()) loop.cancel_tasks();
+            if (is_outermost_ && !loop_.control().left_behind()) loop_.cancel_tasks();
         }
         leftovers(const leftovers&) = delete;
         leftovers& operator=(const leftovers&) = delete;
 
     private:
-        bool is_outermost_;
+        event_loop& loop_;
+        const bool is_outermost_;
     };
-    const leftovers end(frame.thread());
-    return run_on_own_loop(private_loop(), frame, std::move(body));
+    event_loop& loop = private_loop();
+    const leftovers end(frame.thread(), loop);
+    return run_on_own_loop(loop, frame, std::move(body));
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

@@ -267,13 +267,19 @@ TEST_CASE("a task that is awaited, run or spawned a second time is an assertion"
     const auto twice = []() -> task<> {
         auto once = one();
         co_await std::move(once);
-        CHECK_FALSE(once.valid());
         co_await std::move(once);
     };
     const auto run_again = [] {
         ferry::event_loop loop;
         auto once = one();
         loop.run(std::move(once));
+        loop.run(std::move(once));
+    };
+    const auto run_awaited = [] {
+        ferry::event_loop loop;
+        auto once = one();
+        const auto awaits = [&]() -> task<> { co_await std::move(once); };
+        loop.run(awaits());
         loop.run(std::move(once));
     };
     const auto spawn_again = [] {
@@ -284,5 +290,6 @@ TEST_CASE("a task that is awaited, run or spawned a second time is an assertion"
     };
     CHECK(ferry_test::aborts([&] { ferry::event_loop().run(twice()); }));
     CHECK(ferry_test::aborts(run_again));
+    CHECK(ferry_test::aborts(run_awaited));
     CHECK(ferry_test::aborts(spawn_again));
 }

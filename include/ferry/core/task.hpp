@@ -107,6 +107,9 @@ public:
     using frame_record::name;
     using frame_record::set_name;
 
+    /// Has it come to its end, or a generator to a value?
+    [[nodiscard]] bool has_ended() const noexcept { return progress_ == progress::ended; }
+
     /// Makes this frame the first of a logical task.
     void begin_chain(logical_task& owner, std::coroutine_handle<> self) noexcept {
         task_ = &owner;
@@ -236,21 +239,17 @@ public:
     }
 
     [[nodiscard]] const char* name() const noexcept { return frame_.promise().name(); }
-    /// False after it was moved from, or awaited.
+    /// False after it was moved from.
     [[nodiscard]] bool valid() const noexcept { return static_cast<bool>(frame_); }
 
     class awaiter {
     public:
         explicit awaiter(std::coroutine_handle<promise_type> frame) noexcept : frame_(frame) {}
-        awaiter(awaiter&& other) noexcept : frame_(std::exchange(other.frame_, {})) {}
-        awaiter& operator=(awaiter&&) = delete;
-        ~awaiter() {
-            if (frame_) frame_.destroy();
-        }
         [[nodiscard]] bool await_ready() const noexcept { return false; }
         template <class Promise>
         bool await_suspend(std::coroutine_handle<Promise> parent) const noexcept {
             static_assert(detail::ferry_promise<Promise>, "a task can be awaited only in a ferry coroutine (task<T>)");
+            FERRY_ASSERT(!frame_.promise().has_ended(), "co_await of a task that was awaited before");
             return frame_.promise().continue_chain(parent.promise(), parent, frame_);
         }
         T await_resume() const { return frame_.promise().outcome().take(); }
@@ -262,8 +261,8 @@ public:
     };
 
     awaiter operator co_await() && noexcept {
-        FERRY_ASSERT(frame_, "co_await of a task that was moved from, or awaited before");
-        return awaiter(std::exchange(frame_, {}));
+        FERRY_ASSERT(frame_, "co_await of a task that was moved from");
+        return awaiter(frame_);
     }
 
 private:
