@@ -19,17 +19,11 @@ class rooted_task : public logical_task {
                   "receive(own_buffer) here");
 
 public:
-<<<<<<< HEAD
     rooted_task(executor& owner, cancel_scope* parent, finished_function finished, task<T> body,
                 wait_node* record = nullptr)
         : logical_task(owner, parent, finished, record), body_(std::move(body)) {
-        FERRY_ASSERT(body_.valid(), "a task was to start that was moved from, or awaited before");
-=======
-    rooted_task(executor& owner, cancel_scope* parent, finished_function finished, task<T> body)
-        : logical_task(owner, parent, finished), body_(std::move(body)) {
         FERRY_ASSERT(body_.valid() && !body_.frame_.promise().has_ended(),
                      "a task was to start that was moved from, or awaited before");
->>>>>>> ab2f31f (Ask a task whether it has ended instead of taking its frame: the second await is found for a twentieth of the price)
         body_.frame_.promise().begin_chain(*this, body_.frame_);
     }
 
