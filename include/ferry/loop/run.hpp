@@ -25,7 +25,7 @@ detail::await_result<Awaitable> run(Awaitable what) {
 }
 
 /// run(cancel_on_signals, awaitable): SIGINT and SIGTERM cancel it. If it then ends without a value, run throws
-/// `cancelled`.
+/// `cancelled`. It runs beside the wait for them, as a child: what it changes in its context does not come back.
 class cancel_on_signals_t {
 public:
     constexpr explicit cancel_on_signals_t(int) noexcept {}
