@@ -4,6 +4,7 @@
 #include <ferry/bridge/exit_wait.hpp>
 #include <ferry/bridge/sync_to_async.hpp>
 #include <ferry/bridge/thread_pool.hpp>
+#include <ferry/core/combine.hpp>
 #include <ferry/core/error.hpp>
 #include <ferry/deadlock/allowance.hpp>
 #include <ferry/deadlock/hang.hpp>
@@ -310,6 +311,12 @@ TEST_CASE("child: exits while a call runs that never ends", "[.child]") {
 }
 TEST_CASE("child: exits in a call", "[.child]") {
     ferry::set_exit_wait(60s);
+    progress both;
+    const auto meet = [&both] {
+        both.advance();
+        both.wait_for(2);
+    };
+    ferry::run(ferry::when_all(ferry::to_thread(meet), ferry::to_thread(meet)));  // another thread is there, idle
     ferry::run(ferry::to_thread(&exits));
 }
 

@@ -147,7 +147,10 @@ private:
         pool.close();
         pool_end left(*pool.state_);
         const std::chrono::nanoseconds limit = exit_wait();
-        if (left.wait(deadline_after(pool_state::clock::now(), limit))) return;
+        const bool in_time = left.wait(deadline_after(pool_state::clock::now(), limit));
+        if (in_time && !left.is_own_thread()) return left.join_last();
+        left.let_go();
+        if (in_time) return;
         const auto tenths = limit / std::chrono::milliseconds(100);
         report("exit: calls still run after " + std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) +
                " s, and the process ends without them\n" + left.those_left() +

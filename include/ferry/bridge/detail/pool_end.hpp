@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include <pthread.h>
 
@@ -33,24 +34,23 @@ public:
         hang_watch watch(operation, pool_state::clock::now());
         while (!wait(watch.next_report())) watch.report(pool_state::clock::now(), those_left());
         watch.ended(pool_state::clock::now());
-        pthread_t last{};
-        {
-            const std::lock_guard lock(pool_.mutex_);
-            if (!pool_.has_left_) return;
-            pool_.has_left_ = false;
-            last = pool_.left_;
-        }
-        ::pthread_join(last, nullptr);
+        join_last();
     }
     /// The threads end by themselves, whenever they have done their work.
     void let_go() noexcept {
         const std::lock_guard lock(pool_.mutex_);
-        if (pool_.threads_ != 0) {
-            pool_.joins_itself_ = true;
-        } else if (pool_.has_left_) {
-            pool_.has_left_ = false;
-            ::pthread_detach(pool_.left_);
+        if (std::exchange(pool_.has_left_, false)) ::pthread_detach(pool_.left_);
+        pool_.joins_itself_ = true;
+    }
+    /// Once all have left.
+    void join_last() noexcept {
+        pthread_t last{};
+        {
+            const std::lock_guard lock(pool_.mutex_);
+            if (!std::exchange(pool_.has_left_, false)) return;
+            last = pool_.left_;
         }
+        ::pthread_join(last, nullptr);
     }
     /// False when the deadline has passed and there are still threads; the calling one, if it is the pool's, does not count.
     [[nodiscard]] bool wait(time_point deadline) {
@@ -89,7 +89,7 @@ public:
     }
 
 private:
-    /// While it lives, the last thread that leaves wakes the watcher.
+    /// While it lives, each thread that leaves wakes the watcher.
     class watching {
     public:
         watching(pool_state& pool, thread_parker* watcher) noexcept : pool_(pool) { set(watcher); }

@@ -144,7 +144,7 @@ private:
     bool joins_itself_ = false;  // nobody will join: the last thread is to detach itself
     bool has_left_ = false;      // a thread has left and is not joined yet: this one
     pthread_t left_{};
-    thread_parker* watcher_ = nullptr;  // of the thread that waits for the last worker to leave
+    thread_parker* watcher_ = nullptr;  // of the thread that waits until the workers have left
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------

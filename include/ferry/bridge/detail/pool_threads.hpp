@@ -150,7 +150,7 @@ inline void pool_state::leave(pool_worker& self) noexcept {
             has_left_ = false;
             ::pthread_detach(self.thread);
         }
-        if (threads_ == 0) watcher = watcher_;
+        watcher = watcher_;
         sleeper = find_runner();
     }
     delete &self;
