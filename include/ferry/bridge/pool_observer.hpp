@@ -26,7 +26,8 @@ struct pool_call {
 ///
 /// Ownership      Outlives its pools and their threads.
 /// Thread-safety  Called on every thread that makes calls or runs them, at the same time; it must not throw, and should not
-///                block: enqueued() and dropped() mostly run inside a loop's turn.
+///                block: enqueued() and dropped() mostly run inside a loop's turn. It makes no calls of its own, and asks
+///                no limiter.
 class pool_observer {
 public:
     virtual void enqueued(const pool_call&) noexcept {}

@@ -66,16 +66,6 @@ public:
     [[nodiscard]] std::size_t size() const noexcept { return options_.size_; }
     [[nodiscard]] pool_metrics metrics() const noexcept;
 
-    /// How the pool stands, for whoever judges whether a queued call can ever run. exhausted: every thread is blocked in a
-    /// wait of ferry's, and another one may not be started.
-    struct standing {
-        std::size_t threads = 0;
-        std::size_t blocked = 0;
-        bool another_may_start = false;
-        bool exhausted = false;
-    };
-    [[nodiscard]] standing stands() const noexcept;
-
     void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
     void release() noexcept {
         if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
@@ -236,17 +226,6 @@ inline pool_metrics pool_state::metrics() const noexcept {
     now.max_queue_time = sums.max_queue_time;
     now.run_time = sums.run_time;
     now.max_run_time = sums.max_run_time;
-    return now;
-}
-
-inline pool_state::standing pool_state::stands() const noexcept {
-    standing now;
-    if (left_behind()) return now;
-    const std::lock_guard lock(mutex_);
-    now.threads = threads_;
-    now.blocked = blocked_;
-    now.another_may_start = !closed_ && threads_ < most_threads();
-    now.exhausted = threads_ == blocked_ && !now.another_may_start;
     return now;
 }
 
