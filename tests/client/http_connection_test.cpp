@@ -4,6 +4,7 @@
 #include <ferry/core/error.hpp>
 #include <ferry/core/task.hpp>
 #include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/sleep.hpp>
 #include <ferry/loop/spawn.hpp>
 #include <ferry/loop/virtual_clock.hpp>
 #include <ferry/net/memory_stream.hpp>
@@ -16,6 +17,7 @@
 #include <cstddef>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -100,6 +102,59 @@ TEST_CASE("a reset anywhere in a request is disconnected, and ends the connectio
         CHECK(outcome_with(faults().reset_after_sending(sent).short_writes(9), reusable) == "disconnected");
         CHECK_FALSE(reusable);
     }
+}
+
+namespace {
+/// Sends an octet each second.
+ferry::task<> trickle(net::memory_stream& to, std::string_view octets) {
+    for (std::size_t at = 0; at < octets.size(); ++at) {
+        co_await ferry::sleep_for(1s);
+        co_await to.send_all(octets.substr(at, 1));
+    }
+}
+ferry::task<std::string> ask(ferry::http_connection<net::memory_stream>& with) {
+    co_await with.begin("GET", "/", "a.test");
+    co_await with.finish();
+    co_await with.response();
+    co_return co_await with.read_all();
+}
+}  // namespace
+
+TEST_CASE("a head that trickles has its time, a body that trickles may go on", "[client][http_connection]") {
+    ferry::virtual_clock clock;
+    ferry::event_loop loop(clock);
+    const auto options = ferry::http_client_options().response_timeout(10s).stall_timeout(2s);
+    auto [here, there] = net::memory_pair(loop);
+    ferry::http_connection connection(loop, std::move(here), options);
+    auto asking = ferry::spawn(loop, ask(connection));
+    const std::string head = "HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n";
+    ferry::future<void> sending;
+    const auto pass = [&](int seconds) {
+        for (; seconds > 0 && !asking.is_ready(); --seconds) {
+            loop.run_until_idle();
+            clock.advance(1s);
+        }
+        loop.run_until_idle();
+    };
+    SECTION("the head") {
+        sending = ferry::spawn(loop, trickle(there, head));
+        pass(9);
+        CHECK_FALSE(asking.is_ready());
+        pass(1);
+        REQUIRE(asking.is_ready());
+        CHECK_THROWS_AS(loop.run(std::move(asking)), ferry::timeout_error);
+    }
+    SECTION("the body") {
+        REQUIRE(there.send_some(head) == head.size());
+        const std::string body(30, 'x');
+        sending = ferry::spawn(loop, trickle(there, body));
+        pass(29);
+        CHECK_FALSE(asking.is_ready());
+        pass(2);
+        REQUIRE(asking.is_ready());
+        CHECK(loop.run(std::move(asking)) == body);
+    }
+    loop.close();
 }
 
 TEST_CASE("calls out of order are refused", "[client][http_connection]") {

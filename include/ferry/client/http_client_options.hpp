@@ -21,7 +21,8 @@ public:
 
     /// To resolve the host and to connect. Default 10 s.
     http_client_options& connect_timeout(milliseconds limit) { return set(connect_timeout_, limit); }
-    /// From the last octet of the request that could be sent to the end of the response's head. Default 60 s.
+    /// From when the server last took an octet of the request to the end of the response's head, interim ones included.
+    /// Default 60 s.
     http_client_options& response_timeout(milliseconds limit) { return set(response_timeout_, limit); }
     /// For the next octet of a body, in either direction. Default 60 s.
     http_client_options& stall_timeout(milliseconds limit) { return set(stall_timeout_, limit); }

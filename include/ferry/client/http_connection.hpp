@@ -58,7 +58,8 @@ public:
 
     /// The head of the final response; the reference is valid until the next begin().
     task<const http::response_head&> response();
-    /// The next piece of the response's body; empty at its end.
+    /// The next piece of the response's body; empty at its end. A server may send it as slowly as stall_timeout lets it:
+    /// put a timeout() around the whole where that matters.
     task<std::string> read();
     /// The rest of it, no more than the options' max_body_bytes.
     task<std::string> read_all();
@@ -90,8 +91,8 @@ private:
     task<bool> may_send();
     task<> await_continue();
     task<client_response> take_response();
-    task<http::response_event> next_event(milliseconds limit);
-    task<bool> receive_more(milliseconds limit);
+    task<http::response_event> next_event(milliseconds limit, const event_loop::time_point& since);
+    task<bool> receive_more(milliseconds limit, const event_loop::time_point& since);
     [[noreturn]] void fail(const std::string& why);
 
     event_loop& loop_;
@@ -104,7 +105,8 @@ private:
     http::response_head head_;
     std::string pending_;  // received; parsed up to unread_from_
     std::size_t unread_from_ = 0;
-    event_loop::time_point last_progress_;
+    event_loop::time_point last_sent_;      // when the server's side took something
+    event_loop::time_point last_progress_;  // or something came from it
     bool head_seen_ = false;
     bool ended_ = false;
     bool waits_for_continue_ = false;
@@ -128,7 +130,7 @@ void http_connection<Stream>::start(std::string_view method, std::string_view ta
     head_seen_ = ended_ = false;
     waits_for_continue_ = fields.contains_token("expect", "100-continue");
     keep_alive_ = !fields.contains_token("connection", "close");
-    last_progress_ = loop_.now();
+    last_sent_ = last_progress_ = loop_.now();
 }
 
 template <net::stream Stream>
@@ -161,7 +163,7 @@ task<bool> http_connection<Stream>::may_send() {
     if (std::exchange(waits_for_continue_, false)) {
         const bool in_time = co_await try_timeout(options_.continue_timeout(), await_continue());
         if (in_time && head_seen_) broken_ = true;  // the server may or may not wait for the body: RFC 9110 10.1.1
-        last_progress_ = loop_.now();
+        last_sent_ = loop_.now();
         co_return !head_seen_;
     }
     co_return true;
@@ -170,7 +172,7 @@ task<bool> http_connection<Stream>::may_send() {
 template <net::stream Stream>
 task<> http_connection<Stream>::await_continue() {
     for (bool waiting = true; waiting;) {
-        const http::response_event found = co_await next_event(options_.response_timeout());
+        const http::response_event found = co_await next_event(options_.response_timeout(), last_sent_);
         if (found == http::response_event::head) {
             head_ = parser_.take_head();
             head_seen_ = true;
@@ -186,7 +188,7 @@ task<> http_connection<Stream>::flush() {
     while (sent < out_.size()) {
         const std::size_t taken = stream_.send_some(std::string_view(out_).substr(sent));
         sent += taken;
-        if (taken != 0) last_progress_ = loop_.now();
+        if (taken != 0) last_sent_ = last_progress_ = loop_.now();
         if (sent == out_.size()) break;
         const bool room = co_await try_timeout(options_.stall_timeout(), stream_.writable());
         if (!room) {
@@ -259,7 +261,7 @@ template <net::stream Stream>
 task<const http::response_head&> http_connection<Stream>::response() {
     if (!writer_) throw std::logic_error("ferry: response() before begin()");
     while (!head_seen_) {
-        const http::response_event found = co_await next_event(options_.response_timeout());
+        const http::response_event found = co_await next_event(options_.response_timeout(), last_sent_);
         if (found != http::response_event::head) continue;  // an interim one
         head_ = parser_.take_head();
         head_seen_ = true;
@@ -271,7 +273,7 @@ template <net::stream Stream>
 task<std::string> http_connection<Stream>::read() {
     if (!head_seen_) throw std::logic_error("ferry: read() before response()");
     if (ended_) co_return std::string();
-    const http::response_event found = co_await next_event(options_.stall_timeout());
+    const http::response_event found = co_await next_event(options_.stall_timeout(), last_progress_);
     if (found == http::response_event::body) co_return std::string(parser_.body());
     ended_ = true;
     co_return std::string();
@@ -298,14 +300,15 @@ task<std::string> http_connection<Stream>::read_all() {
 
 /// The next thing that the parser finds; an error throws.
 template <net::stream Stream>
-task<http::response_event> http_connection<Stream>::next_event(milliseconds limit) {
+task<http::response_event> http_connection<Stream>::next_event(milliseconds limit,
+                                                               const event_loop::time_point& since) {
     for (;;) {
         std::string_view unread = std::string_view(pending_).substr(unread_from_);
         const http::response_event found = parser_.read(unread);
         unread_from_ = pending_.size() - unread.size();
         if (found == http::response_event::error) fail(std::string(parser_.error().reason()));
         if (found != http::response_event::need_more) co_return found;
-        const bool alive = co_await receive_more(limit);
+        const bool alive = co_await receive_more(limit, since);
         if (alive) continue;
         if (parser_.end_of_stream() == http::response_event::end) {
             broken_ = true;
@@ -317,12 +320,12 @@ task<http::response_event> http_connection<Stream>::next_event(milliseconds limi
     }
 }
 
-/// False at the end of the stream. Time passes only while nothing moves, in either direction.
+/// False at the end of the stream. `since` moves meanwhile: a request that is still being sent has all the time it needs.
 template <net::stream Stream>
-task<bool> http_connection<Stream>::receive_more(milliseconds limit) {
+task<bool> http_connection<Stream>::receive_more(milliseconds limit, const event_loop::time_point& since) {
     for (;;) {
         try {
-            auto octets = co_await try_timeout(last_progress_ + limit - loop_.now(), stream_.receive());
+            auto octets = co_await try_timeout(since + limit - loop_.now(), stream_.receive());
             if (octets) {
                 pending_.assign(octets->view());
                 unread_from_ = 0;
@@ -333,9 +336,9 @@ task<bool> http_connection<Stream>::receive_more(milliseconds limit) {
             broken_ = true;
             throw disconnected("ferry: " + what_ + ": " + lost.what());
         }
-        if (loop_.now() - last_progress_ < limit) continue;  // more of the request was sent meanwhile
+        if (loop_.now() - since < limit) continue;  // it has moved
         broken_ = true;
-        throw timeout_error("ferry: " + what_ + ": nothing has come from the server for " +
+        throw timeout_error("ferry: " + what_ + ": the server has not answered within " +
                             std::to_string(limit.count()) + " ms");
     }
 }
