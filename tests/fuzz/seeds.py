@@ -42,7 +42,17 @@ def targets():
     yield from (b"http://[::1]:80/a%20b?c=d&e=%3D+f", b"::ffff:1.2.3.4", b"1:2:3:4:5:6:7:8", b"255.1.0.10", b"a=b&&c&=d&%41=+")
 
 
-SEEDS = {"request_parser": requests, "response_parser": responses, "chunk": bodies, "uri": targets}
+def parts():
+    """The parts of each request that is a whole one: method, target, host, body, then names and values."""
+    for octets in requests():
+        head, _, body = octets.partition(b"\r\n\r\n")
+        line, *fields = head.split(b"\r\n")
+        if len(words := line.split(b" ")) == 3:
+            pairs = [text.strip() for field in fields for text in field.split(b":", 1)]
+            yield b"\xff".join((*words[:2], b"a.test", body, *pairs))
+
+
+SEEDS = {"request_parser": requests, "response_parser": responses, "chunk": bodies, "uri": targets, "writer": parts}
 
 
 def main(target, directory):
