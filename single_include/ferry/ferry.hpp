@@ -2831,17 +2831,11 @@ class rooted_task : public logical_task {
                   "receive(own_buffer) here");
 
 public:
-<<<<<<< HEAD
     rooted_task(executor& owner, cancel_scope* parent, finished_function finished, task<T> body,
                 wait_node* record = nullptr)
         : logical_task(owner, parent, finished, record), body_(std::move(body)) {
-        FERRY_ASSERT(body_.valid(), "a task was to start that was moved from, or awaited before");
-=======
-    rooted_task(executor& owner, cancel_scope* parent, finished_function finished, task<T> body)
-        : logical_task(owner, parent, finished), body_(std::move(body)) {
         FERRY_ASSERT(body_.valid() && !body_.frame_.promise().has_ended(),
                      "a task was to start that was moved from, or awaited before");
->>>>>>> ab2f31f (Ask a task whether it has ended instead of taking its frame: the second await is found for a twentieth of the price)
         body_.frame_.promise().begin_chain(*this, body_.frame_);
     }
 
@@ -9805,7 +9799,7 @@ detail::await_result<Awaitable> run(Awaitable what) {
 }
 
 /// run(cancel_on_signals, awaitable): SIGINT and SIGTERM cancel it. If it then ends without a value, run throws
-/// `cancelled`.
+/// `cancelled`. It runs beside the wait for them, as a child: what it changes in its context does not come back.
 class cancel_on_signals_t {
 public:
     constexpr explicit cancel_on_signals_t(int) noexcept {}
@@ -12549,7 +12543,8 @@ struct pool_call {
 ///
 /// Ownership      Outlives its pools and their threads.
 /// Thread-safety  Called on every thread that makes calls or runs them, at the same time; it must not throw, and should not
-///                block: enqueued() and dropped() mostly run inside a loop's turn.
+///                block: enqueued() and dropped() mostly run inside a loop's turn. It makes no calls of its own, and asks
+///                no limiter.
 class pool_observer {
 public:
     virtual void enqueued(const pool_call&) noexcept {}
@@ -12768,16 +12763,6 @@ public:
     [[nodiscard]] std::size_t size() const noexcept { return options_.size_; }
     [[nodiscard]] pool_metrics metrics() const noexcept;
 
-    /// How the pool stands, for whoever judges whether a queued call can ever run. exhausted: every thread is blocked in a
-    /// wait of ferry's, and another one may not be started.
-    struct standing {
-        std::size_t threads = 0;
-        std::size_t blocked = 0;
-        bool another_may_start = false;
-        bool exhausted = false;
-    };
-    [[nodiscard]] standing stands() const noexcept;
-
     void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
     void release() noexcept {
         if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
@@ -12846,7 +12831,7 @@ private:
     bool joins_itself_ = false;  // nobody will join: the last thread is to detach itself
     bool has_left_ = false;      // a thread has left and is not joined yet: this one
     pthread_t left_{};
-    thread_parker* watcher_ = nullptr;  // of the thread that waits for the last worker to leave
+    thread_parker* watcher_ = nullptr;  // of the thread that waits until the workers have left
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
@@ -12941,17 +12926,6 @@ inline pool_metrics pool_state::metrics() const noexcept {
     return now;
 }
 
-inline pool_state::standing pool_state::stands() const noexcept {
-    standing now;
-    if (left_behind()) return now;
-    const std::lock_guard lock(mutex_);
-    now.threads = threads_;
-    now.blocked = blocked_;
-    now.another_may_start = !closed_ && threads_ < most_threads();
-    now.exhausted = threads_ == blocked_ && !now.another_may_start;
-    return now;
-}
-
 /// Whom to wake for the oldest call, if one more thread may work; starts a thread where none is idle.
 inline thread_parker* pool_state::find_runner() noexcept {
     if (queue_.empty() || active_ >= options_.size_) return nullptr;
@@ -13018,24 +12992,23 @@ public:
         hang_watch watch(operation, pool_state::clock::now());
         while (!wait(watch.next_report())) watch.report(pool_state::clock::now(), those_left());
         watch.ended(pool_state::clock::now());
-        pthread_t last{};
-        {
-            const std::lock_guard lock(pool_.mutex_);
-            if (!pool_.has_left_) return;
-            pool_.has_left_ = false;
-            last = pool_.left_;
-        }
-        ::pthread_join(last, nullptr);
+        join_last();
     }
     /// The threads end by themselves, whenever they have done their work.
     void let_go() noexcept {
         const std::lock_guard lock(pool_.mutex_);
-        if (pool_.threads_ != 0) {
-            pool_.joins_itself_ = true;
-        } else if (pool_.has_left_) {
-            pool_.has_left_ = false;
-            ::pthread_detach(pool_.left_);
+        if (std::exchange(pool_.has_left_, false)) ::pthread_detach(pool_.left_);
+        pool_.joins_itself_ = true;
+    }
+    /// Once all have left.
+    void join_last() noexcept {
+        pthread_t last{};
+        {
+            const std::lock_guard lock(pool_.mutex_);
+            if (!std::exchange(pool_.has_left_, false)) return;
+            last = pool_.left_;
         }
+        ::pthread_join(last, nullptr);
     }
     /// False when the deadline has passed and there are still threads; the calling one, if it is the pool's, does not count.
     [[nodiscard]] bool wait(time_point deadline) {
@@ -13074,7 +13047,7 @@ public:
     }
 
 private:
-    /// While it lives, the last thread that leaves wakes the watcher.
+    /// While it lives, each thread that leaves wakes the watcher.
     class watching {
     public:
         watching(pool_state& pool, thread_parker* watcher) noexcept : pool_(pool) { set(watcher); }
@@ -13227,7 +13200,7 @@ inline void pool_state::leave(pool_worker& self) noexcept {
             has_left_ = false;
             ::pthread_detach(self.thread);
         }
-        if (threads_ == 0) watcher = watcher_;
+        watcher = watcher_;
         sleeper = find_runner();
     }
     delete &self;
@@ -13409,7 +13382,10 @@ private:
         pool.close();
         pool_end left(*pool.state_);
         const std::chrono::nanoseconds limit = exit_wait();
-        if (left.wait(deadline_after(pool_state::clock::now(), limit))) return;
+        const bool in_time = left.wait(deadline_after(pool_state::clock::now(), limit));
+        if (in_time && !left.is_own_thread()) return left.join_last();
+        left.let_go();
+        if (in_time) return;
         const auto tenths = limit / std::chrono::milliseconds(100);
         report("exit: calls still run after " + std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) +
                " s, and the process ends without them\n" + left.those_left() +
@@ -23211,7 +23187,8 @@ public:
 
     /// To resolve the host and to connect. Default 10 s.
     http_client_options& connect_timeout(milliseconds limit) { return set(connect_timeout_, limit); }
-    /// From the last octet of the request that could be sent to the end of the response's head. Default 60 s.
+    /// From when the server last took an octet of the request to the end of the response's head, interim ones included.
+    /// Default 60 s.
     http_client_options& response_timeout(milliseconds limit) { return set(response_timeout_, limit); }
     /// For the next octet of a body, in either direction. Default 60 s.
     http_client_options& stall_timeout(milliseconds limit) { return set(stall_timeout_, limit); }
@@ -23376,7 +23353,8 @@ public:
 
     /// The head of the final response; the reference is valid until the next begin().
     task<const http::response_head&> response();
-    /// The next piece of the response's body; empty at its end.
+    /// The next piece of the response's body; empty at its end. A server may send it as slowly as stall_timeout lets it:
+    /// put a timeout() around the whole where that matters.
     task<std::string> read();
     /// The rest of it, no more than the options' max_body_bytes.
     task<std::string> read_all();
@@ -23408,8 +23386,8 @@ private:
     task<bool> may_send();
     task<> await_continue();
     task<client_response> take_response();
-    task<http::response_event> next_event(milliseconds limit);
-    task<bool> receive_more(milliseconds limit);
+    task<http::response_event> next_event(milliseconds limit, const event_loop::time_point& since);
+    task<bool> receive_more(milliseconds limit, const event_loop::time_point& since);
     [[noreturn]] void fail(const std::string& why);
 
     event_loop& loop_;
@@ -23422,7 +23400,8 @@ private:
     http::response_head head_;
     std::string pending_;  // received; parsed up to unread_from_
     std::size_t unread_from_ = 0;
-    event_loop::time_point last_progress_;
+    event_loop::time_point last_sent_;      // when the server's side took something
+    event_loop::time_point last_progress_;  // or something came from it
     bool head_seen_ = false;
     bool ended_ = false;
     bool waits_for_continue_ = false;
@@ -23446,7 +23425,7 @@ void http_connection<Stream>::start(std::string_view method, std::string_view ta
     head_seen_ = ended_ = false;
     waits_for_continue_ = fields.contains_token("expect", "100-continue");
     keep_alive_ = !fields.contains_token("connection", "close");
-    last_progress_ = loop_.now();
+    last_sent_ = last_progress_ = loop_.now();
 }
 
 template <net::stream Stream>
@@ -23479,7 +23458,7 @@ task<bool> http_connection<Stream>::may_send() {
     if (std::exchange(waits_for_continue_, false)) {
         const bool in_time = co_await try_timeout(options_.continue_timeout(), await_continue());
         if (in_time && head_seen_) broken_ = true;  // the server may or may not wait for the body: RFC 9110 10.1.1
-        last_progress_ = loop_.now();
+        last_sent_ = loop_.now();
         co_return !head_seen_;
     }
     co_return true;
@@ -23488,7 +23467,7 @@ task<bool> http_connection<Stream>::may_send() {
 template <net::stream Stream>
 task<> http_connection<Stream>::await_continue() {
     for (bool waiting = true; waiting;) {
-        const http::response_event found = co_await next_event(options_.response_timeout());
+        const http::response_event found = co_await next_event(options_.response_timeout(), last_sent_);
         if (found == http::response_event::head) {
             head_ = parser_.take_head();
             head_seen_ = true;
@@ -23504,7 +23483,7 @@ task<> http_connection<Stream>::flush() {
     while (sent < out_.size()) {
         const std::size_t taken = stream_.send_some(std::string_view(out_).substr(sent));
         sent += taken;
-        if (taken != 0) last_progress_ = loop_.now();
+        if (taken != 0) last_sent_ = last_progress_ = loop_.now();
         if (sent == out_.size()) break;
         const bool room = co_await try_timeout(options_.stall_timeout(), stream_.writable());
         if (!room) {
@@ -23577,7 +23556,7 @@ template <net::stream Stream>
 task<const http::response_head&> http_connection<Stream>::response() {
     if (!writer_) throw std::logic_error("ferry: response() before begin()");
     while (!head_seen_) {
-        const http::response_event found = co_await next_event(options_.response_timeout());
+        const http::response_event found = co_await next_event(options_.response_timeout(), last_sent_);
         if (found != http::response_event::head) continue;  // an interim one
         head_ = parser_.take_head();
         head_seen_ = true;
@@ -23589,7 +23568,7 @@ template <net::stream Stream>
 task<std::string> http_connection<Stream>::read() {
     if (!head_seen_) throw std::logic_error("ferry: read() before response()");
     if (ended_) co_return std::string();
-    const http::response_event found = co_await next_event(options_.stall_timeout());
+    const http::response_event found = co_await next_event(options_.stall_timeout(), last_progress_);
     if (found == http::response_event::body) co_return std::string(parser_.body());
     ended_ = true;
     co_return std::string();
@@ -23616,14 +23595,15 @@ task<std::string> http_connection<Stream>::read_all() {
 
 /// The next thing that the parser finds; an error throws.
 template <net::stream Stream>
-task<http::response_event> http_connection<Stream>::next_event(milliseconds limit) {
+task<http::response_event> http_connection<Stream>::next_event(milliseconds limit,
+                                                               const event_loop::time_point& since) {
     for (;;) {
         std::string_view unread = std::string_view(pending_).substr(unread_from_);
         const http::response_event found = parser_.read(unread);
         unread_from_ = pending_.size() - unread.size();
         if (found == http::response_event::error) fail(std::string(parser_.error().reason()));
         if (found != http::response_event::need_more) co_return found;
-        const bool alive = co_await receive_more(limit);
+        const bool alive = co_await receive_more(limit, since);
         if (alive) continue;
         if (parser_.end_of_stream() == http::response_event::end) {
             broken_ = true;
@@ -23635,12 +23615,12 @@ task<http::response_event> http_connection<Stream>::next_event(milliseconds limi
     }
 }
 
-/// False at the end of the stream. Time passes only while nothing moves, in either direction.
+/// False at the end of the stream. `since` moves meanwhile: a request that is still being sent has all the time it needs.
 template <net::stream Stream>
-task<bool> http_connection<Stream>::receive_more(milliseconds limit) {
+task<bool> http_connection<Stream>::receive_more(milliseconds limit, const event_loop::time_point& since) {
     for (;;) {
         try {
-            auto octets = co_await try_timeout(last_progress_ + limit - loop_.now(), stream_.receive());
+            auto octets = co_await try_timeout(since + limit - loop_.now(), stream_.receive());
             if (octets) {
                 pending_.assign(octets->view());
                 unread_from_ = 0;
@@ -23651,9 +23631,9 @@ task<bool> http_connection<Stream>::receive_more(milliseconds limit) {
             broken_ = true;
             throw disconnected("ferry: " + what_ + ": " + lost.what());
         }
-        if (loop_.now() - last_progress_ < limit) continue;  // more of the request was sent meanwhile
+        if (loop_.now() - since < limit) continue;  // it has moved
         broken_ = true;
-        throw timeout_error("ferry: " + what_ + ": nothing has come from the server for " +
+        throw timeout_error("ferry: " + what_ + ": the server has not answered within " +
                             std::to_string(limit.count()) + " ms");
     }
 }
