@@ -47,9 +47,9 @@ public:
     }
     bool spin(thread_parker& parker) noexcept {
         if (driven_ == nullptr) return parker.spin();
-        if (!driven_->loop_.spin(parker)) return false;
-        if (parker.has_token()) parker.take_token();  // or the next spin would find it again
-        return true;
+        const bool answered = driven_->loop_.spin(parker);
+        if (answered) parker.take_token();  // or it would answer for ever, and the thread never sleep
+        return answered;
     }
     bool sleep_until(thread_parker& parker, thread_parker::clock::time_point deadline) noexcept {
         return driven_ == nullptr ? parker.park_until(deadline) : driven_->loop_.sleep_until(parker, deadline);

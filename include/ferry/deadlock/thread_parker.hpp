@@ -48,6 +48,7 @@ public:
     bool spin() noexcept {
         return spinner_.spin([this] { return has_token(); }) && take_token();
     }
+    /// Before the thread looks for what the token has announced. True if there was one.
     bool take_token() noexcept { return state_.exchange(empty, std::memory_order_acquire) == token; }
     void park() noexcept { park_until(clock::time_point::max()); }
     /// The thread is about to sleep elsewhere, in a poller, and a token shall wake it there. False when there is one.

@@ -54,6 +54,12 @@ public:
         return *this;
     }
 
+    /// A stop request may end it, too: where it closes a circle, that is reported, and nobody gets an error.
+    thread_wait& stoppable() noexcept {
+        stoppable_ = true;
+        return *this;
+    }
+
     class asleep;
     /// Before anything has begun: the wait can still be refused, even if the loop that it needs is turned by nobody. Throws
     /// deadlock_error.
@@ -79,6 +85,7 @@ private:
     const wait_node* loop_ = nullptr;
     bool refusable_ = true;
     bool patient_ = false;
+    bool stoppable_ = false;
     bool warned_ = false;
     bool in_graph_ = false;
     std::optional<hang_watch> watch_;
@@ -109,7 +116,7 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
     wait_node& self = record_of_this_thread();
     unsigned how = refusable_ ? wait_node::refusable : 0;
     if (thread.turn != nullptr) how |= wait_node::in_turn;
-    if (timed) how |= wait_node::timed;
+    if (timed || stoppable_) how |= wait_node::timed;
     std::exception_ptr refusal;
     std::string warning;
     {
@@ -126,7 +133,7 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
         std::atomic_thread_fence(std::memory_order_seq_cst);  // inspect_waits()' other half
         if (whom_.node() == nullptr) return;
         wait_graph& graph = wait_graph::instance();
-        if (timed) {
+        if (timed || stoppable_) {
             if (!warned_ && graph.is_hopeless_without_limit(self)) warning = circle(graph).error().what();
         } else if (graph.is_hopeless(self)) {
             if (can_be_refused(graph, self)) {
@@ -139,7 +146,9 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
     }
     if (!warning.empty()) {
         warned_ = true;
-        report("ferry: this wait will end only by its time limit\n  " + warning);
+        report(std::string(timed ? "ferry: this wait will end only by its time limit\n  "
+                                 : "ferry: deadlock suspected: this wait will end only by a stop request\n  ") +
+               warning);
     }
     if (refusal != nullptr) std::rethrow_exception(refusal);
 }
