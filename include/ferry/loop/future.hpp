@@ -8,6 +8,7 @@
 #include <ferry/core/exception_handlers.hpp>
 #include <ferry/core/process.hpp>
 #include <ferry/core/result.hpp>
+#include <ferry/core/stop_token.hpp>
 #include <ferry/deadlock/judge.hpp>
 #include <ferry/deadlock/park.hpp>
 #include <ferry/loop/event_loop.hpp>
@@ -18,6 +19,7 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -129,8 +131,9 @@ public:
         throw closed_error(std::string(operation) + "(" + short_name(subject) +
                            "): its loop belongs to the process that forked this one");
     }
-    /// Blocks the calling thread. False when the deadline passed first.
-    bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation, const char* subject);
+    /// Blocks the calling thread. False when the deadline passed, or a stop was requested, first.
+    bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation, const char* subject,
+                    const stop_token& stop = {});
 
     void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
     /// True for the last one.
@@ -231,6 +234,10 @@ public:
     void wait() const {
         state().wait_until(std::chrono::steady_clock::time_point::max(), "future::wait", state_->name());
     }
+    /// False when a stop was requested before there was a result.
+    [[nodiscard]] bool wait(const stop_token& stop) const {
+        return state().wait_until(std::chrono::steady_clock::time_point::max(), "future::wait", state_->name(), stop);
+    }
     /// False when there was no result in time.
     template <class Rep, class Period>
     [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit) const {
@@ -319,8 +326,18 @@ private:
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 namespace detail {
+/// Unparks a thread.
+class unparking {
+public:
+    explicit unparking(thread_parker& sleeper) noexcept : sleeper_(&sleeper) {}
+    void operator()() const noexcept { sleeper_->unpark(); }
+
+private:
+    thread_parker* sleeper_;
+};
+
 inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadline, const char* operation,
-                                     const char* subject) {
+                                     const char* subject, const stop_token& stop) {
     if (ready()) return true;
     refuse_if_left_behind(operation, subject);
     check_wait_for_task(operation, subject, producer_);
@@ -332,10 +349,15 @@ inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadl
         return word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel);
     };
     thread_wait here(operation, subject, whom_);
+    std::optional<stop_callback<unparking>> on_stop;
+    if (stop.stop_possible()) {
+        here.stoppable();
+        on_stop.emplace(stop, unparking(parker));
+    }
     try {
-        if (detail::wait_until(
-                here, [this] { return ready(); }, deadline))
-            return true;
+        detail::wait_until(
+            here, [&] { return ready() || stop.stop_requested(); }, deadline);
+        if (ready()) return true;
     } catch (...) {
         if (leave()) throw;
         return true;  // it has come after all

@@ -6,6 +6,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/intrusive_list.hpp>
 #include <ferry/core/result.hpp>
+#include <ferry/core/stop_token.hpp>
 #include <ferry/deadlock/park.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/future.hpp>
@@ -16,6 +17,7 @@
 #include <chrono>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 namespace ferry::inline FERRY_ABI {
@@ -72,20 +74,24 @@ public:
         waiters_.erase(waiter);
         return true;
     }
-    /// False when the deadline passed first.
+    /// False when the deadline passed, or a stop was requested, first.
     bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation, const char* subject,
-                    const future_state& source) {
+                    const future_state& source, const stop_token& stop) {
         if (ready()) return true;
         check_wait_for_task(operation, subject, source.producer());
         shared_waiter self;
         self.wait_as_thread(thread_parker::of_this_thread());
         if (!join(self)) return true;
         thread_wait here(operation, subject, source.whom());
+        std::optional<stop_callback<unparking>> on_stop;
+        if (stop.stop_possible()) {
+            here.stoppable();
+            on_stop.emplace(stop, unparking(thread_parker::of_this_thread()));
+        }
         try {
-            if (!detail::wait_until(
-                    here, [this] { return ready(); }, deadline) &&
-                leave(self))
-                return false;
+            detail::wait_until(
+                here, [&] { return ready() || stop.stop_requested(); }, deadline);
+            if (!ready() && leave(self)) return false;
         } catch (...) {
             if (leave(self)) throw;
         }
@@ -149,6 +155,10 @@ public:
         return state_->view();
     }
     void wait() const { wait_until(std::chrono::steady_clock::time_point::max(), "shared_future::wait"); }
+    /// False when a stop was requested before there was a result.
+    [[nodiscard]] bool wait(const stop_token& stop) const {
+        return wait_until(std::chrono::steady_clock::time_point::max(), "shared_future::wait", stop);
+    }
     /// False when there was no result in time.
     template <class Rep, class Period>
     [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit) const {
@@ -187,10 +197,11 @@ private:
         std::atomic<bool> received_{false};
     };
 
-    bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation) const {
+    bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation,
+                    const stop_token& stop = {}) const {
         FERRY_ASSERT(state_ != nullptr, "an empty shared_future is waited for");
         state_->refuse_if_left_behind(operation);
-        return state_->wait_until(deadline, operation, state_->name(), state_->source());
+        return state_->wait_until(deadline, operation, state_->name(), state_->source(), stop);
     }
 
     state* state_ = nullptr;
