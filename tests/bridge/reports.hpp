@@ -5,6 +5,7 @@
 #include <ferry/deadlock/report.hpp>
 
 #include <cstddef>
+#include <cstdio>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -21,6 +22,16 @@ public:
     [[nodiscard]] std::size_t count() const {
         const std::lock_guard lock(mutex());
         return texts().size();
+    }
+    /// Forgets those that a test has looked at.
+    void clear() {
+        const std::lock_guard lock(mutex());
+        texts().clear();
+    }
+    /// To stderr, where a test did not expect them.
+    void show() const {
+        const std::lock_guard lock(mutex());
+        for (const std::string& text : texts()) std::fprintf(stderr, "%s\n", text.c_str());
     }
     /// Does one of them contain the words?
     [[nodiscard]] bool mention(const std::string& words) const {

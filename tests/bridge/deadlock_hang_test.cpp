@@ -1,0 +1,237 @@
+// tests/bridge/deadlock_hang_test.cpp - waits that can still end, but take long, or end only by a limit: reports, no errors
+// SPDX-License-Identifier: BSL-1.0
+#include "bridge/scenario.hpp"
+
+#include <ferry/bridge/async_to_sync.hpp>
+#include <ferry/bridge/sync_to_async.hpp>
+#include <ferry/bridge/thread_channel.hpp>
+#include <ferry/core/stop_token.hpp>
+#include <ferry/deadlock/hang.hpp>
+#include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/future.hpp>
+#include <ferry/loop/run.hpp>
+#include <ferry/loop/shared_future.hpp>
+#include <ferry/loop/sleep.hpp>
+#include <ferry/loop/spawn.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+
+using ferry::event_loop;
+using ferry::task;
+using ferry::to_thread;
+using ferry_test::await_blocked_threads;
+using ferry_test::progress;
+using ferry_test::strict;
+using namespace std::chrono_literals;
+
+namespace {
+/// Sets hang_after while it lives.
+class hang_limit {
+public:
+    explicit hang_limit(std::chrono::nanoseconds limit) : before_(ferry::set_hang_after(limit)) {}
+    ~hang_limit() { ferry::set_hang_after(before_); }
+    hang_limit(const hang_limit&) = delete;
+    hang_limit& operator=(const hang_limit&) = delete;
+
+private:
+    std::chrono::nanoseconds before_;
+};
+void await_reports(const ferry_test::reports& told, std::size_t count) {
+    while (told.count() < count) std::this_thread::yield();
+}
+task<int> answer(int value) { co_return value; }
+int seven() { return 7; }
+}  // namespace
+
+DEADLOCK_SCENARIO(slow_producer,
+                  "S15: a wait for a promise that is kept late is reported, with doubling, and called off") {
+    const hang_limit soon(2ms);
+    ferry::promise<int> promise;
+    ferry::future<int> result = promise.get_future();
+    std::thread producer([&] {
+        await_reports(round.told, 3);
+        promise.set_value(1);
+    });
+    CHECK(result.get() == 1);
+    producer.join();
+    CHECK(round.told.count() >= 4);
+    CHECK(round.told.mention("hang: future::get has waited for 0.0 s\n  it waits for promise"));
+    CHECK(round.told.mention("hang: future::get has ended after all, after 0."));
+    round.told.clear();
+}
+
+DEADLOCK_SCENARIO(quick_producer, "S15, near miss: one that is kept in time") {
+    ferry::promise<int> promise;
+    ferry::future<int> result = promise.get_future();
+    std::thread producer([&] {
+        await_blocked_threads(1);
+        promise.set_value(1);
+    });
+    CHECK(result.get() == 1);
+    producer.join();
+}
+
+DEADLOCK_SCENARIO(nobody_reports,
+                  "near miss: running a loop, an idle pool and a thread_channel may take as long as they like") {
+    ferry::thread_pool pool(strict(1, "idle"));
+    const hang_limit soon(1ms);
+    ferry::thread_channel<int> channel(1);
+    std::optional<int> got;
+    std::thread pops([&] { got = channel.pop(); });
+    const auto body = [&]() -> task<> {
+        co_await to_thread(pool, seven);
+        co_await ferry::sleep_for(5ms);
+    };
+    ferry::run(body());
+    CHECK(channel.try_push(1));
+    pops.join();
+    CHECK(got == 1);
+}
+
+namespace {
+/// Two threads have promised each other a result and say so; `last`: how the second one waits for that of the first.
+template <class Last>
+void in_a_circle(Last last) {
+    ferry::promise<int> first;
+    ferry::promise<int> second;
+    ferry::future<int> first_result = first.get_future();
+    ferry::future<int> second_result = second.get_future();
+    std::thread other([&] {
+        second.produced_by_this_thread();
+        second.set_value(first_result.get());
+    });
+    await_blocked_threads(1);
+    first.produced_by_this_thread();
+    last(second_result);
+    first.set_value(1);
+    other.join();
+    CHECK(second_result.get() == 1);
+}
+}  // namespace
+
+DEADLOCK_SCENARIO(limited, "S16: a wait with a time limit that closes a circle gets a warning, and ends by its limit") {
+    in_a_circle([&](ferry::future<int>& result) { CHECK(!result.wait_for(2ms)); });
+    CHECK(round.told.count() == 1);
+    CHECK(round.told.mention("will end only by its time limit"));
+    CHECK(round.told.mention("has promised"));
+    round.told.clear();
+}
+
+DEADLOCK_SCENARIO(stoppable,
+                  "S17: a wait with a stop token that closes a circle is suspected, and ends when it is asked to") {
+    ferry::stop_source stop;
+    std::thread stops([&] {
+        await_reports(round.told, 1);
+        stop.request_stop();
+    });
+    in_a_circle([&](ferry::future<int>& result) { CHECK(!result.wait(stop.get_token())); });
+    stops.join();
+    CHECK(round.told.count() == 1);
+    CHECK(round.told.mention("deadlock suspected: this wait will end only by a stop request"));
+    CHECK(round.told.mention("the main thread waits in future::wait"));
+    round.told.clear();
+}
+
+DEADLOCK_SCENARIO(shared_stoppable, "S17: the same of a shared_future") {
+    ferry::stop_source stop;
+    ferry::promise<int> first;
+    ferry::promise<int> second;
+    ferry::future<int> first_result = first.get_future();
+    const ferry::shared_future<int> second_result = second.get_future().share();
+    std::thread other([&] {
+        second.produced_by_this_thread();
+        second.set_value(first_result.get());
+    });
+    std::thread stops([&] {
+        await_reports(round.told, 1);
+        stop.request_stop();
+    });
+    await_blocked_threads(1);
+    first.produced_by_this_thread();
+    CHECK(!second_result.wait(stop.get_token()));
+    first.set_value(2);
+    CHECK(second_result.wait(stop.get_token()) == second_result.is_ready());
+    other.join();
+    stops.join();
+    CHECK(second_result.get() == 2);
+    CHECK(round.told.mention("deadlock suspected"));
+    round.told.clear();
+}
+
+DEADLOCK_SCENARIO(stop_in_time, "S17, near miss: a wait with a stop token, outside of any circle") {
+    ferry::stop_source stop;
+    ferry::promise<int> promise;
+    ferry::future<int> result = promise.get_future();
+    std::thread stops([&] {
+        await_blocked_threads(1);
+        stop.request_stop();
+    });
+    CHECK(!result.wait(stop.get_token()));
+    stops.join();
+    CHECK(!result.wait(stop.get_token()));  // at once
+    promise.set_value(1);
+    CHECK(result.wait(stop.get_token()));
+    CHECK(result.wait(ferry::stop_token()));
+    CHECK(result.get() == 1);
+}
+
+DEADLOCK_SCENARIO(late_token,
+                  "a token left by an earlier wait does not keep a thread from sleeping, and from its report") {
+    ferry::thread_pool pool(strict(1, "db"));
+    const auto until_told = [&] {
+        await_reports(round.told, 1);
+        return 7;
+    };
+    const auto calls = [&]() -> task<int> { co_return co_await to_thread(pool, until_told); };
+    const hang_limit soon(20ms);
+    ferry::detail::thread_parker::of_this_thread().unpark();
+    CHECK(ferry::block_on(ferry::on_private_loop, calls()) == 7);
+    CHECK(round.told.count() >= 2);
+    round.told.clear();
+}
+
+DEADLOCK_SCENARIO(stopped_loop,
+                  "S18, D05: a thread that blocks on a loop that was only stopped is reported, and served later") {
+    const hang_limit soon(2ms);
+    event_loop loop;
+    loop.run_once();
+    int got = 0;
+    std::thread blocked([&] { got = ferry::block_on(loop, answer(3).named("load_user")); });
+    await_reports(round.told, 2);
+    loop.run_until_idle();
+    blocked.join();
+    CHECK(got == 3);
+    CHECK(round.told.mention("hang: block_on has waited for 0.0 s\n  it waits for load_user"));
+    CHECK(round.told.mention("hang: block_on has ended after all"));
+    round.told.clear();
+}
+
+DEADLOCK_SCENARIO(foreign_lock,
+                  "D06: a lock that ferry does not know, held over a call that wants it, is reported with the chain") {
+    ferry::thread_pool pool(strict(2, "db"));
+    std::mutex foreign;
+    const auto wants = [&] {
+        // As foreign.lock(), until the report has come.
+        while (!foreign.try_lock()) {
+            if (round.told.count() > 0) return 7;
+            std::this_thread::yield();
+        }
+        foreign.unlock();
+        return 0;
+    };
+    const auto uses = [&]() -> task<int> { co_return co_await to_thread(pool, wants); };
+    {
+        const hang_limit soon(20ms);
+        const std::lock_guard held(foreign);
+        CHECK(ferry::block_on(ferry::on_private_loop, uses().named("use_lock")) == 7);
+    }
+    CHECK(round.told.mention("hang: block_on has waited for 0.0 s\n  it waits for use_lock"));
+    CHECK(round.told.mention("task use_lock waits in to_thread for its call, which thread db/0 runs"));
+    round.told.clear();
+}
