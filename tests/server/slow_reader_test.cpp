@@ -87,6 +87,53 @@ TEST_CASE("where slow readers are closed, they get 1008 behind what they have no
     CHECK(client.at_end());
 }
 
+TEST_CASE("where slow readers miss messages, one in pieces misses none: it is closed", "[server][slow_reader]") {
+    std::string end;
+    std::size_t sent = 0;
+    site server(
+        [&](app::scope scope, app::receive receive, app::send send) -> ferry::task<> {
+            static_cast<void>(co_await receive());
+            co_await send(app::websocket_accept());
+            try {
+                for (; sent < messages; ++sent) {
+                    co_await send(app::websocket_send::binary_piece(std::string(message_bytes, 'x'), true));
+                }
+            } catch (const ferry::disconnected&) {  // what is received next says why
+            }
+            co_await note_disconnect(end)(scope, receive, send);
+        },
+        ferry::serve_options().when_slow(ferry::slow_reader::drop));
+    raw_client client(server, 64 * 1024);
+    client.open_websocket();
+    server.turn();
+    CHECK(sent < messages);
+    CHECK(end == "1008:too slow");
+}
+
+TEST_CASE("a client that closes early is answered at once, though the application has not received yet",
+          "[server][slow_reader]") {
+    bool refused = false;
+    site server([&](app::scope, app::receive, app::send send) -> ferry::task<> {
+        co_await ferry::sleep_for(1s);
+        co_await send(app::websocket_accept());
+        try {
+            co_await send(app::websocket_send::text("hello?"));
+        } catch (const ferry::disconnected&) {
+            refused = true;
+        }
+    });
+    raw_client client(server);
+    client.ask_for_websocket();
+    server.turn();
+    client.send(masked(0x88, close_payload(1000)));
+    server.until([&] {
+        server.advance(100ms);
+        return refused;
+    });
+    CHECK(client.read_response().status == 101);
+    CHECK(client.read_frame() == sent_frame{ws::opcode::close, close_payload(1000)});
+}
+
 TEST_CASE("a slow reader that is closed and reads nothing at all is dropped in time", "[server][slow_reader]") {
     std::size_t sent = 0;
     bool refused = false;

@@ -77,6 +77,32 @@ TEST_CASE("whole messages are received and sent, however the client cuts them", 
     CHECK(client.read_frame() == sent_frame{ws::opcode::text, big});
 }
 
+TEST_CASE("messages are received and sent in pieces where the application wants it", "[server][websocket_exchange]") {
+    site server(
+        [](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+            co_await send(app::websocket_accept());
+            for (;;) {
+                app::message next = co_await receive();
+                if (std::holds_alternative<app::websocket_disconnect>(next)) co_return;
+                auto* piece = std::get_if<app::websocket_receive>(&next);
+                if (piece == nullptr) continue;  // websocket_connect
+                const bool more = piece->more();
+                app::websocket_send answer = app::websocket_send::binary_piece(piece->data(), more);
+                if (piece->is_text()) answer = app::websocket_send::text_piece(piece->take_data(), more);
+                co_await send(answer);
+            }
+        },
+        ferry::serve_options().websocket_limits(ferry::websocket::session_options().deliver_pieces(true)));
+    raw_client client(server);
+    client.open_websocket();
+    client.send(masked(0x01, "one \xE2"));
+    CHECK(client.read(7) == unmasked(0x01, "one \xE2"));  // before the rest has come
+    client.send(masked(0x00, "\x82\xAC") + masked(0x80, ""));
+    CHECK(client.read(6) == unmasked(0x00, "\x82\xAC") + unmasked(0x80, ""));
+    client.send(masked(0x82, "whole"));
+    CHECK(client.read_frame() == sent_frame{ws::opcode::binary, "whole"});
+}
+
 TEST_CASE("a ping is answered while the application does something else", "[server][websocket_exchange]") {
     const reports reported;  // of the application that has to be cancelled in the end
     site server([](app::scope, app::receive, app::send send) -> ferry::task<> {

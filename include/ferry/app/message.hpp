@@ -53,17 +53,21 @@ public:
     websocket_connect() noexcept = default;
 };
 
-/// A whole message: text, which is valid UTF-8, or binary.
+/// A whole message: text, which is valid UTF-8, or binary. Or a piece of one: see more().
 class websocket_receive {
 public:
-    websocket_receive(std::string data, bool is_text) noexcept : data_(std::move(data)), is_text_(is_text) {}
+    websocket_receive(std::string data, bool is_text, bool more = false) noexcept
+        : data_(std::move(data)), is_text_(is_text), more_(more) {}
     [[nodiscard]] const std::string& data() const noexcept { return data_; }
     [[nodiscard]] std::string take_data() noexcept { return std::move(data_); }
     [[nodiscard]] bool is_text() const noexcept { return is_text_; }
+    /// Further pieces of the same message follow: only where the server's websocket_limits ask for pieces.
+    [[nodiscard]] bool more() const noexcept { return more_; }
 
 private:
     std::string data_;
     bool is_text_;
+    bool more_;
 };
 
 /// The WebSocket is closed: the peer's code (1005 if it gave none, 1006 if it just vanished) and reason. Received again
@@ -151,24 +155,36 @@ private:
     http::headers headers_;
 };
 
-/// A whole message. One that goes to many is encoded once and shared.
+/// A whole message, or a piece of one. One that goes to many is encoded once and shared.
 class websocket_send {
 public:
     [[nodiscard]] static websocket_send text(std::string data) noexcept { return {std::move(data), true}; }
     [[nodiscard]] static websocket_send binary(std::string data) noexcept { return {std::move(data), false}; }
+    /// A message in pieces; the last has `more` false. No other message may come between (std::logic_error).
+    [[nodiscard]] static websocket_send text_piece(std::string data, bool more) noexcept {
+        return {std::move(data), true, true, more};
+    }
+    [[nodiscard]] static websocket_send binary_piece(std::string data, bool more) noexcept {
+        return {std::move(data), false, true, more};
+    }
     explicit websocket_send(std::shared_ptr<const websocket::encoded_message> encoded) noexcept
         : encoded_(std::move(encoded)) {}
 
     [[nodiscard]] const std::string& data() const noexcept { return data_; }
     [[nodiscard]] bool is_text() const noexcept { return is_text_; }
+    [[nodiscard]] bool is_piece() const noexcept { return is_piece_; }
+    [[nodiscard]] bool more() const noexcept { return more_; }
     /// Null for a message that was not encoded before.
     [[nodiscard]] const websocket::encoded_message* encoded() const noexcept { return encoded_.get(); }
 
 private:
-    websocket_send(std::string data, bool is_text) noexcept : data_(std::move(data)), is_text_(is_text) {}
+    websocket_send(std::string data, bool is_text, bool is_piece = false, bool more = false) noexcept
+        : data_(std::move(data)), is_text_(is_text), is_piece_(is_piece), more_(more) {}
 
     std::string data_;
     bool is_text_ = true;
+    bool is_piece_ = false;
+    bool more_ = false;
     std::shared_ptr<const websocket::encoded_message> encoded_;
 };
 

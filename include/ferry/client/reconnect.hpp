@@ -122,6 +122,8 @@ task<> keep_websocket(std::string where, Use use, websocket_options options, rec
             opened.emplace(co_await connect_websocket(where, options));
         } catch (const websocket_refused& refusal) {
             if (refusal.is_final() || ++failures == retry.max_failures()) throw;
+        } catch (const closed_error&) {
+            throw;                             // this side ends
         } catch (const std::runtime_error&) {  // nobody there, no name, too slow, gone again
             if (++failures == retry.max_failures()) throw;
         }

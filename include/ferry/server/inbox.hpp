@@ -46,8 +46,12 @@ public:
         return !ended() && (queue_.size() >= max_messages || bytes_ >= max_bytes);
     }
 
-    /// Is there a message that the application has not taken, or that it has taken and not come back from?
-    [[nodiscard]] bool busy() const noexcept { return !queue_.empty() || (handles_message_ && !is_waited_for()); }
+    /// Is there a WebSocket's message that the application has not taken, or that it has taken and not come back from?
+    [[nodiscard]] bool busy() const noexcept {
+        const bool waits = queue_.size() > 1 ||  // at most the first one is something else
+                           (!queue_.empty() && std::holds_alternative<app::websocket_receive>(queue_.front().first));
+        return waits || (handles_message_ && !is_waited_for());
+    }
 
     /// Who is told that the application has received the end.
     class observer {

@@ -23,8 +23,8 @@
 namespace ferry::inline FERRY_ABI {
 /// What becomes of a message to a WebSocket whose client reads too slowly: its output is above the high-water mark.
 enum class slow_reader : std::uint8_t {
-    wait,   // send() waits; a broadcast goes on when the slowest has read
-    drop,   // the message is dropped, and counted: see server::dropped_messages()
+    wait,  // send() waits; a broadcast goes on when the slowest has read
+    drop,  // the message is dropped, and counted: see server::dropped_messages(). In the middle of one sent in pieces: close
     close,  // likewise, and the WebSocket is closed with 1008
 };
 

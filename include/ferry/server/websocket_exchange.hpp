@@ -111,6 +111,9 @@ public:
         if (above_ && server_.options().when_slow() != slow_reader::wait) return spare(data);
         if (data.encoded() != nullptr) {
             session_.send_encoded(*data.encoded());
+        } else if (data.is_piece()) {
+            if (data.is_text()) session_.send_text_piece(data.data(), data.more());
+            if (!data.is_text()) session_.send_binary_piece(data.data(), data.more());
         } else if (data.is_text()) {
             session_.send_text(data.data());
         } else {
@@ -161,10 +164,10 @@ private:
         above_ = above;
         if (server_.options().when_slow() == slow_reader::wait) set_above_high_water_mark(above);
     }
-    /// The client reads too slowly, and this message is not for it.
-    void spare(const app::websocket_send&) {
+    /// The client reads too slowly, and this message is not for it. A message cannot miss one of its pieces.
+    void spare(const app::websocket_send& data) {
         server_.count_dropped_message();
-        if (server_.options().when_slow() == slow_reader::drop) return;
+        if (server_.options().when_slow() == slow_reader::drop && !data.is_piece()) return;
         close(websocket::close_code::policy_violation, "too slow");
         end(websocket::close_code::policy_violation, "too slow");
     }
@@ -214,7 +217,8 @@ inline bool websocket_exchange::take_events() {
             case kind::text:
             case kind::binary: {
                 const std::size_t bytes = event.data().size();
-                incoming_.push(app::websocket_receive(session_.take_data(), event.what() == kind::text), bytes);
+                incoming_.push(app::websocket_receive(session_.take_data(), event.what() == kind::text, event.more()),
+                               bytes);
                 break;
             }
             case kind::pong:
