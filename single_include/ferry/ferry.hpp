@@ -5980,6 +5980,7 @@ public:
     bool spin() noexcept {
         return spinner_.spin([this] { return has_token(); }) && take_token();
     }
+    /// Before the thread looks for what the token has announced. True if there was one.
     bool take_token() noexcept { return state_.exchange(empty, std::memory_order_acquire) == token; }
     void park() noexcept { park_until(clock::time_point::max()); }
     /// The thread is about to sleep elsewhere, in a poller, and a token shall wake it there. False when there is one.
@@ -6245,6 +6246,12 @@ public:
         return *this;
     }
 
+    /// A stop request may end it, too: where it closes a circle, that is reported, and nobody gets an error.
+    thread_wait& stoppable() noexcept {
+        stoppable_ = true;
+        return *this;
+    }
+
     class asleep;
     /// Before anything has begun: the wait can still be refused, even if the loop that it needs is turned by nobody. Throws
     /// deadlock_error.
@@ -6270,6 +6277,7 @@ private:
     const wait_node* loop_ = nullptr;
     bool refusable_ = true;
     bool patient_ = false;
+    bool stoppable_ = false;
     bool warned_ = false;
     bool in_graph_ = false;
     std::optional<hang_watch> watch_;
@@ -6300,7 +6308,7 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
     wait_node& self = record_of_this_thread();
     unsigned how = refusable_ ? wait_node::refusable : 0;
     if (thread.turn != nullptr) how |= wait_node::in_turn;
-    if (timed) how |= wait_node::timed;
+    if (timed || stoppable_) how |= wait_node::timed;
     std::exception_ptr refusal;
     std::string warning;
     {
@@ -6317,7 +6325,7 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
         std::atomic_thread_fence(std::memory_order_seq_cst);  // inspect_waits()' other half
         if (whom_.node() == nullptr) return;
         wait_graph& graph = wait_graph::instance();
-        if (timed) {
+        if (timed || stoppable_) {
             if (!warned_ && graph.is_hopeless_without_limit(self)) warning = circle(graph).error().what();
         } else if (graph.is_hopeless(self)) {
             if (can_be_refused(graph, self)) {
@@ -6330,7 +6338,9 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
     }
     if (!warning.empty()) {
         warned_ = true;
-        report("ferry: this wait will end only by its time limit\n  " + warning);
+        report(std::string(timed ? "ferry: this wait will end only by its time limit\n  "
+                                 : "ferry: deadlock suspected: this wait will end only by a stop request\n  ") +
+               warning);
     }
     if (refusal != nullptr) std::rethrow_exception(refusal);
 }
@@ -6407,9 +6417,9 @@ public:
     }
     bool spin(thread_parker& parker) noexcept {
         if (driven_ == nullptr) return parker.spin();
-        if (!driven_->loop_.spin(parker)) return false;
-        if (parker.has_token()) parker.take_token();  // or the next spin would find it again
-        return true;
+        const bool answered = driven_->loop_.spin(parker);
+        if (answered) parker.take_token();  // or it would answer for ever, and the thread never sleep
+        return answered;
     }
     bool sleep_until(thread_parker& parker, thread_parker::clock::time_point deadline) noexcept {
         return driven_ == nullptr ? parker.park_until(deadline) : driven_->loop_.sleep_until(parker, deadline);
@@ -8520,8 +8530,9 @@ public:
         throw closed_error(std::string(operation) + "(" + short_name(subject) +
                            "): its loop belongs to the process that forked this one");
     }
-    /// Blocks the calling thread. False when the deadline passed first.
-    bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation, const char* subject);
+    /// Blocks the calling thread. False when the deadline passed, or a stop was requested, first.
+    bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation, const char* subject,
+                    const stop_token& stop = {});
 
     void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
     /// True for the last one.
@@ -8622,6 +8633,10 @@ public:
     void wait() const {
         state().wait_until(std::chrono::steady_clock::time_point::max(), "future::wait", state_->name());
     }
+    /// False when a stop was requested before there was a result.
+    [[nodiscard]] bool wait(const stop_token& stop) const {
+        return state().wait_until(std::chrono::steady_clock::time_point::max(), "future::wait", state_->name(), stop);
+    }
     /// False when there was no result in time.
     template <class Rep, class Period>
     [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit) const {
@@ -8710,8 +8725,18 @@ private:
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 namespace detail {
+/// Unparks a thread.
+class unparking {
+public:
+    explicit unparking(thread_parker& sleeper) noexcept : sleeper_(&sleeper) {}
+    void operator()() const noexcept { sleeper_->unpark(); }
+
+private:
+    thread_parker* sleeper_;
+};
+
 inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadline, const char* operation,
-                                     const char* subject) {
+                                     const char* subject, const stop_token& stop) {
     if (ready()) return true;
     refuse_if_left_behind(operation, subject);
     check_wait_for_task(operation, subject, producer_);
@@ -8723,10 +8748,15 @@ inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadl
         return word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel);
     };
     thread_wait here(operation, subject, whom_);
+    std::optional<stop_callback<unparking>> on_stop;
+    if (stop.stop_possible()) {
+        here.stoppable();
+        on_stop.emplace(stop, unparking(parker));
+    }
     try {
-        if (detail::wait_until(
-                here, [this] { return ready(); }, deadline))
-            return true;
+        detail::wait_until(
+            here, [&] { return ready() || stop.stop_requested(); }, deadline);
+        if (ready()) return true;
     } catch (...) {
         if (leave()) throw;
         return true;  // it has come after all
@@ -10031,20 +10061,24 @@ public:
         waiters_.erase(waiter);
         return true;
     }
-    /// False when the deadline passed first.
+    /// False when the deadline passed, or a stop was requested, first.
     bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation, const char* subject,
-                    const future_state& source) {
+                    const future_state& source, const stop_token& stop) {
         if (ready()) return true;
         check_wait_for_task(operation, subject, source.producer());
         shared_waiter self;
         self.wait_as_thread(thread_parker::of_this_thread());
         if (!join(self)) return true;
         thread_wait here(operation, subject, source.whom());
+        std::optional<stop_callback<unparking>> on_stop;
+        if (stop.stop_possible()) {
+            here.stoppable();
+            on_stop.emplace(stop, unparking(thread_parker::of_this_thread()));
+        }
         try {
-            if (!detail::wait_until(
-                    here, [this] { return ready(); }, deadline) &&
-                leave(self))
-                return false;
+            detail::wait_until(
+                here, [&] { return ready() || stop.stop_requested(); }, deadline);
+            if (!ready() && leave(self)) return false;
         } catch (...) {
             if (leave(self)) throw;
         }
@@ -10108,6 +10142,10 @@ public:
         return state_->view();
     }
     void wait() const { wait_until(std::chrono::steady_clock::time_point::max(), "shared_future::wait"); }
+    /// False when a stop was requested before there was a result.
+    [[nodiscard]] bool wait(const stop_token& stop) const {
+        return wait_until(std::chrono::steady_clock::time_point::max(), "shared_future::wait", stop);
+    }
     /// False when there was no result in time.
     template <class Rep, class Period>
     [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit) const {
@@ -10146,10 +10184,11 @@ private:
         std::atomic<bool> received_{false};
     };
 
-    bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation) const {
+    bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation,
+                    const stop_token& stop = {}) const {
         FERRY_ASSERT(state_ != nullptr, "an empty shared_future is waited for");
         state_->refuse_if_left_behind(operation);
-        return state_->wait_until(deadline, operation, state_->name(), state_->source());
+        return state_->wait_until(deadline, operation, state_->name(), state_->source(), stop);
     }
 
     state* state_ = nullptr;
@@ -19970,17 +20009,21 @@ public:
     websocket_connect() noexcept = default;
 };
 
-/// A whole message: text, which is valid UTF-8, or binary.
+/// A whole message: text, which is valid UTF-8, or binary. Or a piece of one: see more().
 class websocket_receive {
 public:
-    websocket_receive(std::string data, bool is_text) noexcept : data_(std::move(data)), is_text_(is_text) {}
+    websocket_receive(std::string data, bool is_text, bool more = false) noexcept
+        : data_(std::move(data)), is_text_(is_text), more_(more) {}
     [[nodiscard]] const std::string& data() const noexcept { return data_; }
     [[nodiscard]] std::string take_data() noexcept { return std::move(data_); }
     [[nodiscard]] bool is_text() const noexcept { return is_text_; }
+    /// Further pieces of the same message follow: only where the server's websocket_limits ask for pieces.
+    [[nodiscard]] bool more() const noexcept { return more_; }
 
 private:
     std::string data_;
     bool is_text_;
+    bool more_;
 };
 
 /// The WebSocket is closed: the peer's code (1005 if it gave none, 1006 if it just vanished) and reason. Received again
@@ -20068,24 +20111,36 @@ private:
     http::headers headers_;
 };
 
-/// A whole message. One that goes to many is encoded once and shared.
+/// A whole message, or a piece of one. One that goes to many is encoded once and shared.
 class websocket_send {
 public:
     [[nodiscard]] static websocket_send text(std::string data) noexcept { return {std::move(data), true}; }
     [[nodiscard]] static websocket_send binary(std::string data) noexcept { return {std::move(data), false}; }
+    /// A message in pieces; the last has `more` false. No other message may come between (std::logic_error).
+    [[nodiscard]] static websocket_send text_piece(std::string data, bool more) noexcept {
+        return {std::move(data), true, true, more};
+    }
+    [[nodiscard]] static websocket_send binary_piece(std::string data, bool more) noexcept {
+        return {std::move(data), false, true, more};
+    }
     explicit websocket_send(std::shared_ptr<const websocket::encoded_message> encoded) noexcept
         : encoded_(std::move(encoded)) {}
 
     [[nodiscard]] const std::string& data() const noexcept { return data_; }
     [[nodiscard]] bool is_text() const noexcept { return is_text_; }
+    [[nodiscard]] bool is_piece() const noexcept { return is_piece_; }
+    [[nodiscard]] bool more() const noexcept { return more_; }
     /// Null for a message that was not encoded before.
     [[nodiscard]] const websocket::encoded_message* encoded() const noexcept { return encoded_.get(); }
 
 private:
-    websocket_send(std::string data, bool is_text) noexcept : data_(std::move(data)), is_text_(is_text) {}
+    websocket_send(std::string data, bool is_text, bool is_piece = false, bool more = false) noexcept
+        : data_(std::move(data)), is_text_(is_text), is_piece_(is_piece), more_(more) {}
 
     std::string data_;
     bool is_text_ = true;
+    bool is_piece_ = false;
+    bool more_ = false;
     std::shared_ptr<const websocket::encoded_message> encoded_;
 };
 
@@ -21679,8 +21734,8 @@ inline layer_counters in_memory_layer::counters() const {
 namespace ferry::inline FERRY_ABI {
 /// What becomes of a message to a WebSocket whose client reads too slowly: its output is above the high-water mark.
 enum class slow_reader : std::uint8_t {
-    wait,   // send() waits; a broadcast goes on when the slowest has read
-    drop,   // the message is dropped, and counted: see server::dropped_messages()
+    wait,  // send() waits; a broadcast goes on when the slowest has read
+    drop,  // the message is dropped, and counted: see server::dropped_messages(). In the middle of one sent in pieces: close
     close,  // likewise, and the WebSocket is closed with 1008
 };
 
@@ -21862,8 +21917,12 @@ public:
         return !ended() && (queue_.size() >= max_messages || bytes_ >= max_bytes);
     }
 
-    /// Is there a message that the application has not taken, or that it has taken and not come back from?
-    [[nodiscard]] bool busy() const noexcept { return !queue_.empty() || (handles_message_ && !is_waited_for()); }
+    /// Is there a WebSocket's message that the application has not taken, or that it has taken and not come back from?
+    [[nodiscard]] bool busy() const noexcept {
+        const bool waits = queue_.size() > 1 ||  // at most the first one is something else
+                           (!queue_.empty() && std::holds_alternative<app::websocket_receive>(queue_.front().first));
+        return waits || (handles_message_ && !is_waited_for());
+    }
 
     /// Who is told that the application has received the end.
     class observer {
@@ -22470,6 +22529,9 @@ public:
         if (above_ && server_.options().when_slow() != slow_reader::wait) return spare(data);
         if (data.encoded() != nullptr) {
             session_.send_encoded(*data.encoded());
+        } else if (data.is_piece()) {
+            if (data.is_text()) session_.send_text_piece(data.data(), data.more());
+            if (!data.is_text()) session_.send_binary_piece(data.data(), data.more());
         } else if (data.is_text()) {
             session_.send_text(data.data());
         } else {
@@ -22520,10 +22582,10 @@ private:
         above_ = above;
         if (server_.options().when_slow() == slow_reader::wait) set_above_high_water_mark(above);
     }
-    /// The client reads too slowly, and this message is not for it.
-    void spare(const app::websocket_send&) {
+    /// The client reads too slowly, and this message is not for it. A message cannot miss one of its pieces.
+    void spare(const app::websocket_send& data) {
         server_.count_dropped_message();
-        if (server_.options().when_slow() == slow_reader::drop) return;
+        if (server_.options().when_slow() == slow_reader::drop && !data.is_piece()) return;
         close(websocket::close_code::policy_violation, "too slow");
         end(websocket::close_code::policy_violation, "too slow");
     }
@@ -22573,7 +22635,8 @@ inline bool websocket_exchange::take_events() {
             case kind::text:
             case kind::binary: {
                 const std::size_t bytes = event.data().size();
-                incoming_.push(app::websocket_receive(session_.take_data(), event.what() == kind::text), bytes);
+                incoming_.push(app::websocket_receive(session_.take_data(), event.what() == kind::text, event.more()),
+                               bytes);
                 break;
             }
             case kind::pong:
@@ -24700,6 +24763,8 @@ task<> keep_websocket(std::string where, Use use, websocket_options options, rec
             opened.emplace(co_await connect_websocket(where, options));
         } catch (const websocket_refused& refusal) {
             if (refusal.is_final() || ++failures == retry.max_failures()) throw;
+        } catch (const closed_error&) {
+            throw;                             // this side ends
         } catch (const std::runtime_error&) {  // nobody there, no name, too slow, gone again
             if (++failures == retry.max_failures()) throw;
         }
