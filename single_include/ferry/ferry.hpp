@@ -8420,16 +8420,9 @@ constexpr std::invoke_result_t<Fn, Args...> invoke(Fn&& fn, Args&&... args) {
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
-// ferry/loop/future.hpp - promise and future: one result, across threads
+// ferry/loop/detail/future_state.hpp - what a promise and its future share, and how a thread waits for it
 
 namespace ferry::inline FERRY_ABI {
-template <class T>
-class future;
-template <class T>
-class promise;
-template <class T>
-class shared_future;
-
 namespace detail {
 /// A task that waits for a future: what its producer needs to wake it from any thread.
 class future_waiter {
@@ -8596,7 +8589,58 @@ private:
     const char* name_;
     bool received_ = false;
 };
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+/// Unparks a thread.
+class unparking {
+public:
+    explicit unparking(thread_parker& sleeper) noexcept : sleeper_(&sleeper) {}
+    void operator()() const noexcept { sleeper_->unpark(); }
+
+private:
+    thread_parker* sleeper_;
+};
+
+inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadline, const char* operation,
+                                     const char* subject, const stop_token& stop) {
+    if (ready()) return true;
+    refuse_if_left_behind(operation, subject);
+    check_wait_for_task(operation, subject, producer_);
+    thread_parker& parker = thread_parker::of_this_thread();
+    const std::uintptr_t mine = reinterpret_cast<std::uintptr_t>(&parker) | thread_tag;
+    if (!enter(mine)) return true;
+    const auto leave = [&] {
+        std::uintptr_t expected = mine;
+        return word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel);
+    };
+    thread_wait here(operation, subject, whom_);
+    std::optional<stop_callback<unparking>> on_stop;
+    if (stop.stop_possible()) {
+        here.stoppable();
+        on_stop.emplace(stop, unparking(parker));
+    }
+    try {
+        detail::wait_until(
+            here, [&] { return ready() || stop.stop_requested(); }, deadline);
+        if (ready()) return true;
+    } catch (...) {
+        if (leave()) throw;
+        return true;  // it has come after all
+    }
+    return !leave();
+}
 }  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/future.hpp - promise and future: one result, across threads
+
+namespace ferry::inline FERRY_ABI {
+template <class T>
+class future;
+template <class T>
+class promise;
+template <class T>
+class shared_future;
 
 /// The receiving end: awaited by one task, or waited for by one thread.
 ///
@@ -8724,47 +8768,6 @@ private:
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-namespace detail {
-/// Unparks a thread.
-class unparking {
-public:
-    explicit unparking(thread_parker& sleeper) noexcept : sleeper_(&sleeper) {}
-    void operator()() const noexcept { sleeper_->unpark(); }
-
-private:
-    thread_parker* sleeper_;
-};
-
-inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadline, const char* operation,
-                                     const char* subject, const stop_token& stop) {
-    if (ready()) return true;
-    refuse_if_left_behind(operation, subject);
-    check_wait_for_task(operation, subject, producer_);
-    thread_parker& parker = thread_parker::of_this_thread();
-    const std::uintptr_t mine = reinterpret_cast<std::uintptr_t>(&parker) | thread_tag;
-    if (!enter(mine)) return true;
-    const auto leave = [&] {
-        std::uintptr_t expected = mine;
-        return word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel);
-    };
-    thread_wait here(operation, subject, whom_);
-    std::optional<stop_callback<unparking>> on_stop;
-    if (stop.stop_possible()) {
-        here.stoppable();
-        on_stop.emplace(stop, unparking(parker));
-    }
-    try {
-        detail::wait_until(
-            here, [&] { return ready() || stop.stop_requested(); }, deadline);
-        if (ready()) return true;
-    } catch (...) {
-        if (leave()) throw;
-        return true;  // it has come after all
-    }
-    return !leave();
-}
-}  // namespace detail
-
 template <class T>
 class future<T>::awaiter : public detail::leaf_awaiter<awaiter>, private detail::future_waiter {
 public:
