@@ -111,9 +111,8 @@ public:
     [[nodiscard]] bool await_ready() const noexcept { return false; }
     template <ferry_promise Promise>
     bool await_suspend(std::coroutine_handle<Promise> frame) const noexcept {
-        const bool waits = owner_.start();
-        if (waits) owner_.task().suspend_at(frame);
-        return waits;
+        owner_.task().suspend_at(frame);  // before it waits: a report says where
+        return owner_.start();
     }
     void await_resume() const noexcept {}
 

@@ -96,7 +96,10 @@ public:
         record_->set_waits_in(what);
     }
     /// The same for a wait that only somebody known can end: called after wait_in(), before anybody may end it.
-    void needs(const node_reference& whom, wait_node::flags how) noexcept { record_->wait_for(whom, how); }
+    void needs(const node_reference& whom, wait_node::flags how) noexcept;  // defined in core/task.hpp
+    /// Notes in that node where the task waits, or has just waited: the innermost frame that is not one of ferry's own. The
+    /// task is suspended, or about to be.
+    void note_place(wait_node& in) const noexcept;  // defined in core/task.hpp
     /// Ends the wait: the task is scheduled. The waiter must be unlinked already.
     void wake() noexcept {
         end_wait();

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <exception>
 #include <source_location>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -159,6 +160,27 @@ private:
     logical_task* task_;
     void* parent_frame_;  // whose promise is a promise_base, too: see task_promise's assertion
 };
+
+/// Is it one of ferry's own coroutines, of which a reader of a report knows nothing?
+[[nodiscard]] inline bool is_ferrys_own(const char* file) noexcept {
+    constexpr std::string_view here = __FILE__;  // or the single header
+    constexpr std::string_view in_folder = "core/task.hpp";
+    constexpr std::string_view ours = here.ends_with(in_folder) ? here.substr(0, here.size() - in_folder.size()) : here;
+    return std::string_view(file).starts_with(ours);
+}
+
+inline void logical_task::note_place(wait_node& in) const noexcept {
+    if constexpr (records_for_reports) {
+        const promise_base* frame =
+            &std::coroutine_handle<promise_base>::from_address(resume_point_.address()).promise();
+        while (frame != nullptr && is_ferrys_own(frame->file())) frame = frame->parent();
+        in.set_line(frame == nullptr ? nullptr : frame->file(), frame == nullptr ? 0 : frame->awaiting_line());
+    }
+}
+inline void logical_task::needs(const node_reference& whom, wait_node::flags how) noexcept {
+    note_place(*record_);
+    record_->wait_for(whom, how);
+}
 
 template <class T>
 class task_promise : public promise_base {

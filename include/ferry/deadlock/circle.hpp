@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -37,7 +38,8 @@ public:
     void for_each_node(Fn fn) const {
         for (std::size_t i = begin_; i < path_.size(); ++i) fn(gate(i).asked, *gate(i).node);
     }
-    [[nodiscard]] deadlock_error error() const;
+    /// What is thrown where `told`, who is in the circle or leads to it, waits.
+    [[nodiscard]] deadlock_error error(const wait_node& told) const;
     /// A line of a task or thread that waits.
     [[nodiscard]] static std::string line_of(const wait_node& node);
 
@@ -48,7 +50,7 @@ private:
     public:
         const char* kind;
         const char* whom;  // the wait would be for
-        const char* advice;
+        std::string advice;
     };
 
     [[nodiscard]] const wait_graph::gate& gate(std::size_t step) const { return graph_.gates()[path_[step]]; }
@@ -62,10 +64,11 @@ private:
         return found;
     }
     [[nodiscard]] words choose_words() const;
-    [[nodiscard]] std::vector<std::string> chain() const;
+    [[nodiscard]] static words words_for_pool(const wait_node& pool);
+    [[nodiscard]] static words words_for_locks(const wait_node& lock, std::size_t tasks, bool blocks, bool joins);
+    [[nodiscard]] std::vector<std::string> chain(const wait_node& told) const;
+    [[nodiscard]] std::vector<std::string> held() const;
     static void add_lines(std::vector<std::string>& lines, const wait_graph& graph, std::size_t index);
-    static std::string what_it_waits_for(const wait_node& waiting);
-    static std::string where(const wait_node& node);
 
     const wait_graph& graph_;
     std::vector<std::size_t> path_;
@@ -77,6 +80,10 @@ private:
                                             const std::string& advice);
 /// "task load_user", "thread db/0", "the main thread"...
 [[nodiscard]] std::string name_of(const wait_node& node);
+/// What it does: "sync_to_async(query_user)", "block_on(load_user)", "async_mutex::lock"...
+[[nodiscard]] std::string operation_of(const wait_node& waiting);
+/// "app.cpp:12", or nothing where that is not known.
+[[nodiscard]] std::string place_of(const wait_node& node);
 /// Lines that say for whom it waits, and that one in turn. With the graph's lock held; true at one time each.
 [[nodiscard]] std::string chain_of_waits(const wait_node& from);
 
@@ -93,43 +100,64 @@ inline std::string name_of(const wait_node& node) {
     return name == nullptr ? "?" : name;
 }
 
-inline std::string circle::where(const wait_node& node) {
+inline std::string place_of(const wait_node& node) {
     if (node.line() == 0 || node.file() == nullptr) return "";
-    return " (" + std::string(node.file()) + ":" + std::to_string(node.line()) + ")";
+    return std::string(node.file()) + ":" + std::to_string(node.line());
 }
 
-inline std::string circle::what_it_waits_for(const wait_node& waiting) {
+inline std::string operation_of(const wait_node& waiting) {
+    const char* const in = waiting.waits_in();
+    if (in == nullptr) return "a wait";
+    const std::string name = in;
+    const wait_node* const whom = waiting.needs();
+    if (whom == nullptr) return name;
+    if (whom->what() == wait_node::kind::call) {  // one with a name of its own waits in that
+        return name.starts_with("to_thread") ? name : "sync_to_async(" + name + ")";
+    }
+    if (whom->what() == wait_node::kind::task) return name + "(" + short_name(whom->name()) + ")";
+    return whom->what() == wait_node::kind::promise ? name + "(promise)" : name;
+}
+
+/// "a free thread of pool "db" (4 of 4 busy)"
+[[nodiscard]] inline std::string place_in_pool(const wait_node& pool) {
+    std::size_t threads = 0;
+    for (const wait_node* each = pool.first_member(); each != nullptr; each = each->next_member()) ++threads;
+    const std::string count = std::to_string(threads);
+    return "a free thread of " + name_of(pool) + " (" + count + " of " + count + " busy)";
+}
+
+/// "the async_mutex that task a has held since app.cpp:12"
+[[nodiscard]] inline std::string lock_and_holders(const wait_node& lock, const wait_node* waiting) {
+    std::string holders;
+    for (const wait_node* each = lock.first_member(); each != nullptr; each = each->next_member()) {
+        const wait_node* const holder = each->needs();
+        if (holder == nullptr) continue;
+        holders.append(holders.empty() ? "" : ", and ").append(holder == waiting ? "it" : name_of(*holder));
+        holders.append(holder == waiting ? " has held itself" : " has held");
+        if (each->line() != 0) holders.append(" since ").append(place_of(*each));
+    }
+    return "the " + name_of(lock) + (holders.empty() ? "" : " that " + holders);
+}
+
+/// For whom a task or thread waits; empty where nobody is known.
+[[nodiscard]] inline std::string needs_in_words(const wait_node& waiting) {
+    using kind = wait_node::kind;
     const wait_node* const whom = waiting.needs();
     if (whom == nullptr) return "";
+    const wait_node* const place = whom->needs();
     switch (whom->what()) {
-        case kind::call: {
-            const wait_node* const place = whom->needs();
+        case kind::call:
             if (place == nullptr) return "its call";
-            if (place->what() == kind::thread && whom->has(wait_node::begun)) {
-                return "its call, which " + name_of(*place) + " runs";
-            }
-            if (place->what() == kind::thread)
-                return "its thread-sensitive call, which only " + name_of(*place) + " may run";
-            std::size_t threads = 0;
-            for (const wait_node* each = place->first_member(); each != nullptr; each = each->next_member()) ++threads;
-            if (place->what() == kind::limit) {
-                return "its turn at the limiter (all " + std::to_string(threads) + " calls are in use)";
-            }
-            return "a free worker of " + name_of(*place) + " (all " + std::to_string(threads) + " busy)";
-        }
-        case kind::lock: {
-            std::string holders;
-            for (const wait_node* each = whom->first_member(); each != nullptr; each = each->next_member()) {
-                if (each->needs() == nullptr) continue;
-                holders.append(holders.empty() ? "" : ", ").append(name_of(*each->needs()));
-            }
-            return "the " + name_of(*whom) + " that " + (holders.empty() ? "nobody" : holders) + " holds";
-        }
+            if (place->what() == kind::limit) return "its turn at a limiter, all of whose calls are in use";
+            if (place->what() != kind::thread) return place_in_pool(*place);
+            if (whom->has(wait_node::begun)) return "its call, which " + name_of(*place) + " runs";
+            return "its thread-sensitive call, which only " + name_of(*place) + " may run";
+        case kind::lock:
+            return lock_and_holders(*whom, &waiting);
         case kind::family:
             return "its children";
         case kind::promise:
-            return whom->needs() == nullptr ? "a promise"
-                                            : "a result that " + name_of(*whom->needs()) + " has promised";
+            return place == nullptr ? "a promise" : "a result that " + name_of(*place) + " has promised";
         case kind::loop:
             return "a loop";
         default:
@@ -138,10 +166,13 @@ inline std::string circle::what_it_waits_for(const wait_node& waiting) {
 }
 
 inline std::string circle::line_of(const wait_node& node) {
-    const char* const in = node.waits_in();
-    const std::string whom = what_it_waits_for(node);
-    return name_of(node) + (in == nullptr ? std::string(" goes on running") : " waits in " + std::string(in)) +
-           (whom.empty() ? "" : " for " + whom) + where(node);
+    if (node.waits_in() == nullptr) return name_of(node) + " goes on running";
+    const wait_node* const needed = node.needs();
+    const bool is_call = needed != nullptr && needed->what() == kind::call;
+    const std::string whom = needs_in_words(node);
+    const std::string where = place_of(node);
+    return name_of(node) + " waits in " + (is_call ? operation_of(node) : std::string(node.waits_in())) +
+           (where.empty() ? "" : " (" + where + ")") + (whom.empty() ? "" : " for " + whom);
 }
 
 inline std::string chain_of_waits(const wait_node& from) {
@@ -181,44 +212,93 @@ inline void circle::add_lines(std::vector<std::string>& lines, const wait_graph&
     lines.push_back(std::move(line));
 }
 
-inline std::vector<std::string> circle::chain() const {
+/// Whoever is told comes first.
+inline std::vector<std::string> circle::chain(const wait_node& told) const {
+    std::size_t first = begin_;
+    while (first < path_.size() && gate(first).node != &told) ++first;
     std::vector<std::string> lines;
-    for (const std::size_t index : path_) add_lines(lines, graph_, index);
+    if (first == path_.size()) {
+        for (const std::size_t index : path_) add_lines(lines, graph_, index);
+        return lines;
+    }
+    for (std::size_t i = first; i < path_.size(); ++i) add_lines(lines, graph_, path_[i]);
+    for (std::size_t i = begin_; i < first; ++i) add_lines(lines, graph_, path_[i]);
     return lines;
+}
+
+/// Each lock of the circle, and who holds it since where.
+inline std::vector<std::string> circle::held() const {
+    std::vector<std::string> lines;
+    for_each_node([&](role, const wait_node& node) {
+        if (node.what() == kind::lock) lines.push_back(lock_and_holders(node, nullptr));
+    });
+    return lines;
+}
+
+inline circle::words circle::words_for_pool(const wait_node& pool) {
+    constexpr const char* whom = "a thread that is waiting for it";
+    const std::string name = pool.name() == nullptr ? "" : pool.name();
+    if (name == "leases") {
+        return {"pool-exhaustion", whom,
+                "raise thread_sensitive_scope::set_max_leases(), or end the scope before waiting for what opens "
+                "another one"};
+    }
+    std::size_t threads = 0;
+    for (const wait_node* each = pool.first_member(); each != nullptr; each = each->next_member()) ++threads;
+    return {"pool-exhaustion", whom,
+            "give " + name_of(pool) +
+                (threads == 1 ? " a second thread" : " more than " + std::to_string(threads) + " threads") +
+                " (size, or max_spare), or let the call return, and have the task co_await what it blocks for"};
+}
+
+inline circle::words circle::words_for_locks(const wait_node& lock, std::size_t tasks, bool blocks, bool joins) {
+    const bool is_mutex = std::string_view(lock.name()) != "semaphore";
+    const std::string it = is_mutex ? "guard" : "permit";
+    if (blocks) {
+        return {"async-mutex", "a holder that is waiting for it",
+                "give the " + it + " back before the call that blocks, or hand that call what it needs as arguments"};
+    }
+    if (tasks == 1) {
+        return {
+            "async-mutex-cycle", "itself",
+            is_mutex
+                ? "a mutex is locked once: pass the guard's owner on, or split the function into one that locks and "
+                  "one that is called with the mutex locked"
+                : "acquire all that is needed at once, with acquire(n)"};
+    }
+    if (joins) {
+        return {"async-mutex-cycle", "a holder that is waiting for it",
+                "give the " + it + " back before waiting for the children, or let them do without it"};
+    }
+    return {"async-mutex-cycle", "a holder that is waiting for it",
+            is_mutex
+                ? "lock the mutexes in the same order everywhere, or give one back before waiting for the other"
+                : "acquire all that is needed at once, with acquire(n), or give permits back before waiting for more"};
 }
 
 inline circle::words circle::choose_words() const {
     std::size_t tasks = 0;
     std::size_t threads = 0;
     std::size_t loops = 0;
-    bool pool = false;
-    bool lock = false;
+    const wait_node* pool = nullptr;
+    const wait_node* lock = nullptr;
     bool serves = false;
+    bool joins = false;
     for_each_node([&](role asked, const wait_node& node) {
         tasks += node.what() == kind::task && asked == role::goes_on;
         threads += node.what() == kind::thread;
         loops += node.what() == kind::loop;
-        pool = pool || node.what() == kind::pool;
-        lock = lock || node.what() == kind::lock;
+        if (node.what() == kind::pool) pool = &node;
+        if (node.what() == kind::lock) lock = &node;
+        joins = joins || node.what() == kind::family;
         serves = serves || asked == role::serves;
     });
-    if (pool) {
-        return {
-            "pool-exhaustion", "a thread that is waiting for it",
-            "give the pool more threads or a higher max_spare, or have its calls return what is to be awaited instead "
-            "of blocking for it"};
-    }
-    if (lock && threads > 0) {
-        return {"async-mutex", "a holder that is waiting for it",
-                "release the guard before the blocking call, or pass what it protects to the call"};
-    }
-    if (lock) {
-        return {"async-mutex-cycle", "a holder that is waiting for it",
-                "take the two in the same order everywhere, or release one before waiting for the other"};
-    }
+    if (pool != nullptr) return words_for_pool(*pool);
+    if (lock != nullptr) return words_for_locks(*lock, tasks, threads > 0, joins);
     if (serves) {
         return {"thread-sensitive", "a thread that is waiting for it",
-                "make that thread's wait outside of the loop's turn, where it serves such calls"};
+                "co_await instead of blocking inside the loop's turn, where that thread serves no calls, or block in "
+                "to_thread"};
     }
     if (loops > 1) {
         return {"loop-cycle", "a loop whose thread is waiting for it",
@@ -231,25 +311,27 @@ inline circle::words circle::choose_words() const {
         return {"await-cycle", "a task that is waiting for it", "let one of them go on without the other's result"};
     }
     return {"wait-cycle", "somebody who is waiting for it",
-            "let one of them go on without the other: co_await instead of "
-            "blocking, or wait with a time limit"};
+            "let one of them go on without the other: co_await instead of blocking, or wait with a time limit"};
 }
 
 /// The short and the long text.
 [[nodiscard]] inline deadlock_error make_deadlock_error(const char* kind, const std::string& wait,
                                                         const std::string& raised_in, const char* whom,
-                                                        std::vector<std::string> lines, const std::string& advice) {
+                                                        std::vector<std::string> lines,
+                                                        const std::vector<std::string>& held,
+                                                        const std::string& advice) {
     static constinit std::atomic<unsigned> ids{0};
     std::string what = "deadlock: " + wait + " would wait for " + whom;
     std::string text = "ferry: DEADLOCK prevented  kind=";
     text.append(kind).append("  id=").append(std::to_string(ids.fetch_add(1, std::memory_order_relaxed) + 1));
     text.append("  pid=").append(std::to_string(::getpid())).append("\n  raised in : ").append(raised_in);
-    text.append("\n  because   : it would wait for ").append(whom).append("\n  chain     :");
+    text.append("\n  because   : ").append(wait).append(" would wait for ").append(whom).append("\n  chain     :");
     std::size_t number = 0;
     for (const std::string& line : lines) {
         what.append("\n  ").append(line);
         text.append("\n    ").append(std::to_string(++number)).append(" ").append(line);
     }
+    for (const std::string& line : held) text.append("\n  held      : ").append(line);
     what.append("\n  ").append(advice);
     text.append("\n  advice    : ").append(advice);
     return deadlock_error(what, wait_report(kind, std::move(lines), std::move(text)));
@@ -257,15 +339,16 @@ inline circle::words circle::choose_words() const {
 
 inline deadlock_error own_wait_error(const std::string& call, const char* whom, std::string line,
                                      const std::string& advice) {
-    return make_deadlock_error("same-thread", call, call, whom, {std::move(line)}, advice);
+    std::string raised_in = line;
+    return make_deadlock_error("same-thread", call, raised_in, whom, {std::move(line)}, {}, advice);
 }
 
-inline deadlock_error circle::error() const {
+inline deadlock_error circle::error(const wait_node& told) const {
     const words said = choose_words();
-    const wait_node& start = *graph_.gates()[0].node;
-    const char* const in = start.waits_in();
-    const std::string wait = std::string(in == nullptr ? "a wait" : in) + " in " + name_of(start);
-    return make_deadlock_error(said.kind, wait, wait + where(start), said.whom, chain(), said.advice);
+    std::string raised_in = name_of(told);
+    if (const std::string where = place_of(told); !where.empty()) raised_in += " at " + where;
+    if (told.what() == kind::thread) raised_in += " (tid " + std::to_string(told.amount()) + ")";
+    return make_deadlock_error(said.kind, operation_of(told), raised_in, said.whom, chain(told), held(), said.advice);
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

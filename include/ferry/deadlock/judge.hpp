@@ -95,12 +95,12 @@ inline bool refuse_somebody(const wait_graph& graph) {
         if (is_task && !graph.is_closed(*node.within(), wait_graph::role::goes_on)) task = &node;
     });
     if (thread != nullptr && (task == nullptr || thread->scope() == nullptr)) {
-        thread->refuse(std::make_exception_ptr(found.error()));
+        thread->refuse(std::make_exception_ptr(found.error(*thread)));
         thread->parker->unpark();
         return true;
     }
     if (task == nullptr) return false;
-    auto* const node = new refusal_on_its_way(*task, std::make_exception_ptr(found.error()));
+    auto* const node = new refusal_on_its_way(*task, std::make_exception_ptr(found.error(*task)));
     task->note_refusal();  // before it can have arrived
     if (task->within()->inbox->push(*node)) return true;
     task->forget_refusal();
@@ -123,7 +123,7 @@ inline void inspect_waits(const wait_node& changed, logical_task* waiting) noexc
         if (is_family) changed.rely_on(false);
         if (!graph.is_hopeless(changed, is_family ? wait_graph::role::all_end : wait_graph::role::goes_on)) return;
         if (waiting != nullptr && can_be_refused(changed)) {
-            refusal = std::make_exception_ptr(circle(graph).error());
+            refusal = std::make_exception_ptr(circle(graph).error(changed));
             changed.note_refusal();  // for those who ask before it has left
         } else {
             refuse_somebody(graph);

@@ -13,6 +13,7 @@
 #include <ferry/deadlock/thread_wait.hpp>
 
 #include <algorithm>
+#include <exception>
 #include <string>
 #include <utility>
 
@@ -194,9 +195,12 @@ inline void check_own_wait(const char* operation, const char* subject, const exe
     if (!own && may_block_here()) return;
     const std::string call = std::string(operation) + "(" + short_name(subject) + ")";
     if (!own) throw_blocking_error(call);
-    throw own_wait_error(call, "the loop that is waiting for it",
-                         who_runs_here() + " runs in a turn of that loop and calls " + operation,
-                         "co_await " + short_name(subject) + " instead of blocking");
+    const deadlock_error error = own_wait_error(call, "the loop that is waiting for it",
+                                                who_runs_here() + " runs in a turn of that loop and calls " + operation,
+                                                "co_await " + short_name(subject) + " instead of blocking");
+    // A destructor that runs because of another exception: this one ends the program.
+    if (std::uncaught_exceptions() > 0) report(error.report().text());
+    throw error;
 }
 
 inline void check_wait_for_task(const char* operation, const char* subject, const executor* target) {

@@ -81,6 +81,16 @@ private:
     thread_exit_hook exit_hook_;
 };
 
+/// Unparks a thread: what hangs on a stop token.
+class unparking {
+public:
+    explicit unparking(thread_parker& sleeper) noexcept : sleeper_(&sleeper) {}
+    void operator()() const noexcept { sleeper_->unpark(); }
+
+private:
+    thread_parker* sleeper_;
+};
+
 // ---- implementation ----------------------------------------------------------------------------------------------
 inline thread_parker& thread_parker::of_this_thread() {
     thread_state& self = this_thread();

@@ -134,10 +134,10 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
         if (whom_.node() == nullptr) return;
         wait_graph& graph = wait_graph::instance();
         if (timed || stoppable_) {
-            if (!warned_ && graph.is_hopeless_without_limit(self)) warning = circle(graph).error().what();
+            if (!warned_ && graph.is_hopeless_without_limit(self)) warning = circle(graph).error(self).what();
         } else if (graph.is_hopeless(self)) {
             if (can_be_refused(graph, self)) {
-                refusal = std::make_exception_ptr(circle(graph).error());
+                refusal = std::make_exception_ptr(circle(graph).error(self));
                 leave_graph();  // under the lock: or else whoever asks next would find the same circle, and be refused, too
             } else {
                 refuse_somebody(graph);

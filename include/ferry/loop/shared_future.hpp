@@ -17,7 +17,6 @@
 #include <chrono>
 #include <cstdint>
 #include <mutex>
-#include <optional>
 #include <utility>
 
 namespace ferry::inline FERRY_ABI {
@@ -83,11 +82,8 @@ public:
         self.wait_as_thread(thread_parker::of_this_thread());
         if (!join(self)) return true;
         thread_wait here(operation, subject, source.whom());
-        std::optional<stop_callback<unparking>> on_stop;
-        if (stop.stop_possible()) {
-            here.stoppable();
-            on_stop.emplace(stop, unparking(thread_parker::of_this_thread()));
-        }
+        if (stop.stop_possible()) here.stoppable();
+        const stop_callback<unparking> on_stop(stop, unparking(thread_parker::of_this_thread()));
         try {
             detail::wait_until(
                 here, [&] { return ready() || stop.stop_requested(); }, deadline);

@@ -7,6 +7,7 @@
 #include <ferry/core/intrusive_list.hpp>
 #include <ferry/core/logical_task.hpp>
 #include <ferry/core/stop_token.hpp>
+#include <ferry/core/task.hpp>
 #include <ferry/core/this_thread.hpp>
 #include <ferry/loop/loop_control.hpp>
 

@@ -14,6 +14,7 @@
 #include <ferry/core/wait_node.hpp>
 #include <ferry/deadlock/judge.hpp>
 #include <ferry/deadlock/park.hpp>
+#include <ferry/deadlock/thread_parker.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/loop_control.hpp>
 
@@ -22,7 +23,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <optional>
 #include <string>
 #include <utility>
 
@@ -195,16 +195,6 @@ private:
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-/// Unparks a thread.
-class unparking {
-public:
-    explicit unparking(thread_parker& sleeper) noexcept : sleeper_(&sleeper) {}
-    void operator()() const noexcept { sleeper_->unpark(); }
-
-private:
-    thread_parker* sleeper_;
-};
-
 inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadline, const char* operation,
                                      const char* subject, const stop_token& stop) {
     if (ready()) return true;
@@ -218,11 +208,8 @@ inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadl
         return word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel);
     };
     thread_wait here(operation, subject, whom_);
-    std::optional<stop_callback<unparking>> on_stop;
-    if (stop.stop_possible()) {
-        here.stoppable();
-        on_stop.emplace(stop, unparking(parker));
-    }
+    if (stop.stop_possible()) here.stoppable();
+    const stop_callback<unparking> on_stop(stop, unparking(parker));
     try {
         detail::wait_until(
             here, [&] { return ready() || stop.stop_requested(); }, deadline);

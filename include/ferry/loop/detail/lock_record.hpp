@@ -4,6 +4,7 @@
 
 #include <ferry/core/config.hpp>
 #include <ferry/core/logical_task.hpp>
+#include <ferry/core/task.hpp>
 #include <ferry/core/wait_node.hpp>
 
 #include <cstddef>
@@ -23,6 +24,10 @@ public:
         return *this;
     }
     ~holding() { end(); }
+    /// Where the task that holds it has got it.
+    void note_place(const logical_task& task) noexcept {
+        if (record_ != nullptr) task.note_place(*record_);
+    }
     void end() noexcept {
         if (lock_ == nullptr) return;
         std::exchange(lock_, nullptr)->remove_member(*record_);

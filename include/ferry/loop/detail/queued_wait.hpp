@@ -36,6 +36,7 @@ public:
 
     bool try_complete() noexcept {
         granted_ = self().try_take();
+        if (granted_) held_.note_place(this->task());
         return granted_ || limit_.count() <= 0;
     }
     static constexpr bool may_close_a_circle = true;
@@ -56,6 +57,7 @@ public:
     void grant(holding held) noexcept {
         granted_ = true;
         held_ = std::move(held);
+        held_.note_place(this->task());
         timers().disarm(*this);
         this->task().wake();
     }
