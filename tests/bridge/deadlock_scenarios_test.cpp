@@ -16,9 +16,10 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
-#include <functional>
+#include <exception>
 #include <optional>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -89,6 +90,28 @@ DEADLOCK_SCENARIO(destructor, "S02: a destructor that blocks on its own loop thr
     loop.run(blocks());
     CHECK(refused.kind() == "same-thread");
     CHECK(loop.run(answer(2)) == 2);
+}
+
+TEST_CASE("S02: during unwinding such a destructor ends the program, but not without a report", "[bridge][deadlock]") {
+    static const ferry_test::forked* child = nullptr;
+    static std::string text;
+    ferry_test::forked process;
+    if (process.is_child()) {
+        child = &process;
+        ferry::set_report_sink([](const char* report) noexcept { text = report; });
+        std::set_terminate([] { child->say(text); });
+        event_loop loop;
+        const auto blocks = [&]() -> task<> {
+            const blocks_at_its_end local(loop);
+            throw std::runtime_error("the first exception");
+            co_return;
+        };
+        loop.run(blocks());
+        process.say("it lived");
+    }
+    const std::string said = process.said();
+    CHECK(said.find("kind=same-thread") != std::string::npos);
+    CHECK(said.find("block_on(flush)") != std::string::npos);
 }
 
 DEADLOCK_SCENARIO(exhausted, "S03, D04: of four calls that block for calls of their own pool of four, one is refused") {
