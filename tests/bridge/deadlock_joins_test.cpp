@@ -170,47 +170,56 @@ DEADLOCK_SCENARIO(group_unlocks, "near miss: a group whose body gives back what 
     CHECK(loop.run(works(mutex)));
 }
 
-DEADLOCK_SCENARIO(sibling_ends, "a circle that only a sibling keeps open is told when the sibling ends") {
+namespace {
+enum class join { group, all };
+
+/// A parent holds a mutex and joins a child that wants it, and one that ends in a second: with an error, or without.
+void with_a_sibling(join how, bool fails, verdicts& refused) {
     ferry::virtual_clock clock;
     event_loop loop(clock);
     async_mutex mutex(loop);
-    verdicts refused;
-    const auto sibling = [&](bool fails) -> task<> {
+    const auto sibling = [&]() -> task<> {
         co_await ferry::sleep_for(1s);
         CHECK(refused.count() == 0);
         if (fails) throw std::runtime_error("the sibling failed");
     };
-    const auto in_group = [&](bool fails) -> task<> {
+    const auto parent = [&]() -> task<> {
         const async_mutex::guard held = co_await mutex.lock();
+        if (how == join::all) {
+            co_await ferry::when_all(lock_and_go(mutex).named("child"), sibling());
+            co_return;
+        }
         co_await ferry::with_task_group([&](ferry::task_group& group) -> task<> {
             group.start(lock_and_go(mutex).named("child"));
-            group.start(sibling(fails));
+            group.start(sibling());
             co_return;
         });
     };
-    const auto in_when_all = [&](bool fails) -> task<> {
-        const async_mutex::guard held = co_await mutex.lock();
-        co_await ferry::when_all(lock_and_go(mutex), sibling(fails));
-    };
-    SECTION("of a group") {
-        loop.run(judged(refused, in_group(false)).named("parent"));
-        CHECK(refused.kind() == "async-mutex-cycle");
-        CHECK(refused.names("task child"));
-    }
-    SECTION("of when_all") {
-        loop.run(judged(refused, in_when_all(false)).named("parent"));
-        CHECK(refused.kind() == "async-mutex-cycle");
-    }
-    SECTION("near miss: it fails, and cancels the rest of the group") {
-        CHECK_THROWS_AS(loop.run(judged(refused, in_group(true))), std::runtime_error);
-        CHECK(refused.count() == 0);
-    }
-    SECTION("near miss: it fails, and cancels the rest of when_all") {
-        CHECK_THROWS_AS(loop.run(judged(refused, in_when_all(true))), std::runtime_error);
-        CHECK(refused.count() == 0);
+    if (fails) {
+        CHECK_THROWS_AS(loop.run(judged(refused, parent())), std::runtime_error);
+    } else {
+        loop.run(judged(refused, parent()));
     }
     CHECK(clock.elapsed() == 1s);
     CHECK(loop.run(works(mutex)));
+}
+}  // namespace
+
+DEADLOCK_SCENARIO(sibling_ends, "a circle that only a sibling keeps open is told when the sibling ends") {
+    for (const join how : {join::group, join::all}) {
+        verdicts refused;
+        with_a_sibling(how, false, refused);
+        CHECK(refused.kind() == "async-mutex-cycle");
+        CHECK(refused.names("task child"));
+    }
+}
+
+DEADLOCK_SCENARIO(sibling_fails, "near miss: the sibling fails, and cancels what waits in the circle") {
+    for (const join how : {join::group, join::all}) {
+        verdicts refused;
+        with_a_sibling(how, true, refused);
+        CHECK(refused.count() == 0);
+    }
 }
 
 DEADLOCK_SCENARIO(two_children,
