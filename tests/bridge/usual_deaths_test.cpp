@@ -90,6 +90,18 @@ public:
     event_loop* elsewhere = nullptr;
 };
 
+template <class Mutex>
+class unlock_at_end {
+public:
+    explicit unlock_at_end(Mutex& held) : held_(held) {}
+    ~unlock_at_end() { held_.unlock(); }
+    unlock_at_end(const unlock_at_end&) = delete;
+    unlock_at_end& operator=(const unlock_at_end&) = delete;
+
+private:
+    Mutex& held_;
+};
+
 task<> hour() { co_await ferry::sleep_for(1h); }
 
 struct wait {
@@ -102,12 +114,16 @@ const wait waits[] = {
     {"event", [](rig& on) -> task<> { co_await on.unset.wait(); }},
     {"async_mutex",
      [](rig& on) -> task<> {
-         const auto held = co_await on.mutex.lock();
+         auto held = co_await on.mutex.lock();
+         held.detach();  // a second lock of its own holder's would be refused
+         const unlock_at_end later(on.mutex);
          const auto second = co_await on.mutex.lock();
      }},
     {"async_shared_mutex",
      [](rig& on) -> task<> {
-         const auto held = co_await on.shared_mutex.lock();
+         auto held = co_await on.shared_mutex.lock();
+         held.detach();
+         const unlock_at_end later(on.shared_mutex);
          const auto second = co_await on.shared_mutex.lock_shared();
      }},
     {"semaphore", [](rig& on) -> task<> { const auto permit = co_await on.none.acquire(); }},

@@ -255,6 +255,7 @@ inline void family::ended(member_base& member) noexcept {
         if (decided_ || failed_ == nullptr) failed_ = error != nullptr ? &member : nullptr;
         if (decided_) {
             first_ = member.index_;
+            record_.set_flags(wait_node::open);  // a cancellation that is still on its way to another loop will arrive
             for (member_base* other = members_; other != nullptr; other = other->next_) {
                 if (other->running_) other->task_.root_scope().cancel();
             }

@@ -50,7 +50,7 @@ private:
 ///     loop      the thread that turns it
 ///     call      the pool or thread that has it                    that of the awaiting task
 ///     promise   who will keep it
-///     deadline                                                    the next one out
+///     deadline                                  its loop          the next one out
 ///     family    whose children they are                           the next one out          the children
 ///     lock      who is first in its queue                                                   the holdings
 ///     holding   the holder
@@ -76,7 +76,8 @@ public:
     static constexpr flags timed = 16;       // task, thread: the wait has a limit of its own
     static constexpr flags refusable = 32;   // thread: its wait can be ended by an error
     static constexpr flags refused = 64;     // thread: it has been, by another thread, and was woken
-    static constexpr flags open = 128;  // lock: an unknown may release it; pool: it can start a thread; deadline: armed
+    static constexpr flags open =
+        128;  // lock: an unknown may release it; pool: a thread may join it; scope: is cancelled
     static constexpr flags bound = 256;  // loop: nobody turns it, and only that thread may
 
     [[nodiscard]] static wait_node& acquire(kind what);
@@ -129,7 +130,8 @@ public:
         change();
         flags_.store(now, std::memory_order_release);
     }
-    /// lock: what its first waiter wants beyond what is free; holding: what it holds; thread: its id in the kernel.
+    /// lock: what is free; holding: what it holds; task: what it wants of a lock; thread: its id in the kernel. Of a lock
+    /// never less than the truth, also between two changes.
     [[nodiscard]] std::size_t amount() const noexcept { return amount_.load(std::memory_order_relaxed); }
     void set_amount(std::size_t amount) noexcept {
         change();
@@ -219,9 +221,19 @@ private:
     std::atomic<std::uint32_t> line_{0};
     // The graph's, under its lock: where the node is in the walk that bears this number, in each role.
     mutable std::uint32_t walk_ = 0;
-    mutable std::uint32_t place_[5] = {};
+    mutable std::uint32_t place_[6] = {};
     wait_node* next_free_ = nullptr;
 };
+
+/// A scope that is cancelled, and has no other use.
+[[nodiscard]] inline const wait_node& cancelled_scope() {
+    static const wait_node& always = []() -> const wait_node& {
+        wait_node& made = wait_node::acquire(wait_node::kind::deadline);
+        made.set_flags(wait_node::open);
+        return made;
+    }();
+    return always;
+}
 
 /// The node of the calling thread: made on first use, gone with the thread.
 [[nodiscard]] wait_node& record_of_this_thread();

@@ -28,9 +28,7 @@ inline std::atomic<std::size_t>& blocked_threads() noexcept { return wait_graph:
 /// Can a task's wait be ended at once, by an error as by a cancellation?
 [[nodiscard]] inline bool can_be_refused(const wait_node& task) noexcept {
     const wait_node* const whom = task.needs();
-    if (whom == nullptr || !task.has(wait_node::cancellable)) return false;
-    const bool is_call = whom->what() == wait_node::kind::call;
-    return !is_call || !whom->has(wait_node::begun) || whom->has(wait_node::cancellable);
+    return whom != nullptr && cancel_ends_wait(task, *whom);
 }
 
 /// A thread's? Not where it waits for a task that has started, on a loop that does not come to cancel it.

@@ -14,6 +14,14 @@
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
+/// Does a cancellation, or an error in its place, end a task's wait for `whom`? Not where a thread runs its call already,
+/// unless that may be left behind.
+[[nodiscard]] inline bool cancel_ends_wait(const wait_node& task, const wait_node& whom) noexcept {
+    if (!task.has(wait_node::cancellable)) return false;
+    const bool runs = whom.what() == wait_node::kind::call && whom.has(wait_node::begun);
+    return !runs || whom.has(wait_node::cancellable);
+}
+
 /// Who waits for whom, as a circuit of gates. A gate opens when enough of its inputs are open; what is not known to wait for
 /// somebody known is open from the start. What stays closed can never go on.
 ///
@@ -35,18 +43,20 @@ public:
         wait_ends,   // task: can its own wait end?
         serves,      // thread: does it come to the calls of its queue?
         interrupts,  // scope: can something end the waits inside?
+        is_granted,  // task: does it get what it wants of the lock? A question to the lock
         all_end,     // family: can all of the children end?
     };
     class gate {
     public:
-        const wait_node* node;
+        const wait_node* node;   // whose links were read
         const wait_node* needs;  // as found
         std::uint32_t version;   // as found
         role asked;
         bool open;
-        std::uint32_t first;    // of its inputs
-        std::uint32_t count;    // of them
-        std::size_t threshold;  // how much of them has to be open
+        std::uint32_t first;     // of its inputs
+        std::uint32_t count;     // of them
+        std::size_t threshold;   // how much of them has to be open
+        const wait_node* asker;  // is_granted: the task
     };
 
     static wait_graph& instance() { return process_wide<wait_graph>::get(); }
@@ -94,7 +104,12 @@ private:
     void expand(std::size_t index);
     void expand_task(const wait_node& task, gate& to);
     void expand_wait(const wait_node& task, gate& to);
-    void add_members(const wait_node& of, gate& to, role asked);
+    void expand_interruption(const wait_node& scope, gate& to);
+    void expand_grant(const wait_node& lock, gate& to);
+    void add_members(const wait_node& of);
+    [[nodiscard]] static bool is_there(const wait_node* whom, std::uint32_t generation) noexcept {
+        return whom != nullptr && whom->generation() == generation;
+    }
     void settle() noexcept;
     bool open_what_has_moved() noexcept;
     bool mark_what_is_relied_upon() noexcept;
@@ -140,7 +155,7 @@ inline std::uint32_t wait_graph::place_of(const wait_node& node, role asked) {
     }
     std::uint32_t& place = node.place_[static_cast<std::size_t>(asked)];
     if (place == 0) {
-        gates_.push_back(gate{&node, nullptr, 0, asked, false, 0, 0, 1});
+        gates_.push_back(gate{&node, nullptr, 0, asked, false, 0, 0, 1, nullptr});
         place = static_cast<std::uint32_t>(gates_.size());
     }
     return place - 1;
@@ -157,31 +172,22 @@ inline void wait_graph::expand(std::size_t index) {
     self.version = node.version();
     self.needs = node.needs();
     self.first = static_cast<std::uint32_t>(inputs_.size());
-    const bool needs_somebody =
-        self.needs != nullptr && self.needs->generation() == node.needs_generation();  // else that one has ended
+    const bool needs_somebody = is_there(self.needs, node.needs_generation());  // else that one has ended
     using kind = wait_node::kind;
     if (self.asked == role::wait_ends) {
         expand_wait(node, self);
-    } else if (self.asked == role::all_end) {
-        add_members(node, self, role::goes_on);
-        self.threshold = inputs_.size() - self.first;
+    } else if (self.asked == role::is_granted) {
+        expand_grant(node, self);
     } else if (self.asked == role::interrupts) {
-        self.open = node.what() == kind::deadline && node.has(wait_node::open);
-        if (node.what() == kind::family) {
-            add_members(node, self, role::goes_on);
-            if (needs_somebody) add(self.needs, role::goes_on);
-        }
-        add(node.scope(), role::interrupts);
+        expand_interruption(node, self);
+    } else if (self.asked == role::all_end) {
+        add_members(node);
+        self.threshold = inputs_.size() - self.first;
     } else if (node.what() == kind::task) {
         expand_task(node, self);
-    } else if (node.what() == kind::lock || node.what() == kind::pool || node.what() == kind::limit) {
+    } else if (node.what() == kind::pool || node.what() == kind::limit) {
         self.open = node.has(wait_node::open);
-        add_members(node, self, role::goes_on);
-        if (node.what() == kind::lock) {
-            self.threshold = node.amount();
-            // Once the first in the queue has gone, it is the next one's turn.
-            if (needs_somebody) add(self.needs, role::goes_on, self.threshold);
-        }
+        add_members(node);
     } else if (!needs_somebody || (node.has(wait_node::timed) && without_limit_ != &node) || node.is_being_refused()) {
         self.open = true;
     } else if (self.asked == role::serves) {
@@ -210,31 +216,61 @@ inline void wait_graph::expand_task(const wait_node& task, gate& to) {
 }
 
 inline void wait_graph::expand_wait(const wait_node& task, gate& to) {
-    if (to.needs == nullptr || to.needs->generation() != task.needs_generation() ||
-        (task.has(wait_node::timed) && without_limit_ != &task) || task.is_being_refused()) {
+    if (!is_there(to.needs, task.needs_generation()) || (task.has(wait_node::timed) && without_limit_ != &task) ||
+        task.is_being_refused()) {
         to.open = true;
         return;
     }
-    add(to.needs, task.has(wait_node::joins) ? role::all_end : role::goes_on);
-    const bool is_call = to.needs->what() == wait_node::kind::call;
-    const bool ends_on_cancel = task.has(wait_node::cancellable) && !(is_call && to.needs->has(wait_node::begun));
-    if (with_cancellation_ && ends_on_cancel) add(task.scope(), role::interrupts);
+    if (to.needs->what() == wait_node::kind::lock) {
+        const std::uint32_t place = place_of(task, role::is_granted);
+        gates_[place].node = to.needs;
+        gates_[place].threshold = task.amount();
+        gates_[place].asker = &task;
+        inputs_.push_back(input{place, 1});
+    } else {
+        add(to.needs, task.has(wait_node::joins) ? role::all_end : role::goes_on);
+    }
+    if (with_cancellation_ && cancel_ends_wait(task, *to.needs)) add(task.scope(), role::interrupts);
 }
 
-/// Of a lock: the holders, each as heavy as what it holds.
-inline void wait_graph::add_members(const wait_node& of, gate& to, role asked) {
-    const wait_node* member = of.first_member();
-    for (std::size_t count = 0; member != nullptr && count < most_gates; ++count, member = member->next_member()) {
-        if (of.what() != wait_node::kind::lock) {
-            add(member, asked);
-            continue;
-        }
-        const wait_node* const holder = member->needs();
-        if (holder == nullptr || holder->generation() != member->needs_generation()) {
+/// The holders, each as heavy as what it holds, have to leave enough; and the first in the queue has to go before.
+inline void wait_graph::expand_grant(const wait_node& lock, gate& to) {
+    const std::size_t free = lock.amount();
+    to.open = lock.has(wait_node::open);
+    to.threshold = to.threshold > free ? to.threshold - free : 0;
+    if (to.needs != to.asker && is_there(to.needs, lock.needs_generation())) {
+        constexpr std::size_t more_than_all_permits = std::size_t{1} << 62;
+        to.threshold += more_than_all_permits;
+        add(to.needs, role::goes_on, more_than_all_permits);
+    }
+    const wait_node* holding = lock.first_member();
+    for (std::size_t count = 0; holding != nullptr && count < most_gates; ++count, holding = holding->next_member()) {
+        const wait_node* const holder = holding->needs();
+        if (!is_there(holder, holding->needs_generation())) {  // nobody knows who has it
             to.open = true;
             return;
         }
-        add(holder, asked, member->amount());
+        add(holder, role::goes_on, holding->amount());
+    }
+}
+
+/// Cancelled already, or will be: by a deadline, whose loop has to come to it; by the error or end of a task beside those
+/// inside, or of the one around them.
+inline void wait_graph::expand_interruption(const wait_node& scope, gate& to) {
+    to.open = scope.has(wait_node::open);
+    if (scope.what() == wait_node::kind::deadline) {
+        add(scope.within(), role::goes_on);
+    } else if (scope.what() == wait_node::kind::family) {
+        add_members(scope);
+        if (is_there(to.needs, scope.needs_generation())) add(to.needs, role::goes_on);
+    }
+    add(scope.scope(), role::interrupts);
+}
+
+inline void wait_graph::add_members(const wait_node& of) {
+    const wait_node* member = of.first_member();
+    for (std::size_t count = 0; member != nullptr && count < most_gates; ++count, member = member->next_member()) {
+        add(member, role::goes_on);
     }
 }
 

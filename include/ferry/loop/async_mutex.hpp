@@ -101,7 +101,8 @@ public:
     detail::intrusive_list<detail::waiter>& queue() noexcept { return owner_.waiters_; }
     void left_queue() noexcept {}  // whoever holds it hands it on
     detail::lock_record& record() noexcept { return owner_.record_; }
-    void queue_changed() noexcept { owner_.record_.set_first(owner_.waiters_.front(), 1); }
+    void queue_changed() noexcept { owner_.record_.set_first(owner_.waiters_.front(), 0); }
+    [[nodiscard]] std::size_t wants() const noexcept { return 1; }
     guard finish() noexcept { return guard(granted() ? &owner_ : nullptr, std::move(this->held())); }
 
 private:
@@ -123,8 +124,8 @@ inline async_mutex::guard async_mutex::try_lock() noexcept {
 
 inline void async_mutex::unlock() noexcept {
     FERRY_ASSERT(locked_, "unlock() of an async_mutex that nobody holds");
-    record_.remove_unknown_holder();
     hand_on();
+    record_.remove_unknown_holder();
 }
 
 inline void async_mutex::hand_on() noexcept {

@@ -78,8 +78,10 @@ private:
         queue_changed();
     }
     void serve() noexcept;
-    /// The first in the queue needs all who hold it now.
-    void queue_changed() noexcept { record_.set_first(waiters_.front(), written_ ? 1 : readers_); }
+    /// In the wait graph it is like a semaphore of which a writer takes all and a reader one.
+    static constexpr std::size_t all = std::size_t{1} << 30;
+    [[nodiscard]] static constexpr std::size_t share_of(mode how) noexcept { return how == mode::shared ? 1 : all; }
+    void queue_changed() noexcept { record_.set_first(waiters_.front(), written_ ? 0 : all - readers_); }
 
     detail::one_loop loop_;
     detail::intrusive_list<detail::waiter> waiters_;
@@ -128,7 +130,7 @@ public:
         : queued_wait(limit), owner_(owner), how_(how) {}
     bool try_take() noexcept {
         if (!owner_.take(how_)) return false;
-        this->held() = owner_.record_.held_by(&this->task(), 1);
+        this->held() = owner_.record_.held_by(&this->task(), share_of(how_));
         return true;
     }
     [[nodiscard]] const detail::one_loop& loop() const noexcept { return owner_.loop_; }
@@ -136,6 +138,7 @@ public:
     void left_queue() noexcept { owner_.serve(); }
     detail::lock_record& record() noexcept { return owner_.record_; }
     void queue_changed() noexcept { owner_.queue_changed(); }
+    [[nodiscard]] std::size_t wants() const noexcept { return share_of(how_); }
     guard finish() noexcept { return guard(granted() ? &owner_ : nullptr, how_, std::move(this->held())); }
 
 private:
@@ -160,11 +163,11 @@ async_shared_mutex::awaiter async_shared_mutex::try_lock_shared_for(std::chrono:
 }
 inline async_shared_mutex::guard async_shared_mutex::try_lock() noexcept {
     if (!take(mode::exclusive)) return guard(nullptr, mode::exclusive, {});
-    return guard(this, mode::exclusive, record_.held_by(detail::running_task(), 1));
+    return guard(this, mode::exclusive, record_.held_by(detail::running_task(), share_of(mode::exclusive)));
 }
 inline async_shared_mutex::guard async_shared_mutex::try_lock_shared() noexcept {
     if (!take(mode::shared)) return guard(nullptr, mode::shared, {});
-    return guard(this, mode::shared, record_.held_by(detail::running_task(), 1));
+    return guard(this, mode::shared, record_.held_by(detail::running_task(), share_of(mode::shared)));
 }
 
 inline void async_shared_mutex::unlock() noexcept {
@@ -184,7 +187,7 @@ inline void async_shared_mutex::serve() noexcept {
         if (!admits(next.how_)) return;
         enter(next.how_);
         waiters_.erase(next);
-        next.grant(record_.held_by(&next.task(), 1));
+        next.grant(record_.held_by(&next.task(), share_of(next.how_)));
     }
 }
 }  // namespace ferry::inline FERRY_ABI

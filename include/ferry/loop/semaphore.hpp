@@ -106,6 +106,7 @@ public:
     void left_queue() noexcept { owner_.serve(); }
     detail::lock_record& record() noexcept { return owner_.record_; }
     void queue_changed() noexcept { owner_.queue_changed(); }
+    [[nodiscard]] std::size_t wants() const noexcept { return count_; }
     permit finish() noexcept { return permit(granted() ? &owner_ : nullptr, count_, std::move(this->held())); }
 
 private:
@@ -138,10 +139,7 @@ inline void semaphore::give_back(std::size_t count) noexcept {
     queue_changed();
 }
 
-inline void semaphore::queue_changed() noexcept {
-    const detail::waiter* const first = waiters_.front();
-    record_.set_first(first, first == nullptr ? 0 : static_cast<const awaiter*>(first)->count_ - available_);
-}
+inline void semaphore::queue_changed() noexcept { record_.set_first(waiters_.front(), available_); }
 
 inline bool semaphore::take(std::size_t count) noexcept {
     if (!waiters_.empty() || available_ < count) return false;

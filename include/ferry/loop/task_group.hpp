@@ -53,7 +53,7 @@ public:
     /// body returns void, and throws `cancelled` where it owes a value.
     void cancel() noexcept {
         if (!scope_.cancelled()) cancelled_itself_ = true;
-        scope_.cancel();
+        cancel_all();
     }
 
     /// Children that have not ended.
@@ -94,6 +94,11 @@ private:
         parent_.wait_in(join_, "with_task_group");
         parent_.needs(detail::node_reference(&record_), detail::wait_node::joins);
         if (record_.has_waiting_member()) parent_.owner().inspect(parent_.record(), nullptr);
+    }
+    void cancel_all() noexcept {
+        record_.set_flags(
+            detail::wait_node::open);  // a cancellation that is still on its way to another loop will arrive
+        scope_.cancel();
     }
     void child_ended() noexcept;
     void fail(const std::exception_ptr& error, const char* name) noexcept;
@@ -169,13 +174,13 @@ requires(!awaitable<Fn>) void task_group::start(Fn&& fn, Args&&... args) {
 }
 
 inline void task_group::child_ended() noexcept {
-    if (--running_ != 0) {
-        if (record_.is_relied_upon()) parent_.owner().inspect(record_, nullptr);
-        return;
+    if (--running_ == 0 && parent_.wait() == &join_) {
+        parent_.end_wait();
+        parent_.owner().run_next(parent_);
+    } else if (record_.is_relied_upon()) {
+        // Its error would have ended the waits of the others, and that of the body.
+        parent_.owner().inspect(running_ != 0 ? record_ : parent_.record(), nullptr);
     }
-    if (parent_.wait() != &join_) return;
-    parent_.end_wait();
-    parent_.owner().run_next(parent_);
 }
 
 inline void task_group::fail(const std::exception_ptr& error, const char* name) noexcept {
@@ -194,7 +199,7 @@ inline void task_group::fail(const std::exception_ptr& error, const char* name) 
             detail::report_beside(failure_, error, name);
         }
     }
-    scope_.cancel();
+    cancel_all();
 }
 
 template <class T, class Fn, class... Args>

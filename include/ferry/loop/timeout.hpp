@@ -29,7 +29,7 @@ public:
           loop_(event_loop::of(task)),
           record_(wait_node::acquire(wait_node::kind::deadline)) {
         loop_.timers().arm(*this, deadline_after(loop_.now(), limit));
-        record_.set_flags(wait_node::open);
+        record_.set_within(&loop_.record());
         record_.set_scope(task.record().scope());
         task.record().set_scope(&record_);
     }
@@ -42,10 +42,8 @@ public:
 private:
     static void fire(timer_node& node) noexcept {
         deadline_scope& self = static_cast<deadline_scope&>(node);
+        self.record_.set_flags(wait_node::open);  // a cancellation that is still on its way to another loop will arrive
         self.cancel();
-        self.record_.set_flags(0);
-        // What the cancellation did not end must be able to end without this deadline.
-        if (self.record_.is_relied_upon()) self.loop_.inspect(self.task_.record(), nullptr);
     }
     logical_task& task_;
     event_loop& loop_;

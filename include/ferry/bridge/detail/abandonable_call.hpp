@@ -72,8 +72,8 @@ public:
     }
     /// False when the result is on its way.
     [[nodiscard]] bool abandon() noexcept {
+        this->has_been_abandoned();
         stop_.request();
-        this->has_no_scope();
         state before = state::awaited;
         return state_.compare_exchange_strong(before, state::abandoned, std::memory_order_acq_rel);
     }

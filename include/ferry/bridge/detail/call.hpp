@@ -113,8 +113,8 @@ protected:
         record_->set_scope(waiting.record().scope());  // through it a cancellation reaches what block_on runs beneath
         waiting.needs(node_reference(record_), wait_node::cancellable);
     }
-    /// It is left behind.
-    void has_no_scope() noexcept { record_->set_scope(nullptr); }
+    /// It is left behind, and what block_on runs beneath it will hear that it is cancelled.
+    void has_been_abandoned() noexcept { record_->set_scope(&cancelled_scope()); }
     /// It has an outcome: whatever its thread does next has nothing to do with it.
     void is_over() noexcept { record_->wait_is_over(); }
 

@@ -26,6 +26,9 @@ class scope_home final : public queue_home, public list_hook<scope_home> {
 public:
     /// `opener`: the task or thread that will end it.
     explicit scope_home(const node_reference& opener) noexcept : queue_home(queue_, nullptr), opener_(opener) {}
+    ~scope_home() {
+        if (end_ != nullptr) end_->release();
+    }
 
 private:
     friend class leased_threads;
@@ -33,7 +36,8 @@ private:
 
     sensitive_queue queue_;
     const node_reference opener_;
-    bool waiting_ = false;  // for a thread; guarded by the mutex of homes
+    wait_node* end_ = nullptr;  // for which its thread waits; guarded by the mutex of homes
+    bool waiting_ = false;      // for a thread; guarded by the mutex of homes
 };
 
 /// The threads that scopes lease, at most so many at a time; scopes wait for one in the order of their first calls.
@@ -76,16 +80,14 @@ private:
     bool wait_for_scope(worker& self) noexcept;
     void serve(worker& self) noexcept;
 
-    /// In the wait graph: its threads, and whether there may be another one.
-    void update_record() noexcept {
-        record_.set_flags(running_ < most_ || in_graph_ < running_ ? wait_node::open : wait_node::flags{0});
-    }
+    /// In the wait graph: its threads, and whether another one may join them, or has been started and will.
+    void update_record() noexcept { record_.set_flags(in_graph_ < most_ ? wait_node::open : wait_node::flags{0}); }
 
     wait_node& record_ = wait_node::acquire(wait_node::kind::pool);
     intrusive_list<scope_home> waiting_;
     intrusive_list<worker> idle_;
     std::size_t running_ = 0;
-    std::size_t in_graph_ = 0;  // of them, those that have begun, and those that are about to end
+    std::size_t in_graph_ = 0;  // of those that run
     std::size_t most_ = default_most;
     std::size_t names_ = 0;
 };
@@ -130,6 +132,11 @@ inline thread_parker* scope_home::find_thread() noexcept { return leased_threads
 
 inline thread_parker* leased_threads::lease_to(scope_home& scope) noexcept {
     if (scope.waiting_) return nullptr;
+    if (scope.end_ == nullptr) {
+        scope.end_ = &wait_node::acquire(wait_node::kind::holding);
+        scope.end_->set_name("its end");
+        scope.end_->wait_for(scope.opener_);
+    }
     homes::set_place(scope.queue(), record_);
     if (worker* const free = idle_.pop_front()) {
         free->idle = false;
@@ -178,7 +185,6 @@ inline bool leased_threads::start_worker() noexcept {
         ::pthread_detach(start_thread(&work, this, "ferry-lease/" + std::to_string(names_)));
         ++names_;
         ++running_;
-        update_record();
         return true;
     } catch (const std::exception&) {
         FERRY_ASSERT(running_ > 0, "no thread can be started for thread-sensitive calls");
@@ -240,12 +246,13 @@ inline bool leased_threads::wait_for_scope(worker& self) noexcept {
 
 inline void leased_threads::serve(worker& self) noexcept {
     scope_home& scope = *std::exchange(self.scope, nullptr);
+    const node_reference end(scope.end_);  // which was there before the lease
     home_thread& thread = home_thread::of_this_thread();
     {
         const home_thread::lent_queue queue(thread, scope.queue());
         const home_thread::serving serving(thread);
         do {
-            thread_wait end_of_scope("thread_sensitive_scope", "its end", scope.opener_);
+            thread_wait end_of_scope("thread_sensitive_scope", "its end", end);
             wait_until(end_of_scope.patient().not_refusable(), [&scope] { return scope.has_gone(); });
         } while (!homes::detach(scope.queue()));
     }
@@ -255,6 +262,10 @@ inline void leased_threads::serve(worker& self) noexcept {
 inline void leased_threads::end(scope_home& scope) noexcept {
     if (scope.made_before_fork()) return;             // its threads and lists are the parent's
     if (scope.is_unshared()) return scope.release();  // no thread has it, and no task that may still call
+    {
+        const std::lock_guard lock(homes::mutex());
+        if (scope.end_ != nullptr) scope.end_->wait_is_over();
+    }
     homes::retire(scope);
     thread_parker* serving = nullptr;
     bool listed = false;

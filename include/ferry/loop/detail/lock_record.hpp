@@ -30,6 +30,7 @@ public:
     }
     void end() noexcept {
         if (lock_ == nullptr) return;
+        lock_->set_amount(lock_->amount() + record_->amount());
         std::exchange(lock_, nullptr)->remove_member(*record_);
         record_->release();
     }
@@ -66,10 +67,9 @@ public:
     void remove_unknown_holder() noexcept {
         if (unknown_ > 0) set_unknown(unknown_ - 1);
     }
-    /// The queue or what is free has changed: the first in the queue, null if it is empty, and what it wants beyond what is
-    /// free.
-    void set_first(const waiter* first, std::size_t wants) noexcept {
-        record_.set_amount(wants);
+    /// The queue or what is free has changed: the first in the queue, null if it is empty, and what is free.
+    void set_first(const waiter* first, std::size_t free) noexcept {
+        record_.set_amount(free);
         const wait_node* const task = first == nullptr ? nullptr : &first->task().record();
         record_.wait_for(node_reference(task), flags());
     }

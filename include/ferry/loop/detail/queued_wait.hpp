@@ -24,6 +24,7 @@ namespace detail {
 ///     void left_queue() noexcept               this one has left the queue with nothing: serve those behind it
 ///     const lock_record& record() noexcept     the mutex or semaphore in the wait graph
 ///     void queue_changed() noexcept            tell the record who is first
+///     std::size_t wants() const noexcept       how much of it
 ///
 /// One of three ends the wait: grant(), by whoever gives the thing away and has unlinked this awaiter; the cancellation;
 /// the time limit. Each unlinks it and disarms the timer before it wakes the task, so the others cannot follow.
@@ -45,6 +46,7 @@ public:
         self().queue().push_back(*this);
         self().queue_changed();
         constexpr wait_node::flags ends = wait_node::cancellable;
+        this->task().record().set_amount(self().wants());
         this->task().needs(self().record().reference(), limit_ == no_limit ? ends : ends | wait_node::timed);
         if (limit_ != no_limit) timers().arm(*this, deadline_after(event_loop::of(this->task()).now(), limit_));
     }
