@@ -173,6 +173,33 @@ TEST_CASE("calls out of order are refused", "[client][http_connection]") {
     CHECK_THROWS_AS(loop.run(connection.begin("GET", "/", "a.test")), std::logic_error);
 }
 
+namespace {
+/// What send() said, twice, and the status.
+ferry::task<std::string> offer(ferry::http_connection<net::memory_stream>& with) {
+    co_await with.begin("PUT", "/", "a.test", ferry::http::headers().add("Expect", "100-continue"));
+    const bool first = co_await with.send("not");
+    const bool second = co_await with.send("wanted");
+    co_await with.finish();
+    const ferry::http::response_head& head = co_await with.response();
+    co_return std::to_string(first) + std::to_string(second) + std::to_string(head.status());
+}
+}  // namespace
+
+TEST_CASE("of a body that is not wanted no octet is sent", "[client][http_connection]") {
+    ferry::virtual_clock clock;
+    ferry::event_loop loop(clock);
+    auto [here, there] = net::memory_pair(loop);
+    ferry::http_connection connection(loop, std::move(here));
+    REQUIRE(there.send_some("HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n") > 0);
+    CHECK(loop.run(offer(connection)) == "00417");
+    char octets[1000];
+    const std::size_t count = loop.run(there.receive(octets, sizeof octets));
+    CHECK(std::string_view(octets, count).ends_with("\r\n\r\n"));
+    CHECK_FALSE(there.is_readable());
+    CHECK(loop.run(connection.read()).empty());
+    CHECK_FALSE(connection.reusable());
+}
+
 TEST_CASE("a request that cannot be written changes nothing", "[client][http_connection]") {
     ferry::virtual_clock clock;
     ferry::event_loop loop(clock);

@@ -75,7 +75,7 @@ public:
     [[nodiscard]] bool answered() const noexcept { return parser_.started(); }
     /// Whether another request can follow: both messages are complete, both sides allow it, and nothing came unasked.
     [[nodiscard]] bool reusable() const noexcept {
-        return !broken_ && writer_ && writer_->finished() && parser_.keep_alive() && keep_alive_ &&
+        return !broken_ && !sending_ && writer_ && writer_->finished() && parser_.keep_alive() && keep_alive_ &&
                unread_from_ == pending_.size() && !stream_.is_readable();
     }
     /// After a 101: the stream, and what has come on it already of the new protocol.
@@ -110,6 +110,8 @@ private:
     bool head_seen_ = false;
     bool ended_ = false;
     bool waits_for_continue_ = false;
+    bool unwanted_ = false;   // the body
+    bool sending_ = false;    // or it was given up in the middle
     bool keep_alive_ = true;  // as far as the requests say
     bool broken_ = false;     // something was left in the middle
 };
@@ -118,8 +120,9 @@ private:
 template <net::stream Stream>
 void http_connection<Stream>::start(std::string_view method, std::string_view target, std::string_view host,
                                     const http::headers& fields) {
-    if (broken_ || (writer_ && !writer_->finished()))
+    if (broken_ || sending_ || (writer_ && !writer_->finished())) {
         throw std::logic_error("ferry: this connection is of no more use");
+    }
     http::request_writer begun(out_);
     out_.clear();
     begun.start(method, target, host, fields);  // before anything changes: it may throw
@@ -127,7 +130,7 @@ void http_connection<Stream>::start(std::string_view method, std::string_view ta
     parser_.begin(method == "HEAD");
     writer_.emplace(out_).start(method, target, host, fields);
     what_ = std::string(method).append(" http://").append(host).append(target);
-    head_seen_ = ended_ = false;
+    head_seen_ = ended_ = unwanted_ = false;
     waits_for_continue_ = fields.contains_token("expect", "100-continue");
     keep_alive_ = !fields.contains_token("connection", "close");
     last_sent_ = last_progress_ = loop_.now();
@@ -162,11 +165,10 @@ task<bool> http_connection<Stream>::may_send() {
     if (!writer_) throw std::logic_error("ferry: a body before begin()");
     if (std::exchange(waits_for_continue_, false)) {
         const bool in_time = co_await try_timeout(options_.continue_timeout(), await_continue());
-        if (in_time && head_seen_) broken_ = true;  // the server may or may not wait for the body: RFC 9110 10.1.1
+        unwanted_ = in_time && head_seen_;  // the server may or may not wait for the body: RFC 9110 10.1.1
         last_sent_ = loop_.now();
-        co_return !head_seen_;
     }
-    co_return true;
+    co_return !unwanted_;
 }
 
 template <net::stream Stream>
@@ -183,7 +185,7 @@ task<> http_connection<Stream>::await_continue() {
 
 template <net::stream Stream>
 task<> http_connection<Stream>::flush() {
-    broken_ = true;  // until it is done: part of it may have been sent
+    sending_ = true;  // until it is done: part of it may have been sent
     std::size_t sent = 0;
     while (sent < out_.size()) {
         const std::size_t taken = stream_.send_some(std::string_view(out_).substr(sent));
@@ -197,7 +199,7 @@ task<> http_connection<Stream>::flush() {
         }
     }
     out_.clear();
-    broken_ = false;
+    sending_ = false;
 }
 
 template <net::stream Stream>
