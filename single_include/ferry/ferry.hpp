@@ -682,7 +682,7 @@ private:
 ///     loop      the thread that turns it
 ///     call      the pool or thread that has it                    that of the awaiting task
 ///     promise   who will keep it
-///     deadline                                                    the next one out
+///     deadline                                  its loop          the next one out
 ///     family    whose children they are                           the next one out          the children
 ///     lock      who is first in its queue                                                   the holdings
 ///     holding   the holder
@@ -708,7 +708,8 @@ public:
     static constexpr flags timed = 16;       // task, thread: the wait has a limit of its own
     static constexpr flags refusable = 32;   // thread: its wait can be ended by an error
     static constexpr flags refused = 64;     // thread: it has been, by another thread, and was woken
-    static constexpr flags open = 128;  // lock: an unknown may release it; pool: it can start a thread; deadline: armed
+    static constexpr flags open =
+        128;  // lock: an unknown may release it; pool: a thread may join it; scope: is cancelled
     static constexpr flags bound = 256;  // loop: nobody turns it, and only that thread may
 
     [[nodiscard]] static wait_node& acquire(kind what);
@@ -761,7 +762,8 @@ public:
         change();
         flags_.store(now, std::memory_order_release);
     }
-    /// lock: what its first waiter wants beyond what is free; holding: what it holds; thread: its id in the kernel.
+    /// lock: what is free; holding: what it holds; task: what it wants of a lock; thread: its id in the kernel. Of a lock
+    /// never less than the truth, also between two changes.
     [[nodiscard]] std::size_t amount() const noexcept { return amount_.load(std::memory_order_relaxed); }
     void set_amount(std::size_t amount) noexcept {
         change();
@@ -851,9 +853,19 @@ private:
     std::atomic<std::uint32_t> line_{0};
     // The graph's, under its lock: where the node is in the walk that bears this number, in each role.
     mutable std::uint32_t walk_ = 0;
-    mutable std::uint32_t place_[5] = {};
+    mutable std::uint32_t place_[6] = {};
     wait_node* next_free_ = nullptr;
 };
+
+/// A scope that is cancelled, and has no other use.
+[[nodiscard]] inline const wait_node& cancelled_scope() {
+    static const wait_node& always = []() -> const wait_node& {
+        wait_node& made = wait_node::acquire(wait_node::kind::deadline);
+        made.set_flags(wait_node::open);
+        return made;
+    }();
+    return always;
+}
 
 /// The node of the calling thread: made on first use, gone with the thread.
 [[nodiscard]] wait_node& record_of_this_thread();
@@ -1431,7 +1443,10 @@ public:
         record_->set_waits_in(what);
     }
     /// The same for a wait that only somebody known can end: called after wait_in(), before anybody may end it.
-    void needs(const node_reference& whom, wait_node::flags how) noexcept { record_->wait_for(whom, how); }
+    void needs(const node_reference& whom, wait_node::flags how) noexcept;  // defined in core/task.hpp
+    /// Notes in that node where the task waits, or has just waited: the innermost frame that is not one of ferry's own. The
+    /// task is suspended, or about to be.
+    void note_place(wait_node& in) const noexcept;  // defined in core/task.hpp
     /// Ends the wait: the task is scheduled. The waiter must be unlinked already.
     void wake() noexcept {
         end_wait();
@@ -2477,6 +2492,27 @@ private:
     void* parent_frame_;  // whose promise is a promise_base, too: see task_promise's assertion
 };
 
+/// Is it one of ferry's own coroutines, of which a reader of a report knows nothing?
+[[nodiscard]] inline bool is_ferrys_own(const char* file) noexcept {
+    constexpr std::string_view here = __FILE__;  // or the single header
+    constexpr std::string_view in_folder = "core/task.hpp";
+    constexpr std::string_view ours = here.ends_with(in_folder) ? here.substr(0, here.size() - in_folder.size()) : here;
+    return std::string_view(file).starts_with(ours);
+}
+
+inline void logical_task::note_place(wait_node& in) const noexcept {
+    if constexpr (records_for_reports) {
+        const promise_base* frame =
+            &std::coroutine_handle<promise_base>::from_address(resume_point_.address()).promise();
+        while (frame != nullptr && is_ferrys_own(frame->file())) frame = frame->parent();
+        in.set_line(frame == nullptr ? nullptr : frame->file(), frame == nullptr ? 0 : frame->awaiting_line());
+    }
+}
+inline void logical_task::needs(const node_reference& whom, wait_node::flags how) noexcept {
+    note_place(*record_);
+    record_->wait_for(whom, how);
+}
+
 template <class T>
 class task_promise : public promise_base {
     // A promise then lies at the same distance from its frame whatever its type: see promise_base::parent().
@@ -2964,9 +3000,8 @@ public:
     [[nodiscard]] bool await_ready() const noexcept { return false; }
     template <ferry_promise Promise>
     bool await_suspend(std::coroutine_handle<Promise> frame) const noexcept {
-        const bool waits = owner_.start();
-        if (waits) owner_.task().suspend_at(frame);
-        return waits;
+        owner_.task().suspend_at(frame);  // before it waits: a report says where
+        return owner_.start();
     }
     void await_resume() const noexcept {}
 
@@ -3109,6 +3144,7 @@ inline void family::ended(member_base& member) noexcept {
         if (decided_ || failed_ == nullptr) failed_ = error != nullptr ? &member : nullptr;
         if (decided_) {
             first_ = member.index_;
+            record_.set_flags(wait_node::open);  // a cancellation that is still on its way to another loop will arrive
             for (member_base* other = members_; other != nullptr; other = other->next_) {
                 if (other->running_) other->task_.root_scope().cancel();
             }
@@ -5297,8 +5333,13 @@ public:
         return *this;
     }
     ~holding() { end(); }
+    /// Where the task that holds it has got it.
+    void note_place(const logical_task& task) noexcept {
+        if (record_ != nullptr) task.note_place(*record_);
+    }
     void end() noexcept {
         if (lock_ == nullptr) return;
+        lock_->set_amount(lock_->amount() + record_->amount());
         std::exchange(lock_, nullptr)->remove_member(*record_);
         record_->release();
     }
@@ -5335,10 +5376,9 @@ public:
     void remove_unknown_holder() noexcept {
         if (unknown_ > 0) set_unknown(unknown_ - 1);
     }
-    /// The queue or what is free has changed: the first in the queue, null if it is empty, and what it wants beyond what is
-    /// free.
-    void set_first(const waiter* first, std::size_t wants) noexcept {
-        record_.set_amount(wants);
+    /// The queue or what is free has changed: the first in the queue, null if it is empty, and what is free.
+    void set_first(const waiter* first, std::size_t free) noexcept {
+        record_.set_amount(free);
         const wait_node* const task = first == nullptr ? nullptr : &first->task().record();
         record_.wait_for(node_reference(task), flags());
     }
@@ -5361,6 +5401,14 @@ private:
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
+/// Does a cancellation, or an error in its place, end a task's wait for `whom`? Not where a thread runs its call already,
+/// unless that may be left behind.
+[[nodiscard]] inline bool cancel_ends_wait(const wait_node& task, const wait_node& whom) noexcept {
+    if (!task.has(wait_node::cancellable)) return false;
+    const bool runs = whom.what() == wait_node::kind::call && whom.has(wait_node::begun);
+    return !runs || whom.has(wait_node::cancellable);
+}
+
 /// Who waits for whom, as a circuit of gates. A gate opens when enough of its inputs are open; what is not known to wait for
 /// somebody known is open from the start. What stays closed can never go on.
 ///
@@ -5382,18 +5430,20 @@ public:
         wait_ends,   // task: can its own wait end?
         serves,      // thread: does it come to the calls of its queue?
         interrupts,  // scope: can something end the waits inside?
+        is_granted,  // task: does it get what it wants of the lock? A question to the lock
         all_end,     // family: can all of the children end?
     };
     class gate {
     public:
-        const wait_node* node;
+        const wait_node* node;   // whose links were read
         const wait_node* needs;  // as found
         std::uint32_t version;   // as found
         role asked;
         bool open;
-        std::uint32_t first;    // of its inputs
-        std::uint32_t count;    // of them
-        std::size_t threshold;  // how much of them has to be open
+        std::uint32_t first;     // of its inputs
+        std::uint32_t count;     // of them
+        std::size_t threshold;   // how much of them has to be open
+        const wait_node* asker;  // is_granted: the task
     };
 
     static wait_graph& instance() { return process_wide<wait_graph>::get(); }
@@ -5441,7 +5491,12 @@ private:
     void expand(std::size_t index);
     void expand_task(const wait_node& task, gate& to);
     void expand_wait(const wait_node& task, gate& to);
-    void add_members(const wait_node& of, gate& to, role asked);
+    void expand_interruption(const wait_node& scope, gate& to);
+    void expand_grant(const wait_node& lock, gate& to);
+    void add_members(const wait_node& of);
+    [[nodiscard]] static bool is_there(const wait_node* whom, std::uint32_t generation) noexcept {
+        return whom != nullptr && whom->generation() == generation;
+    }
     void settle() noexcept;
     bool open_what_has_moved() noexcept;
     bool mark_what_is_relied_upon() noexcept;
@@ -5487,7 +5542,7 @@ inline std::uint32_t wait_graph::place_of(const wait_node& node, role asked) {
     }
     std::uint32_t& place = node.place_[static_cast<std::size_t>(asked)];
     if (place == 0) {
-        gates_.push_back(gate{&node, nullptr, 0, asked, false, 0, 0, 1});
+        gates_.push_back(gate{&node, nullptr, 0, asked, false, 0, 0, 1, nullptr});
         place = static_cast<std::uint32_t>(gates_.size());
     }
     return place - 1;
@@ -5504,31 +5559,22 @@ inline void wait_graph::expand(std::size_t index) {
     self.version = node.version();
     self.needs = node.needs();
     self.first = static_cast<std::uint32_t>(inputs_.size());
-    const bool needs_somebody =
-        self.needs != nullptr && self.needs->generation() == node.needs_generation();  // else that one has ended
+    const bool needs_somebody = is_there(self.needs, node.needs_generation());  // else that one has ended
     using kind = wait_node::kind;
     if (self.asked == role::wait_ends) {
         expand_wait(node, self);
-    } else if (self.asked == role::all_end) {
-        add_members(node, self, role::goes_on);
-        self.threshold = inputs_.size() - self.first;
+    } else if (self.asked == role::is_granted) {
+        expand_grant(node, self);
     } else if (self.asked == role::interrupts) {
-        self.open = node.what() == kind::deadline && node.has(wait_node::open);
-        if (node.what() == kind::family) {
-            add_members(node, self, role::goes_on);
-            if (needs_somebody) add(self.needs, role::goes_on);
-        }
-        add(node.scope(), role::interrupts);
+        expand_interruption(node, self);
+    } else if (self.asked == role::all_end) {
+        add_members(node);
+        self.threshold = inputs_.size() - self.first;
     } else if (node.what() == kind::task) {
         expand_task(node, self);
-    } else if (node.what() == kind::lock || node.what() == kind::pool || node.what() == kind::limit) {
+    } else if (node.what() == kind::pool || node.what() == kind::limit) {
         self.open = node.has(wait_node::open);
-        add_members(node, self, role::goes_on);
-        if (node.what() == kind::lock) {
-            self.threshold = node.amount();
-            // Once the first in the queue has gone, it is the next one's turn.
-            if (needs_somebody) add(self.needs, role::goes_on, self.threshold);
-        }
+        add_members(node);
     } else if (!needs_somebody || (node.has(wait_node::timed) && without_limit_ != &node) || node.is_being_refused()) {
         self.open = true;
     } else if (self.asked == role::serves) {
@@ -5557,31 +5603,61 @@ inline void wait_graph::expand_task(const wait_node& task, gate& to) {
 }
 
 inline void wait_graph::expand_wait(const wait_node& task, gate& to) {
-    if (to.needs == nullptr || to.needs->generation() != task.needs_generation() ||
-        (task.has(wait_node::timed) && without_limit_ != &task) || task.is_being_refused()) {
+    if (!is_there(to.needs, task.needs_generation()) || (task.has(wait_node::timed) && without_limit_ != &task) ||
+        task.is_being_refused()) {
         to.open = true;
         return;
     }
-    add(to.needs, task.has(wait_node::joins) ? role::all_end : role::goes_on);
-    const bool is_call = to.needs->what() == wait_node::kind::call;
-    const bool ends_on_cancel = task.has(wait_node::cancellable) && !(is_call && to.needs->has(wait_node::begun));
-    if (with_cancellation_ && ends_on_cancel) add(task.scope(), role::interrupts);
+    if (to.needs->what() == wait_node::kind::lock) {
+        const std::uint32_t place = place_of(task, role::is_granted);
+        gates_[place].node = to.needs;
+        gates_[place].threshold = task.amount();
+        gates_[place].asker = &task;
+        inputs_.push_back(input{place, 1});
+    } else {
+        add(to.needs, task.has(wait_node::joins) ? role::all_end : role::goes_on);
+    }
+    if (with_cancellation_ && cancel_ends_wait(task, *to.needs)) add(task.scope(), role::interrupts);
 }
 
-/// Of a lock: the holders, each as heavy as what it holds.
-inline void wait_graph::add_members(const wait_node& of, gate& to, role asked) {
-    const wait_node* member = of.first_member();
-    for (std::size_t count = 0; member != nullptr && count < most_gates; ++count, member = member->next_member()) {
-        if (of.what() != wait_node::kind::lock) {
-            add(member, asked);
-            continue;
-        }
-        const wait_node* const holder = member->needs();
-        if (holder == nullptr || holder->generation() != member->needs_generation()) {
+/// The holders, each as heavy as what it holds, have to leave enough; and the first in the queue has to go before.
+inline void wait_graph::expand_grant(const wait_node& lock, gate& to) {
+    const std::size_t free = lock.amount();
+    to.open = lock.has(wait_node::open);
+    to.threshold = to.threshold > free ? to.threshold - free : 0;
+    if (to.needs != to.asker && is_there(to.needs, lock.needs_generation())) {
+        constexpr std::size_t more_than_all_permits = std::size_t{1} << 62;
+        to.threshold += more_than_all_permits;
+        add(to.needs, role::goes_on, more_than_all_permits);
+    }
+    const wait_node* holding = lock.first_member();
+    for (std::size_t count = 0; holding != nullptr && count < most_gates; ++count, holding = holding->next_member()) {
+        const wait_node* const holder = holding->needs();
+        if (!is_there(holder, holding->needs_generation())) {  // nobody knows who has it
             to.open = true;
             return;
         }
-        add(holder, asked, member->amount());
+        add(holder, role::goes_on, holding->amount());
+    }
+}
+
+/// Cancelled already, or will be: by a deadline, whose loop has to come to it; by the error or end of a task beside those
+/// inside, or of the one around them.
+inline void wait_graph::expand_interruption(const wait_node& scope, gate& to) {
+    to.open = scope.has(wait_node::open);
+    if (scope.what() == wait_node::kind::deadline) {
+        add(scope.within(), role::goes_on);
+    } else if (scope.what() == wait_node::kind::family) {
+        add_members(scope);
+        if (is_there(to.needs, scope.needs_generation())) add(to.needs, role::goes_on);
+    }
+    add(scope.scope(), role::interrupts);
+}
+
+inline void wait_graph::add_members(const wait_node& of) {
+    const wait_node* member = of.first_member();
+    for (std::size_t count = 0; member != nullptr && count < most_gates; ++count, member = member->next_member()) {
+        add(member, role::goes_on);
     }
 }
 
@@ -5657,7 +5733,8 @@ public:
     void for_each_node(Fn fn) const {
         for (std::size_t i = begin_; i < path_.size(); ++i) fn(gate(i).asked, *gate(i).node);
     }
-    [[nodiscard]] deadlock_error error() const;
+    /// What is thrown where `told`, who is in the circle or leads to it, waits.
+    [[nodiscard]] deadlock_error error(const wait_node& told) const;
     /// A line of a task or thread that waits.
     [[nodiscard]] static std::string line_of(const wait_node& node);
 
@@ -5668,7 +5745,7 @@ private:
     public:
         const char* kind;
         const char* whom;  // the wait would be for
-        const char* advice;
+        std::string advice;
     };
 
     [[nodiscard]] const wait_graph::gate& gate(std::size_t step) const { return graph_.gates()[path_[step]]; }
@@ -5682,10 +5759,11 @@ private:
         return found;
     }
     [[nodiscard]] words choose_words() const;
-    [[nodiscard]] std::vector<std::string> chain() const;
+    [[nodiscard]] static words words_for_pool(const wait_node& pool);
+    [[nodiscard]] static words words_for_locks(const wait_node& lock, std::size_t tasks, bool blocks, bool joins);
+    [[nodiscard]] std::vector<std::string> chain(const wait_node& told) const;
+    [[nodiscard]] std::vector<std::string> held() const;
     static void add_lines(std::vector<std::string>& lines, const wait_graph& graph, std::size_t index);
-    static std::string what_it_waits_for(const wait_node& waiting);
-    static std::string where(const wait_node& node);
 
     const wait_graph& graph_;
     std::vector<std::size_t> path_;
@@ -5697,6 +5775,10 @@ private:
                                             const std::string& advice);
 /// "task load_user", "thread db/0", "the main thread"...
 [[nodiscard]] std::string name_of(const wait_node& node);
+/// What it does: "sync_to_async(query_user)", "block_on(load_user)", "async_mutex::lock"...
+[[nodiscard]] std::string operation_of(const wait_node& waiting);
+/// "app.cpp:12", or nothing where that is not known.
+[[nodiscard]] std::string place_of(const wait_node& node);
 /// Lines that say for whom it waits, and that one in turn. With the graph's lock held; true at one time each.
 [[nodiscard]] std::string chain_of_waits(const wait_node& from);
 
@@ -5713,43 +5795,64 @@ inline std::string name_of(const wait_node& node) {
     return name == nullptr ? "?" : name;
 }
 
-inline std::string circle::where(const wait_node& node) {
+inline std::string place_of(const wait_node& node) {
     if (node.line() == 0 || node.file() == nullptr) return "";
-    return " (" + std::string(node.file()) + ":" + std::to_string(node.line()) + ")";
+    return std::string(node.file()) + ":" + std::to_string(node.line());
 }
 
-inline std::string circle::what_it_waits_for(const wait_node& waiting) {
+inline std::string operation_of(const wait_node& waiting) {
+    const char* const in = waiting.waits_in();
+    if (in == nullptr) return "a wait";
+    const std::string name = in;
+    const wait_node* const whom = waiting.needs();
+    if (whom == nullptr) return name;
+    if (whom->what() == wait_node::kind::call) {  // one with a name of its own waits in that
+        return name.starts_with("to_thread") ? name : "sync_to_async(" + name + ")";
+    }
+    if (whom->what() == wait_node::kind::task) return name + "(" + short_name(whom->name()) + ")";
+    return whom->what() == wait_node::kind::promise ? name + "(promise)" : name;
+}
+
+/// "a free thread of pool "db" (4 of 4 busy)"
+[[nodiscard]] inline std::string place_in_pool(const wait_node& pool) {
+    std::size_t threads = 0;
+    for (const wait_node* each = pool.first_member(); each != nullptr; each = each->next_member()) ++threads;
+    const std::string count = std::to_string(threads);
+    return "a free thread of " + name_of(pool) + " (" + count + " of " + count + " busy)";
+}
+
+/// "the async_mutex that task a has held since app.cpp:12"
+[[nodiscard]] inline std::string lock_and_holders(const wait_node& lock, const wait_node* waiting) {
+    std::string holders;
+    for (const wait_node* each = lock.first_member(); each != nullptr; each = each->next_member()) {
+        const wait_node* const holder = each->needs();
+        if (holder == nullptr) continue;
+        holders.append(holders.empty() ? "" : ", and ").append(holder == waiting ? "it" : name_of(*holder));
+        holders.append(holder == waiting ? " has held itself" : " has held");
+        if (each->line() != 0) holders.append(" since ").append(place_of(*each));
+    }
+    return "the " + name_of(lock) + (holders.empty() ? "" : " that " + holders);
+}
+
+/// For whom a task or thread waits; empty where nobody is known.
+[[nodiscard]] inline std::string needs_in_words(const wait_node& waiting) {
+    using kind = wait_node::kind;
     const wait_node* const whom = waiting.needs();
     if (whom == nullptr) return "";
+    const wait_node* const place = whom->needs();
     switch (whom->what()) {
-        case kind::call: {
-            const wait_node* const place = whom->needs();
+        case kind::call:
             if (place == nullptr) return "its call";
-            if (place->what() == kind::thread && whom->has(wait_node::begun)) {
-                return "its call, which " + name_of(*place) + " runs";
-            }
-            if (place->what() == kind::thread)
-                return "its thread-sensitive call, which only " + name_of(*place) + " may run";
-            std::size_t threads = 0;
-            for (const wait_node* each = place->first_member(); each != nullptr; each = each->next_member()) ++threads;
-            if (place->what() == kind::limit) {
-                return "its turn at the limiter (all " + std::to_string(threads) + " calls are in use)";
-            }
-            return "a free worker of " + name_of(*place) + " (all " + std::to_string(threads) + " busy)";
-        }
-        case kind::lock: {
-            std::string holders;
-            for (const wait_node* each = whom->first_member(); each != nullptr; each = each->next_member()) {
-                if (each->needs() == nullptr) continue;
-                holders.append(holders.empty() ? "" : ", ").append(name_of(*each->needs()));
-            }
-            return "the " + name_of(*whom) + " that " + (holders.empty() ? "nobody" : holders) + " holds";
-        }
+            if (place->what() == kind::limit) return "its turn at a limiter, all of whose calls are in use";
+            if (place->what() != kind::thread) return place_in_pool(*place);
+            if (whom->has(wait_node::begun)) return "its call, which " + name_of(*place) + " runs";
+            return "its thread-sensitive call, which only " + name_of(*place) + " may run";
+        case kind::lock:
+            return lock_and_holders(*whom, &waiting);
         case kind::family:
             return "its children";
         case kind::promise:
-            return whom->needs() == nullptr ? "a promise"
-                                            : "a result that " + name_of(*whom->needs()) + " has promised";
+            return place == nullptr ? "a promise" : "a result that " + name_of(*place) + " has promised";
         case kind::loop:
             return "a loop";
         default:
@@ -5758,10 +5861,13 @@ inline std::string circle::what_it_waits_for(const wait_node& waiting) {
 }
 
 inline std::string circle::line_of(const wait_node& node) {
-    const char* const in = node.waits_in();
-    const std::string whom = what_it_waits_for(node);
-    return name_of(node) + (in == nullptr ? std::string(" goes on running") : " waits in " + std::string(in)) +
-           (whom.empty() ? "" : " for " + whom) + where(node);
+    if (node.waits_in() == nullptr) return name_of(node) + " goes on running";
+    const wait_node* const needed = node.needs();
+    const bool is_call = needed != nullptr && needed->what() == kind::call;
+    const std::string whom = needs_in_words(node);
+    const std::string where = place_of(node);
+    return name_of(node) + " waits in " + (is_call ? operation_of(node) : std::string(node.waits_in())) +
+           (where.empty() ? "" : " (" + where + ")") + (whom.empty() ? "" : " for " + whom);
 }
 
 inline std::string chain_of_waits(const wait_node& from) {
@@ -5801,44 +5907,93 @@ inline void circle::add_lines(std::vector<std::string>& lines, const wait_graph&
     lines.push_back(std::move(line));
 }
 
-inline std::vector<std::string> circle::chain() const {
+/// Whoever is told comes first.
+inline std::vector<std::string> circle::chain(const wait_node& told) const {
+    std::size_t first = begin_;
+    while (first < path_.size() && gate(first).node != &told) ++first;
     std::vector<std::string> lines;
-    for (const std::size_t index : path_) add_lines(lines, graph_, index);
+    if (first == path_.size()) {
+        for (const std::size_t index : path_) add_lines(lines, graph_, index);
+        return lines;
+    }
+    for (std::size_t i = first; i < path_.size(); ++i) add_lines(lines, graph_, path_[i]);
+    for (std::size_t i = begin_; i < first; ++i) add_lines(lines, graph_, path_[i]);
     return lines;
+}
+
+/// Each lock of the circle, and who holds it since where.
+inline std::vector<std::string> circle::held() const {
+    std::vector<std::string> lines;
+    for_each_node([&](role, const wait_node& node) {
+        if (node.what() == kind::lock) lines.push_back(lock_and_holders(node, nullptr));
+    });
+    return lines;
+}
+
+inline circle::words circle::words_for_pool(const wait_node& pool) {
+    constexpr const char* whom = "a thread that is waiting for it";
+    const std::string name = pool.name() == nullptr ? "" : pool.name();
+    if (name == "leases") {
+        return {"pool-exhaustion", whom,
+                "raise thread_sensitive_scope::set_max_leases(), or end the scope before waiting for what opens "
+                "another one"};
+    }
+    std::size_t threads = 0;
+    for (const wait_node* each = pool.first_member(); each != nullptr; each = each->next_member()) ++threads;
+    return {"pool-exhaustion", whom,
+            "give " + name_of(pool) +
+                (threads == 1 ? " a second thread" : " more than " + std::to_string(threads) + " threads") +
+                " (size, or max_spare), or let the call return, and have the task co_await what it blocks for"};
+}
+
+inline circle::words circle::words_for_locks(const wait_node& lock, std::size_t tasks, bool blocks, bool joins) {
+    const bool is_mutex = std::string_view(lock.name()) != "semaphore";
+    const std::string it = is_mutex ? "guard" : "permit";
+    if (blocks) {
+        return {"async-mutex", "a holder that is waiting for it",
+                "give the " + it + " back before the call that blocks, or hand that call what it needs as arguments"};
+    }
+    if (tasks == 1) {
+        return {
+            "async-mutex-cycle", "itself",
+            is_mutex
+                ? "a mutex is locked once: pass the guard's owner on, or split the function into one that locks and "
+                  "one that is called with the mutex locked"
+                : "acquire all that is needed at once, with acquire(n)"};
+    }
+    if (joins) {
+        return {"async-mutex-cycle", "a holder that is waiting for it",
+                "give the " + it + " back before waiting for the children, or let them do without it"};
+    }
+    return {"async-mutex-cycle", "a holder that is waiting for it",
+            is_mutex
+                ? "lock the mutexes in the same order everywhere, or give one back before waiting for the other"
+                : "acquire all that is needed at once, with acquire(n), or give permits back before waiting for more"};
 }
 
 inline circle::words circle::choose_words() const {
     std::size_t tasks = 0;
     std::size_t threads = 0;
     std::size_t loops = 0;
-    bool pool = false;
-    bool lock = false;
+    const wait_node* pool = nullptr;
+    const wait_node* lock = nullptr;
     bool serves = false;
+    bool joins = false;
     for_each_node([&](role asked, const wait_node& node) {
         tasks += node.what() == kind::task && asked == role::goes_on;
         threads += node.what() == kind::thread;
         loops += node.what() == kind::loop;
-        pool = pool || node.what() == kind::pool;
-        lock = lock || node.what() == kind::lock;
+        if (node.what() == kind::pool) pool = &node;
+        if (node.what() == kind::lock) lock = &node;
+        joins = joins || node.what() == kind::family;
         serves = serves || asked == role::serves;
     });
-    if (pool) {
-        return {
-            "pool-exhaustion", "a thread that is waiting for it",
-            "give the pool more threads or a higher max_spare, or have its calls return what is to be awaited instead "
-            "of blocking for it"};
-    }
-    if (lock && threads > 0) {
-        return {"async-mutex", "a holder that is waiting for it",
-                "release the guard before the blocking call, or pass what it protects to the call"};
-    }
-    if (lock) {
-        return {"async-mutex-cycle", "a holder that is waiting for it",
-                "take the two in the same order everywhere, or release one before waiting for the other"};
-    }
+    if (pool != nullptr) return words_for_pool(*pool);
+    if (lock != nullptr) return words_for_locks(*lock, tasks, threads > 0, joins);
     if (serves) {
         return {"thread-sensitive", "a thread that is waiting for it",
-                "make that thread's wait outside of the loop's turn, where it serves such calls"};
+                "co_await instead of blocking inside the loop's turn, where that thread serves no calls, or block in "
+                "to_thread"};
     }
     if (loops > 1) {
         return {"loop-cycle", "a loop whose thread is waiting for it",
@@ -5851,25 +6006,27 @@ inline circle::words circle::choose_words() const {
         return {"await-cycle", "a task that is waiting for it", "let one of them go on without the other's result"};
     }
     return {"wait-cycle", "somebody who is waiting for it",
-            "let one of them go on without the other: co_await instead of "
-            "blocking, or wait with a time limit"};
+            "let one of them go on without the other: co_await instead of blocking, or wait with a time limit"};
 }
 
 /// The short and the long text.
 [[nodiscard]] inline deadlock_error make_deadlock_error(const char* kind, const std::string& wait,
                                                         const std::string& raised_in, const char* whom,
-                                                        std::vector<std::string> lines, const std::string& advice) {
+                                                        std::vector<std::string> lines,
+                                                        const std::vector<std::string>& held,
+                                                        const std::string& advice) {
     static constinit std::atomic<unsigned> ids{0};
     std::string what = "deadlock: " + wait + " would wait for " + whom;
     std::string text = "ferry: DEADLOCK prevented  kind=";
     text.append(kind).append("  id=").append(std::to_string(ids.fetch_add(1, std::memory_order_relaxed) + 1));
     text.append("  pid=").append(std::to_string(::getpid())).append("\n  raised in : ").append(raised_in);
-    text.append("\n  because   : it would wait for ").append(whom).append("\n  chain     :");
+    text.append("\n  because   : ").append(wait).append(" would wait for ").append(whom).append("\n  chain     :");
     std::size_t number = 0;
     for (const std::string& line : lines) {
         what.append("\n  ").append(line);
         text.append("\n    ").append(std::to_string(++number)).append(" ").append(line);
     }
+    for (const std::string& line : held) text.append("\n  held      : ").append(line);
     what.append("\n  ").append(advice);
     text.append("\n  advice    : ").append(advice);
     return deadlock_error(what, wait_report(kind, std::move(lines), std::move(text)));
@@ -5877,15 +6034,16 @@ inline circle::words circle::choose_words() const {
 
 inline deadlock_error own_wait_error(const std::string& call, const char* whom, std::string line,
                                      const std::string& advice) {
-    return make_deadlock_error("same-thread", call, call, whom, {std::move(line)}, advice);
+    std::string raised_in = line;
+    return make_deadlock_error("same-thread", call, raised_in, whom, {std::move(line)}, {}, advice);
 }
 
-inline deadlock_error circle::error() const {
+inline deadlock_error circle::error(const wait_node& told) const {
     const words said = choose_words();
-    const wait_node& start = *graph_.gates()[0].node;
-    const char* const in = start.waits_in();
-    const std::string wait = std::string(in == nullptr ? "a wait" : in) + " in " + name_of(start);
-    return make_deadlock_error(said.kind, wait, wait + where(start), said.whom, chain(), said.advice);
+    std::string raised_in = name_of(told);
+    if (const std::string where = place_of(told); !where.empty()) raised_in += " at " + where;
+    if (told.what() == kind::thread) raised_in += " (tid " + std::to_string(told.amount()) + ")";
+    return make_deadlock_error(said.kind, operation_of(told), raised_in, said.whom, chain(told), held(), said.advice);
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -6013,6 +6171,16 @@ private:
     thread_exit_hook exit_hook_;
 };
 
+/// Unparks a thread: what hangs on a stop token.
+class unparking {
+public:
+    explicit unparking(thread_parker& sleeper) noexcept : sleeper_(&sleeper) {}
+    void operator()() const noexcept { sleeper_->unpark(); }
+
+private:
+    thread_parker* sleeper_;
+};
+
 // ---- implementation ----------------------------------------------------------------------------------------------
 inline thread_parker& thread_parker::of_this_thread() {
     thread_state& self = this_thread();
@@ -6101,9 +6269,7 @@ inline std::atomic<std::size_t>& blocked_threads() noexcept { return wait_graph:
 /// Can a task's wait be ended at once, by an error as by a cancellation?
 [[nodiscard]] inline bool can_be_refused(const wait_node& task) noexcept {
     const wait_node* const whom = task.needs();
-    if (whom == nullptr || !task.has(wait_node::cancellable)) return false;
-    const bool is_call = whom->what() == wait_node::kind::call;
-    return !is_call || !whom->has(wait_node::begun) || whom->has(wait_node::cancellable);
+    return whom != nullptr && cancel_ends_wait(task, *whom);
 }
 
 /// A thread's? Not where it waits for a task that has started, on a loop that does not come to cancel it.
@@ -6168,12 +6334,12 @@ inline bool refuse_somebody(const wait_graph& graph) {
         if (is_task && !graph.is_closed(*node.within(), wait_graph::role::goes_on)) task = &node;
     });
     if (thread != nullptr && (task == nullptr || thread->scope() == nullptr)) {
-        thread->refuse(std::make_exception_ptr(found.error()));
+        thread->refuse(std::make_exception_ptr(found.error(*thread)));
         thread->parker->unpark();
         return true;
     }
     if (task == nullptr) return false;
-    auto* const node = new refusal_on_its_way(*task, std::make_exception_ptr(found.error()));
+    auto* const node = new refusal_on_its_way(*task, std::make_exception_ptr(found.error(*task)));
     task->note_refusal();  // before it can have arrived
     if (task->within()->inbox->push(*node)) return true;
     task->forget_refusal();
@@ -6196,7 +6362,7 @@ inline void inspect_waits(const wait_node& changed, logical_task* waiting) noexc
         if (is_family) changed.rely_on(false);
         if (!graph.is_hopeless(changed, is_family ? wait_graph::role::all_end : wait_graph::role::goes_on)) return;
         if (waiting != nullptr && can_be_refused(changed)) {
-            refusal = std::make_exception_ptr(circle(graph).error());
+            refusal = std::make_exception_ptr(circle(graph).error(changed));
             changed.note_refusal();  // for those who ask before it has left
         } else {
             refuse_somebody(graph);
@@ -6326,10 +6492,10 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
         if (whom_.node() == nullptr) return;
         wait_graph& graph = wait_graph::instance();
         if (timed || stoppable_) {
-            if (!warned_ && graph.is_hopeless_without_limit(self)) warning = circle(graph).error().what();
+            if (!warned_ && graph.is_hopeless_without_limit(self)) warning = circle(graph).error(self).what();
         } else if (graph.is_hopeless(self)) {
             if (can_be_refused(graph, self)) {
-                refusal = std::make_exception_ptr(circle(graph).error());
+                refusal = std::make_exception_ptr(circle(graph).error(self));
                 leave_graph();  // under the lock: or else whoever asks next would find the same circle, and be refused, too
             } else {
                 refuse_somebody(graph);
@@ -6564,9 +6730,12 @@ inline void check_own_wait(const char* operation, const char* subject, const exe
     if (!own && may_block_here()) return;
     const std::string call = std::string(operation) + "(" + short_name(subject) + ")";
     if (!own) throw_blocking_error(call);
-    throw own_wait_error(call, "the loop that is waiting for it",
-                         who_runs_here() + " runs in a turn of that loop and calls " + operation,
-                         "co_await " + short_name(subject) + " instead of blocking");
+    const deadlock_error error = own_wait_error(call, "the loop that is waiting for it",
+                                                who_runs_here() + " runs in a turn of that loop and calls " + operation,
+                                                "co_await " + short_name(subject) + " instead of blocking");
+    // A destructor that runs because of another exception: this one ends the program.
+    if (std::uncaught_exceptions() > 0) report(error.report().text());
+    throw error;
 }
 
 inline void check_wait_for_task(const char* operation, const char* subject, const executor* target) {
@@ -7841,6 +8010,7 @@ namespace detail {
 ///     void left_queue() noexcept               this one has left the queue with nothing: serve those behind it
 ///     const lock_record& record() noexcept     the mutex or semaphore in the wait graph
 ///     void queue_changed() noexcept            tell the record who is first
+///     std::size_t wants() const noexcept       how much of it
 ///
 /// One of three ends the wait: grant(), by whoever gives the thing away and has unlinked this awaiter; the cancellation;
 /// the time limit. Each unlinks it and disarms the timer before it wakes the task, so the others cannot follow.
@@ -7853,6 +8023,7 @@ public:
 
     bool try_complete() noexcept {
         granted_ = self().try_take();
+        if (granted_) held_.note_place(this->task());
         return granted_ || limit_.count() <= 0;
     }
     static constexpr bool may_close_a_circle = true;
@@ -7861,6 +8032,7 @@ public:
         self().queue().push_back(*this);
         self().queue_changed();
         constexpr wait_node::flags ends = wait_node::cancellable;
+        this->task().record().set_amount(self().wants());
         this->task().needs(self().record().reference(), limit_ == no_limit ? ends : ends | wait_node::timed);
         if (limit_ != no_limit) timers().arm(*this, deadline_after(event_loop::of(this->task()).now(), limit_));
     }
@@ -7873,6 +8045,7 @@ public:
     void grant(holding held) noexcept {
         granted_ = true;
         held_ = std::move(held);
+        held_.note_place(this->task());
         timers().disarm(*this);
         this->task().wake();
     }
@@ -7999,7 +8172,8 @@ public:
     detail::intrusive_list<detail::waiter>& queue() noexcept { return owner_.waiters_; }
     void left_queue() noexcept {}  // whoever holds it hands it on
     detail::lock_record& record() noexcept { return owner_.record_; }
-    void queue_changed() noexcept { owner_.record_.set_first(owner_.waiters_.front(), 1); }
+    void queue_changed() noexcept { owner_.record_.set_first(owner_.waiters_.front(), 0); }
+    [[nodiscard]] std::size_t wants() const noexcept { return 1; }
     guard finish() noexcept { return guard(granted() ? &owner_ : nullptr, std::move(this->held())); }
 
 private:
@@ -8021,8 +8195,8 @@ inline async_mutex::guard async_mutex::try_lock() noexcept {
 
 inline void async_mutex::unlock() noexcept {
     FERRY_ASSERT(locked_, "unlock() of an async_mutex that nobody holds");
-    record_.remove_unknown_holder();
     hand_on();
+    record_.remove_unknown_holder();
 }
 
 inline void async_mutex::hand_on() noexcept {
@@ -8103,8 +8277,10 @@ private:
         queue_changed();
     }
     void serve() noexcept;
-    /// The first in the queue needs all who hold it now.
-    void queue_changed() noexcept { record_.set_first(waiters_.front(), written_ ? 1 : readers_); }
+    /// In the wait graph it is like a semaphore of which a writer takes all and a reader one.
+    static constexpr std::size_t all = std::size_t{1} << 30;
+    [[nodiscard]] static constexpr std::size_t share_of(mode how) noexcept { return how == mode::shared ? 1 : all; }
+    void queue_changed() noexcept { record_.set_first(waiters_.front(), written_ ? 0 : all - readers_); }
 
     detail::one_loop loop_;
     detail::intrusive_list<detail::waiter> waiters_;
@@ -8153,7 +8329,7 @@ public:
         : queued_wait(limit), owner_(owner), how_(how) {}
     bool try_take() noexcept {
         if (!owner_.take(how_)) return false;
-        this->held() = owner_.record_.held_by(&this->task(), 1);
+        this->held() = owner_.record_.held_by(&this->task(), share_of(how_));
         return true;
     }
     [[nodiscard]] const detail::one_loop& loop() const noexcept { return owner_.loop_; }
@@ -8161,6 +8337,7 @@ public:
     void left_queue() noexcept { owner_.serve(); }
     detail::lock_record& record() noexcept { return owner_.record_; }
     void queue_changed() noexcept { owner_.queue_changed(); }
+    [[nodiscard]] std::size_t wants() const noexcept { return share_of(how_); }
     guard finish() noexcept { return guard(granted() ? &owner_ : nullptr, how_, std::move(this->held())); }
 
 private:
@@ -8185,11 +8362,11 @@ async_shared_mutex::awaiter async_shared_mutex::try_lock_shared_for(std::chrono:
 }
 inline async_shared_mutex::guard async_shared_mutex::try_lock() noexcept {
     if (!take(mode::exclusive)) return guard(nullptr, mode::exclusive, {});
-    return guard(this, mode::exclusive, record_.held_by(detail::running_task(), 1));
+    return guard(this, mode::exclusive, record_.held_by(detail::running_task(), share_of(mode::exclusive)));
 }
 inline async_shared_mutex::guard async_shared_mutex::try_lock_shared() noexcept {
     if (!take(mode::shared)) return guard(nullptr, mode::shared, {});
-    return guard(this, mode::shared, record_.held_by(detail::running_task(), 1));
+    return guard(this, mode::shared, record_.held_by(detail::running_task(), share_of(mode::shared)));
 }
 
 inline void async_shared_mutex::unlock() noexcept {
@@ -8209,7 +8386,7 @@ inline void async_shared_mutex::serve() noexcept {
         if (!admits(next.how_)) return;
         enter(next.how_);
         waiters_.erase(next);
-        next.grant(record_.held_by(&next.task(), 1));
+        next.grant(record_.held_by(&next.task(), share_of(next.how_)));
     }
 }
 }  // namespace ferry::inline FERRY_ABI
@@ -8591,16 +8768,6 @@ private:
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-/// Unparks a thread.
-class unparking {
-public:
-    explicit unparking(thread_parker& sleeper) noexcept : sleeper_(&sleeper) {}
-    void operator()() const noexcept { sleeper_->unpark(); }
-
-private:
-    thread_parker* sleeper_;
-};
-
 inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadline, const char* operation,
                                      const char* subject, const stop_token& stop) {
     if (ready()) return true;
@@ -8614,11 +8781,8 @@ inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadl
         return word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel);
     };
     thread_wait here(operation, subject, whom_);
-    std::optional<stop_callback<unparking>> on_stop;
-    if (stop.stop_possible()) {
-        here.stoppable();
-        on_stop.emplace(stop, unparking(parker));
-    }
+    if (stop.stop_possible()) here.stoppable();
+    const stop_callback<unparking> on_stop(stop, unparking(parker));
     try {
         detail::wait_until(
             here, [&] { return ready() || stop.stop_requested(); }, deadline);
@@ -9954,6 +10118,7 @@ public:
     void left_queue() noexcept { owner_.serve(); }
     detail::lock_record& record() noexcept { return owner_.record_; }
     void queue_changed() noexcept { owner_.queue_changed(); }
+    [[nodiscard]] std::size_t wants() const noexcept { return count_; }
     permit finish() noexcept { return permit(granted() ? &owner_ : nullptr, count_, std::move(this->held())); }
 
 private:
@@ -9986,10 +10151,7 @@ inline void semaphore::give_back(std::size_t count) noexcept {
     queue_changed();
 }
 
-inline void semaphore::queue_changed() noexcept {
-    const detail::waiter* const first = waiters_.front();
-    record_.set_first(first, first == nullptr ? 0 : static_cast<const awaiter*>(first)->count_ - available_);
-}
+inline void semaphore::queue_changed() noexcept { record_.set_first(waiters_.front(), available_); }
 
 inline bool semaphore::take(std::size_t count) noexcept {
     if (!waiters_.empty() || available_ < count) return false;
@@ -10073,11 +10235,8 @@ public:
         self.wait_as_thread(thread_parker::of_this_thread());
         if (!join(self)) return true;
         thread_wait here(operation, subject, source.whom());
-        std::optional<stop_callback<unparking>> on_stop;
-        if (stop.stop_possible()) {
-            here.stoppable();
-            on_stop.emplace(stop, unparking(thread_parker::of_this_thread()));
-        }
+        if (stop.stop_possible()) here.stoppable();
+        const stop_callback<unparking> on_stop(stop, unparking(thread_parker::of_this_thread()));
         try {
             detail::wait_until(
                 here, [&] { return ready() || stop.stop_requested(); }, deadline);
@@ -10388,7 +10547,7 @@ public:
     /// body returns void, and throws `cancelled` where it owes a value.
     void cancel() noexcept {
         if (!scope_.cancelled()) cancelled_itself_ = true;
-        scope_.cancel();
+        cancel_all();
     }
 
     /// Children that have not ended.
@@ -10429,6 +10588,11 @@ private:
         parent_.wait_in(join_, "with_task_group");
         parent_.needs(detail::node_reference(&record_), detail::wait_node::joins);
         if (record_.has_waiting_member()) parent_.owner().inspect(parent_.record(), nullptr);
+    }
+    void cancel_all() noexcept {
+        record_.set_flags(
+            detail::wait_node::open);  // a cancellation that is still on its way to another loop will arrive
+        scope_.cancel();
     }
     void child_ended() noexcept;
     void fail(const std::exception_ptr& error, const char* name) noexcept;
@@ -10504,13 +10668,13 @@ requires(!awaitable<Fn>) void task_group::start(Fn&& fn, Args&&... args) {
 }
 
 inline void task_group::child_ended() noexcept {
-    if (--running_ != 0) {
-        if (record_.is_relied_upon()) parent_.owner().inspect(record_, nullptr);
-        return;
+    if (--running_ == 0 && parent_.wait() == &join_) {
+        parent_.end_wait();
+        parent_.owner().run_next(parent_);
+    } else if (record_.is_relied_upon()) {
+        // Its error would have ended the waits of the others, and that of the body.
+        parent_.owner().inspect(running_ != 0 ? record_ : parent_.record(), nullptr);
     }
-    if (parent_.wait() != &join_) return;
-    parent_.end_wait();
-    parent_.owner().run_next(parent_);
 }
 
 inline void task_group::fail(const std::exception_ptr& error, const char* name) noexcept {
@@ -10529,7 +10693,7 @@ inline void task_group::fail(const std::exception_ptr& error, const char* name) 
             detail::report_beside(failure_, error, name);
         }
     }
-    scope_.cancel();
+    cancel_all();
 }
 
 template <class T, class Fn, class... Args>
@@ -10583,7 +10747,7 @@ public:
           loop_(event_loop::of(task)),
           record_(wait_node::acquire(wait_node::kind::deadline)) {
         loop_.timers().arm(*this, deadline_after(loop_.now(), limit));
-        record_.set_flags(wait_node::open);
+        record_.set_within(&loop_.record());
         record_.set_scope(task.record().scope());
         task.record().set_scope(&record_);
     }
@@ -10596,10 +10760,8 @@ public:
 private:
     static void fire(timer_node& node) noexcept {
         deadline_scope& self = static_cast<deadline_scope&>(node);
+        self.record_.set_flags(wait_node::open);  // a cancellation that is still on its way to another loop will arrive
         self.cancel();
-        self.record_.set_flags(0);
-        // What the cancellation did not end must be able to end without this deadline.
-        if (self.record_.is_relied_upon()) self.loop_.inspect(self.task_.record(), nullptr);
     }
     logical_task& task_;
     event_loop& loop_;
@@ -10793,8 +10955,8 @@ protected:
         record_->set_scope(waiting.record().scope());  // through it a cancellation reaches what block_on runs beneath
         waiting.needs(node_reference(record_), wait_node::cancellable);
     }
-    /// It is left behind.
-    void has_no_scope() noexcept { record_->set_scope(nullptr); }
+    /// It is left behind, and what block_on runs beneath it will hear that it is cancelled.
+    void has_been_abandoned() noexcept { record_->set_scope(&cancelled_scope()); }
     /// It has an outcome: whatever its thread does next has nothing to do with it.
     void is_over() noexcept { record_->wait_is_over(); }
 
@@ -11293,6 +11455,9 @@ class scope_home final : public queue_home, public list_hook<scope_home> {
 public:
     /// `opener`: the task or thread that will end it.
     explicit scope_home(const node_reference& opener) noexcept : queue_home(queue_, nullptr), opener_(opener) {}
+    ~scope_home() {
+        if (end_ != nullptr) end_->release();
+    }
 
 private:
     friend class leased_threads;
@@ -11300,7 +11465,8 @@ private:
 
     sensitive_queue queue_;
     const node_reference opener_;
-    bool waiting_ = false;  // for a thread; guarded by the mutex of homes
+    wait_node* end_ = nullptr;  // for which its thread waits; guarded by the mutex of homes
+    bool waiting_ = false;      // for a thread; guarded by the mutex of homes
 };
 
 /// The threads that scopes lease, at most so many at a time; scopes wait for one in the order of their first calls.
@@ -11343,16 +11509,14 @@ private:
     bool wait_for_scope(worker& self) noexcept;
     void serve(worker& self) noexcept;
 
-    /// In the wait graph: its threads, and whether there may be another one.
-    void update_record() noexcept {
-        record_.set_flags(running_ < most_ || in_graph_ < running_ ? wait_node::open : wait_node::flags{0});
-    }
+    /// In the wait graph: its threads, and whether another one may join them, or has been started and will.
+    void update_record() noexcept { record_.set_flags(in_graph_ < most_ ? wait_node::open : wait_node::flags{0}); }
 
     wait_node& record_ = wait_node::acquire(wait_node::kind::pool);
     intrusive_list<scope_home> waiting_;
     intrusive_list<worker> idle_;
     std::size_t running_ = 0;
-    std::size_t in_graph_ = 0;  // of them, those that have begun, and those that are about to end
+    std::size_t in_graph_ = 0;  // of those that run
     std::size_t most_ = default_most;
     std::size_t names_ = 0;
 };
@@ -11397,6 +11561,11 @@ inline thread_parker* scope_home::find_thread() noexcept { return leased_threads
 
 inline thread_parker* leased_threads::lease_to(scope_home& scope) noexcept {
     if (scope.waiting_) return nullptr;
+    if (scope.end_ == nullptr) {
+        scope.end_ = &wait_node::acquire(wait_node::kind::holding);
+        scope.end_->set_name("its end");
+        scope.end_->wait_for(scope.opener_);
+    }
     homes::set_place(scope.queue(), record_);
     if (worker* const free = idle_.pop_front()) {
         free->idle = false;
@@ -11445,7 +11614,6 @@ inline bool leased_threads::start_worker() noexcept {
         ::pthread_detach(start_thread(&work, this, "ferry-lease/" + std::to_string(names_)));
         ++names_;
         ++running_;
-        update_record();
         return true;
     } catch (const std::exception&) {
         FERRY_ASSERT(running_ > 0, "no thread can be started for thread-sensitive calls");
@@ -11507,12 +11675,13 @@ inline bool leased_threads::wait_for_scope(worker& self) noexcept {
 
 inline void leased_threads::serve(worker& self) noexcept {
     scope_home& scope = *std::exchange(self.scope, nullptr);
+    const node_reference end(scope.end_);  // which was there before the lease
     home_thread& thread = home_thread::of_this_thread();
     {
         const home_thread::lent_queue queue(thread, scope.queue());
         const home_thread::serving serving(thread);
         do {
-            thread_wait end_of_scope("thread_sensitive_scope", "its end", scope.opener_);
+            thread_wait end_of_scope("thread_sensitive_scope", "its end", end);
             wait_until(end_of_scope.patient().not_refusable(), [&scope] { return scope.has_gone(); });
         } while (!homes::detach(scope.queue()));
     }
@@ -11522,6 +11691,10 @@ inline void leased_threads::serve(worker& self) noexcept {
 inline void leased_threads::end(scope_home& scope) noexcept {
     if (scope.made_before_fork()) return;             // its threads and lists are the parent's
     if (scope.is_unshared()) return scope.release();  // no thread has it, and no task that may still call
+    {
+        const std::lock_guard lock(homes::mutex());
+        if (scope.end_ != nullptr) scope.end_->wait_is_over();
+    }
     homes::retire(scope);
     thread_parker* serving = nullptr;
     bool listed = false;
@@ -13593,8 +13766,8 @@ public:
     }
     /// False when the result is on its way.
     [[nodiscard]] bool abandon() noexcept {
+        this->has_been_abandoned();
         stop_.request();
-        this->has_no_scope();
         state before = state::awaited;
         return state_.compare_exchange_strong(before, state::abandoned, std::memory_order_acq_rel);
     }
@@ -23436,7 +23609,7 @@ public:
     [[nodiscard]] bool answered() const noexcept { return parser_.started(); }
     /// Whether another request can follow: both messages are complete, both sides allow it, and nothing came unasked.
     [[nodiscard]] bool reusable() const noexcept {
-        return !broken_ && writer_ && writer_->finished() && parser_.keep_alive() && keep_alive_ &&
+        return !broken_ && !sending_ && writer_ && writer_->finished() && parser_.keep_alive() && keep_alive_ &&
                unread_from_ == pending_.size() && !stream_.is_readable();
     }
     /// After a 101: the stream, and what has come on it already of the new protocol.
@@ -23471,6 +23644,8 @@ private:
     bool head_seen_ = false;
     bool ended_ = false;
     bool waits_for_continue_ = false;
+    bool unwanted_ = false;   // the body
+    bool sending_ = false;    // or it was given up in the middle
     bool keep_alive_ = true;  // as far as the requests say
     bool broken_ = false;     // something was left in the middle
 };
@@ -23479,8 +23654,9 @@ private:
 template <net::stream Stream>
 void http_connection<Stream>::start(std::string_view method, std::string_view target, std::string_view host,
                                     const http::headers& fields) {
-    if (broken_ || (writer_ && !writer_->finished()))
+    if (broken_ || sending_ || (writer_ && !writer_->finished())) {
         throw std::logic_error("ferry: this connection is of no more use");
+    }
     http::request_writer begun(out_);
     out_.clear();
     begun.start(method, target, host, fields);  // before anything changes: it may throw
@@ -23488,7 +23664,7 @@ void http_connection<Stream>::start(std::string_view method, std::string_view ta
     parser_.begin(method == "HEAD");
     writer_.emplace(out_).start(method, target, host, fields);
     what_ = std::string(method).append(" http://").append(host).append(target);
-    head_seen_ = ended_ = false;
+    head_seen_ = ended_ = unwanted_ = false;
     waits_for_continue_ = fields.contains_token("expect", "100-continue");
     keep_alive_ = !fields.contains_token("connection", "close");
     last_sent_ = last_progress_ = loop_.now();
@@ -23523,11 +23699,10 @@ task<bool> http_connection<Stream>::may_send() {
     if (!writer_) throw std::logic_error("ferry: a body before begin()");
     if (std::exchange(waits_for_continue_, false)) {
         const bool in_time = co_await try_timeout(options_.continue_timeout(), await_continue());
-        if (in_time && head_seen_) broken_ = true;  // the server may or may not wait for the body: RFC 9110 10.1.1
+        unwanted_ = in_time && head_seen_;  // the server may or may not wait for the body: RFC 9110 10.1.1
         last_sent_ = loop_.now();
-        co_return !head_seen_;
     }
-    co_return true;
+    co_return !unwanted_;
 }
 
 template <net::stream Stream>
@@ -23544,7 +23719,7 @@ task<> http_connection<Stream>::await_continue() {
 
 template <net::stream Stream>
 task<> http_connection<Stream>::flush() {
-    broken_ = true;  // until it is done: part of it may have been sent
+    sending_ = true;  // until it is done: part of it may have been sent
     std::size_t sent = 0;
     while (sent < out_.size()) {
         const std::size_t taken = stream_.send_some(std::string_view(out_).substr(sent));
@@ -23558,7 +23733,7 @@ task<> http_connection<Stream>::flush() {
         }
     }
     out_.clear();
-    broken_ = false;
+    sending_ = false;
 }
 
 template <net::stream Stream>
