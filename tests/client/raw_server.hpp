@@ -113,13 +113,13 @@ public:
     }
 
     [[nodiscard]] std::string read(std::size_t count) {
-        until([&] { return receive_some() && received_.size() >= count; });
+        until([&] { return receive_some(count) && received_.size() >= count; });
         std::string taken = received_.substr(0, count);
         received_.erase(0, count);
         return taken;
     }
     [[nodiscard]] std::string read_through(std::string_view end) {
-        until([&] { return receive_some() && received_.find(end) != std::string::npos; });
+        until([&] { return receive_some(max_head) && received_.find(end) != std::string::npos; });
         return read(received_.find(end) + end.size());
     }
     /// The client's next frame, which must be masked.
@@ -143,10 +143,12 @@ public:
     }
 
 private:
-    /// Takes what is there; false when the stream is over.
-    bool receive_some() {
+    static constexpr std::size_t max_head = 16 * 1024;
+
+    /// Takes what is there, until there are `enough` unread octets; false when the stream is over, and all of it is read.
+    bool receive_some(std::size_t enough = std::string::npos) {
         char buffer[16 * 1024];
-        while (!ended_) {
+        while (!ended_ && received_.size() < enough) {
             const ::ssize_t count = ::recv(connected_, buffer, sizeof buffer, 0);
             if (count < 0 && errno == EAGAIN) return true;
             if (count <= 0) {
@@ -155,7 +157,7 @@ private:
                 received_.append(buffer, static_cast<std::size_t>(count));
             }
         }
-        return !received_.empty();
+        return !ended_ || !received_.empty();
     }
 
     ferry::virtual_clock clock_;

@@ -312,16 +312,17 @@ TEST_CASE("a WebSocket client pings a silent server, and gives it up when it sta
     CHECK(with.server.at_end());
 }
 
-TEST_CASE("a WebSocket client keeps little of what nobody receives, and loses nothing", "[client][websocket_client]") {
+TEST_CASE("a WebSocket client keeps little of what nobody receives, and loses nothing",
+          "[client][websocket_client][long]") {
     conversation with;
     std::string octets;
-    for (int i = 0; i < 2000; ++i) octets += unmasked(0x82, std::string(16 * 1024, static_cast<char>('a' + i % 26)));
+    for (int i = 0; i < 800; ++i) octets += unmasked(0x82, std::string(16 * 1024, static_cast<char>('a' + i % 26)));
     // A server that sends all of it would wait for ever; so it is sent as the client takes it.
     std::size_t received = 0;
     bool in_order = true;
     ferry::future<void> sending = ferry::spawn(with.server.loop(), [&]() -> ferry::task<> {
         co_await ferry::sleep_for(1s);
-        while (received < 2000) {
+        while (received < 800) {
             const std::optional<ferry::websocket_message> next = co_await with.client->receive();
             if (!next) co_return;
             in_order = in_order && next->data() == std::string(16 * 1024, static_cast<char>('a' + received % 26));
@@ -340,21 +341,21 @@ TEST_CASE("a WebSocket client keeps little of what nobody receives, and loses no
     });
     with.server.send(octets);
     with.server.until([&] { return sending.is_ready(); });
-    CHECK(received == 2000);
+    CHECK(received == 800);
     CHECK(in_order);
 }
 
-TEST_CASE("a WebSocket client's sends wait for a server that does not read", "[client][websocket_client]") {
+TEST_CASE("a WebSocket client's sends wait for a server that does not read", "[client][websocket_client][long]") {
     conversation with(ferry::websocket_options().high_water_mark(32 * 1024));
     std::size_t sent = 0;
     ferry::future<void> sending = ferry::spawn(with.server.loop(), [&]() -> ferry::task<> {
-        for (; sent < 2000; ++sent) co_await with.client->send_binary(std::string(16 * 1024, 'x'));
+        for (; sent < 800; ++sent) co_await with.client->send_binary(std::string(16 * 1024, 'x'));
     });
     for (int i = 0; i < 50; ++i) with.server.turn();
-    CHECK(sent < 1000);
-    for (int i = 0; i < 2000; ++i) REQUIRE(with.server.read_frame().payload.size() == 16 * 1024);
+    CHECK(sent < 700);
+    for (int i = 0; i < 800; ++i) REQUIRE(with.server.read_frame().payload.size() == 16 * 1024);
     with.server.until([&] { return sending.is_ready(); });
-    CHECK(sent == 2000);
+    CHECK(sent == 800);
 
     ferry::future<void> hanging = ferry::spawn(with.server.loop(), [&]() -> ferry::task<> {
         for (;;) co_await with.client->send_binary(std::string(16 * 1024, 'x'));
