@@ -62,8 +62,8 @@ const std::string goodbye = masked(0x88, close_payload(1000));
 }  // namespace
 
 TEST_CASE("framing: every form of the length, text and binary", "[server][websocket_conformance]") {
-    for (const std::size_t size : {0, 1, 125, 126, 127, 128, 65535, 65536, 70000}) {
-        const std::string payload(size, '*');
+    for (const int size : {0, 1, 125, 126, 127, 128, 65535, 65536, 70000}) {
+        const std::string payload(static_cast<std::size_t>(size), '*');
         CHECK(strict(masked(0x81, payload) + goodbye, {text(payload)}, 1000));
         CHECK(strict(masked(0x82, payload) + goodbye, {binary(payload)}, 1000));
     }
