@@ -1,6 +1,8 @@
 // tests/bridge/construction_count_test.cpp - every entry point destroys what it is given, once; run with g++ 11 and 12
 // SPDX-License-Identifier: BSL-1.0
 #include <ferry/bridge/async_to_sync.hpp>
+#include <ferry/bridge/connection_per_worker.hpp>
+#include <ferry/bridge/limiter.hpp>
 #include <ferry/bridge/loop_thread.hpp>
 #include <ferry/bridge/sync_to_async.hpp>
 #include <ferry/bridge/thread_pool.hpp>
@@ -57,6 +59,12 @@ public:
 
 private:
     tracer own_;
+};
+/// The same with a connection, itself a tracer.
+class adder_with_handle : public adder {
+public:
+    using adder::adder;
+    int operator()(tracer& handle, const tracer& other) const { return handle.value() + adder::operator()(other); }
 };
 /// The same, asynchronous; the second half of the sum is taken after a suspension.
 class async_adder {
@@ -196,6 +204,37 @@ TEST_CASE("to_thread destroys once what it is given", "[bridge][construction_cou
         failed = co_await fails(ferry::to_thread(pool, adder(tracer(19)), tracer(20)));
         CHECK(failed);
         CHECK(count.copies() == 0);
+    };
+    ferry::run(body());
+}
+
+TEST_CASE("limited calls and calls with a connection destroy once what they are given",
+          "[bridge][construction_count]") {
+    tracer_count count;
+    ferry::thread_pool pool(2);
+    ferry::limiter one(1);
+    const auto open = [] { return tracer(100); };
+    ferry::connection_per_worker connections(open);
+    const auto body = [&]() -> task<> {
+        int sum = co_await ferry::to_thread(one, adder(tracer(1)), tracer(2));
+        CHECK(sum == 3);
+        sum = co_await ferry::to_thread(pool, one, adder(tracer(1)), tracer(3));
+        CHECK(sum == 4);
+        sum = co_await ferry::to_thread(ferry::abandonable, pool, one, adder(tracer(1)), tracer(4));
+        CHECK(sum == 5);
+        sum = co_await ferry::sync_to_async(adder(tracer(1))).limited(one).on(pool)(tracer(5));
+        CHECK(sum == 6);
+        sum = co_await connections.to_thread(pool, adder_with_handle(tracer(1)), tracer(6));
+        CHECK(sum == 107);
+        sum = co_await connections.to_thread(pool, one, adder_with_handle(tracer(1)), tracer(7));
+        CHECK(sum == 108);
+        sum = co_await ferry::sync_to_async(connections.with_connection(adder_with_handle(tracer(1))))
+                  .on(pool)(tracer(8));
+        CHECK(sum == 109);
+        CHECK(count.copies() == 0);
+        pool.close();
+        const bool failed = co_await fails(connections.to_thread(pool, one, adder_with_handle(tracer(9)), tracer(10)));
+        CHECK(failed);
     };
     ferry::run(body());
 }
