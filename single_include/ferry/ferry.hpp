@@ -682,7 +682,8 @@ private:
 ///     loop      the thread that turns it
 ///     call      the pool or thread that has it                    that of the awaiting task
 ///     promise   who will keep it
-///     deadline                                  its loop          the next one out
+///     deadline                                  its loop, or none the next one out
+///                                                 for a request
 ///     family    whose children they are                           the next one out          the children
 ///     lock      who is first in its queue                                                   the holdings
 ///     holding   the holder
@@ -913,6 +914,7 @@ inline void wait_node::release() noexcept {
     waits_in_.store(nullptr, std::memory_order_relaxed);
     change();
     needs_.store(nullptr, std::memory_order_relaxed);
+    within_.store(nullptr, std::memory_order_relaxed);
     scope_.store(nullptr, std::memory_order_relaxed);
     first_member_.store(nullptr, std::memory_order_relaxed);
     flags_.store(0, std::memory_order_relaxed);
@@ -5452,6 +5454,7 @@ public:
 
     /// Can this never go on? Then gates() and closed_input() say why, until the next question.
     [[nodiscard]] bool is_hopeless(const wait_node& start, role asked = role::goes_on) {
+        if (asked == role::goes_on && without_limit_ == nullptr && ends_well(start)) return false;
         return walk(start, asked, false) && walk(start, asked, true);
     }
     /// The same, as if the time limit of its wait did not exist.
@@ -5484,6 +5487,7 @@ private:
     };
     static constexpr std::size_t most_gates = 100'000;  // beyond that the answer is unknown, and so it can go on
 
+    [[nodiscard]] static bool ends_well(const wait_node& start) noexcept;
     bool walk(const wait_node& start, role asked, bool with_cancellation);
     void collect(const wait_node& start, role asked);
     std::uint32_t place_of(const wait_node& node, role asked);
@@ -5510,6 +5514,37 @@ private:
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
+/// Most waits lead, from one to the next, to somebody who goes on: that is seen without gates. False where the way forks, or
+/// is long.
+inline bool wait_graph::ends_well(const wait_node& start) noexcept {
+    constexpr int most_steps = 4096;
+    using kind = wait_node::kind;
+    const auto goes_on_at_once = [](const wait_node& node) { return !is_there(node.needs(), node.needs_generation()); };
+    const wait_node* node = &start;
+    for (int steps = 0; steps < most_steps; ++steps) {
+        const kind what = node->what();
+        if (what == kind::pool) {
+            bool any = node->has(wait_node::open);
+            const wait_node* member = node->first_member();
+            for (; !any && member != nullptr && steps < most_steps; ++steps, member = member->next_member()) {
+                any = goes_on_at_once(*member);
+            }
+            return any;
+        }
+        if (what == kind::lock || what == kind::limit || what == kind::family || what == kind::deadline) return false;
+        if (what == kind::task) {
+            const wait_node* const loop = node->within();
+            const wait_node* const thread = loop == nullptr || goes_on_at_once(*loop) ? nullptr : loop->needs();
+            if (thread != nullptr && !goes_on_at_once(*thread)) return false;
+        }
+        const wait_node* const next = node->needs();
+        if (!is_there(next, node->needs_generation())) return true;
+        if ((what == kind::task || what == kind::thread) && node->has(wait_node::timed)) return true;
+        node = next;
+    }
+    return false;
+}
+
 /// Cancellation is left out at first: who can go on without it relies on nothing that may go away unnoticed.
 inline bool wait_graph::walk(const wait_node& start, role asked, bool with_cancellation) {
     with_cancellation_ = with_cancellation;

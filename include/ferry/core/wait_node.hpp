@@ -50,7 +50,8 @@ private:
 ///     loop      the thread that turns it
 ///     call      the pool or thread that has it                    that of the awaiting task
 ///     promise   who will keep it
-///     deadline                                  its loop          the next one out
+///     deadline                                  its loop, or none the next one out
+///                                                 for a request
 ///     family    whose children they are                           the next one out          the children
 ///     lock      who is first in its queue                                                   the holdings
 ///     holding   the holder
@@ -281,6 +282,7 @@ inline void wait_node::release() noexcept {
     waits_in_.store(nullptr, std::memory_order_relaxed);
     change();
     needs_.store(nullptr, std::memory_order_relaxed);
+    within_.store(nullptr, std::memory_order_relaxed);
     scope_.store(nullptr, std::memory_order_relaxed);
     first_member_.store(nullptr, std::memory_order_relaxed);
     flags_.store(0, std::memory_order_relaxed);

@@ -142,7 +142,7 @@ inline bool wait_graph::ends_well(const wait_node& start) noexcept {
             }
             return any;
         }
-        if (what == kind::lock || what == kind::family || what == kind::deadline) return false;
+        if (what == kind::lock || what == kind::limit || what == kind::family || what == kind::deadline) return false;
         if (what == kind::task) {
             const wait_node* const loop = node->within();
             const wait_node* const thread = loop == nullptr || goes_on_at_once(*loop) ? nullptr : loop->needs();
