@@ -71,7 +71,7 @@ public:
     }
     /// Makes a sleeping loop look at whatever was stored before this call. The fence is prepare_sleep()'s other half:
     /// either that load here finds the mark, or the loop's look after it finds what was stored.
-    void wake() noexcept override {
+    [[gnu::noinline]] void wake() noexcept override {  // or GCC 12 warns of a null that cannot be
         std::atomic_thread_fence(std::memory_order_seq_cst);
         if (end_sleep()) signal();
     }
