@@ -350,16 +350,16 @@ void compare_every_order(std::uint64_t first, std::uint64_t count) {
 TEST_CASE("the graph's verdict is what becomes of twenty thousand generated systems", "[deadlock][oracle]") {
     compare(1, 20'000);
 }
-TEST_CASE("the graph's verdict is what becomes of a hundred thousand generated systems", "[deadlock][oracle][long]") {
+TEST_CASE("the graph's verdict is what becomes of a hundred thousand generated systems", "[deadlock][oracle][.slow]") {
     compare(20'001, 100'000);
 }
-TEST_CASE("the graph's verdict is what becomes of a million generated systems", "[deadlock][oracle][.slow]") {
+TEST_CASE("the graph's verdict is what becomes of a million generated systems", "[deadlock][oracle][.hours]") {
     compare(1'000'001, 1'000'000);
 }
 TEST_CASE("the graph's verdict is right in every order of the moves of small systems", "[deadlock][oracle]") {
     compare_every_order(1, 300);
 }
 TEST_CASE("the graph's verdict is right in every order of the moves of many small systems",
-          "[deadlock][oracle][long]") {
+          "[deadlock][oracle][.slow]") {
     compare_every_order(301, 1'500);
 }

@@ -474,7 +474,7 @@ void random_acyclic_waits(std::size_t count, std::uint64_t seed) {
 TEST_CASE("wait_graph: two hundred thousand random acyclic waits are let pass", "[deadlock][wait_graph]") {
     random_acyclic_waits(200'000, 1);
 }
-TEST_CASE("wait_graph: two million random acyclic waits are let pass", "[deadlock][wait_graph][long]") {
+TEST_CASE("wait_graph: two million random acyclic waits are let pass", "[deadlock][wait_graph][.slow]") {
     random_acyclic_waits(2'000'000, 2);
 }
 TEST_CASE("wait_graph: twenty million random acyclic waits are let pass", "[deadlock][wait_graph][.slow]") {
