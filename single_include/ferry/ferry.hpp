@@ -11671,10 +11671,13 @@ inline void leased_threads::work(void* argument) noexcept {
         owner.update_record();
     }
     while (owner.wait_for_scope(self)) owner.serve(self);
-    const std::lock_guard lock(homes::mutex());
-    owner.record_.remove_member(record);
-    --owner.in_graph_;
-    owner.update_record();
+    {
+        const std::lock_guard lock(homes::mutex());
+        owner.record_.remove_member(record);
+        --owner.in_graph_;
+        owner.update_record();
+    }
+    inspect_waits(owner.record_, nullptr);  // who waits for a thread may have been let wait because of this one
 }
 
 /// False when there was none for a while: the thread ends.

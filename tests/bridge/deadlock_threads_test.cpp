@@ -211,6 +211,18 @@ DEADLOCK_SCENARIO(leases, "a scope that waits for a second scope, with one threa
     ferry::thread_sensitive_scope::set_max_leases(32);
 }
 
+DEADLOCK_SCENARIO(surplus_leases, "threads that are no longer leased hide no circle among those that are") {
+    round.threads_stay();
+    event_loop loop;
+    const auto four_at_once = [&]() -> task<> {
+        co_await ferry::when_all(sensitive_in_scope(), sensitive_in_scope(), sensitive_in_scope(),
+                                 sensitive_in_scope());
+    };
+    ferry::thread_sensitive_scope::set_max_leases(4);
+    loop.run(four_at_once());
+    leases(round);  // where all but one of them are told to end
+}
+
 DEADLOCK_SCENARIO(enough_leases,
                   "near miss: the same with two threads to lease, and one scope after the other with one") {
     round.threads_stay();
