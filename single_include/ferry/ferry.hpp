@@ -13377,6 +13377,10 @@ inline bool pool_state::wait_for_work(pool_worker& self, std::unique_lock<std::m
     if (closed_) return false;
     self.idle = true;
     idle_.push_back(&self);
+    lock.unlock();
+    const bool answered = self.parker->spin();
+    lock.lock();
+    if (answered && !self.idle) return true;
     const clock::time_point since = clock::now();
     for (;;) {
         const auto patience = threads_ > options_.size_ ? options_.spare_linger_ : options_.idle_end_;

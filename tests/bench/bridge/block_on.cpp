@@ -31,7 +31,7 @@ void block_hot(int times) {
 }
 
 void measure_ferry(gate& result) {
-    ferry::thread_pool pool(ferry::thread_pool_options().size(1).on_thread_start([] { pin_to(1); }));
+    ferry::thread_pool pool(ferry::thread_pool_options().size(1));
     ferry::event_loop loop;
     std::uint64_t allocated = 0;
     std::vector<double> delays;
@@ -96,7 +96,6 @@ class answering_loop {
 public:
     explicit answering_loop(bool spins)
         : loop_(spins), thread_([this] {
-              pin_to(1);
               for (;;) {
                   for (handed *node = loop_.wait(), *next = nullptr; node != nullptr; node = next) {
                       next = node->next;
@@ -147,7 +146,6 @@ void measure_limit() {
 int main(int count, char** arguments) {
     const int rounds = count > 1 ? std::atoi(arguments[1]) : 1;
     gate result;
-    pin_to(0);
     for (int round = 0; round < rounds; ++round) {
         measure_limit();
         measure_ferry(result);

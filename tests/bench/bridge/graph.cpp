@@ -32,9 +32,9 @@ void walk(std::size_t depth) {
     }
     ferry::detail::blocked_threads().fetch_add(1);
     ferry::detail::thread_wait wait("bench", "chain", node_reference(chain.back()));
-    for (int i = 0; i < waits / 10; ++i) wait.refuse_if_hopeless(nullptr);
+    for (int i = 0; i < waits / 10; ++i) wait.refuse_if_hopeless(true, nullptr);
     const cpu_timer timer;
-    for (int i = 0; i < waits; ++i) wait.refuse_if_hopeless(nullptr);
+    for (int i = 0; i < waits; ++i) wait.refuse_if_hopeless(true, nullptr);
     report(("graph/" + std::to_string(depth)).c_str(), "ferry", timer.nanoseconds() / waits);
     ferry::detail::blocked_threads().fetch_sub(1);
     for (wait_node* each : chain) each->release();
@@ -47,7 +47,6 @@ void park() {
     handed node;
     handed end;
     std::thread other([&] {
-        pin_to(1);
         for (handed* got = there.wait(); got != &end; got = there.wait()) here.hand(*got);
     });
     std::vector<double> delays;
@@ -66,7 +65,6 @@ void park() {
 
 int main(int count, char** arguments) {
     const int rounds = count > 1 ? std::atoi(arguments[1]) : 1;
-    pin_to(0);
     for (int round = 0; round < rounds; ++round) {
         if (round % 5 == 0) park();
         for (const std::size_t depth : {1, 10, 100}) walk(depth);

@@ -53,7 +53,6 @@ asio::awaitable<void> call_parked(asio::thread_pool& pool, std::vector<double>& 
 
 void to_thread() {
     asio::thread_pool pool(1);
-    asio::post(pool, [] { pin_to(1); });
     asio::io_context context(2);
     const auto run = [&](asio::awaitable<void> work) {
         context.restart();
@@ -81,10 +80,7 @@ asio::awaitable<int> add_one(int value) { co_return value + 1; }
 void block_on() {
     asio::io_context context(2);
     auto work = asio::make_work_guard(context);
-    std::thread loop([&] {
-        pin_to(1);
-        context.run();
-    });
+    std::thread loop([&] { context.run(); });
     const auto call = [&](int value) { return asio::co_spawn(context, add_one(value), asio::use_future).get(); };
     for (int i = 0; i < calls / 10; ++i) keep(call(i));
     const double begin = wall_nanoseconds();
@@ -119,7 +115,6 @@ void block_on() {
 int main(int count, char** arguments) {
     const std::string_view workload = count > 1 ? arguments[1] : "";
     const int rounds = count > 2 ? std::atoi(arguments[2]) : 1;
-    pin_to(0);
     for (int round = 0; round < rounds; ++round) {
         if (workload == "to_thread") {
             to_thread();

@@ -73,7 +73,6 @@ int main(int count, char** arguments) {
     const std::string_view workload = count > 1 ? arguments[1] : "";
     const int rounds = count > 2 ? std::atoi(arguments[2]) : 1;
     ::setenv("UV_THREADPOOL_SIZE", "1", 1);
-    pin_to(0);
     if (workload != "to_thread") return EXIT_FAILURE;
     for (int round = 0; round < rounds; ++round) to_thread();
 }

@@ -49,7 +49,7 @@ ferry::task<> call_many(ferry::thread_pool& pool, std::size_t times) {
 }
 
 void measure_ferry(gate& result) {
-    ferry::thread_pool pool(ferry::thread_pool_options().size(1).on_thread_start([] { pin_to(1); }));
+    ferry::thread_pool pool(ferry::thread_pool_options().size(1));
     ferry::event_loop loop;
     loop.run(call_hot(pool, calls / 10));
     const std::uint64_t before = allocations();
@@ -74,7 +74,6 @@ class bare_pool {
 public:
     bare_pool(bare_loop& loop, bool spins)
         : worker_(spins), thread_([this, &loop] {
-              pin_to(1);
               for (;;) {
                   for (handed *node = worker_.wait(), *next = nullptr; node != nullptr; node = next) {
                       next = node->next;
@@ -148,7 +147,6 @@ void measure_limit() {
 int main(int count, char** arguments) {
     const int rounds = count > 1 ? std::atoi(arguments[1]) : 1;
     gate result;
-    pin_to(0);
     for (int round = 0; round < rounds; ++round) {
         measure_limit();
         measure_ferry(result);
