@@ -181,7 +181,7 @@ TEST_CASE("a future that a parent's loop was to produce is refused in the child,
               return std::to_string(own.get());
           }) == "7");
     loop.run(std::move(from_parent));
-    loop.run_until_idle();  // the other task, too, in whatever order
+    loop.run_until_idle();                                                  // the other task, too, in whatever order
     CHECK(in_child([&] { return std::to_string(shared.get()); }) == "42");  // it was there before the fork
 }
 
