@@ -11964,7 +11964,7 @@ private:
         const bool sent = control_.push(request);
         thread_wait here("block_on", name_, node_reference());
         wait_until(here, [&] { return is_done() && (!sent || request.has_arrived()); });
-        if (outcome_.has_exception()) outcome_.set_exception(refusal_if_cancelled(outcome_.exception(), refusal));
+        if (outcome_.has_exception()) std::rethrow_exception(refusal_if_cancelled(outcome_.exception(), refusal));
     }
     [[nodiscard]] bool is_done() const {
         const bool done = done_.load(std::memory_order_acquire);
