@@ -77,8 +77,8 @@ public:
     static constexpr flags timed = 16;       // task, thread: the wait has a limit of its own
     static constexpr flags refusable = 32;   // thread: its wait can be ended by an error
     static constexpr flags refused = 64;     // thread: it has been, by another thread, and was woken
-    static constexpr flags open =
-        128;  // lock: an unknown may release it; pool: a thread may join it; scope: is cancelled
+    /// lock: an unknown may release it; pool: a thread may join it; limit: there is room; scope: it is cancelled.
+    static constexpr flags open = 128;
     static constexpr flags bound = 256;  // loop: nobody turns it, and only that thread may
 
     [[nodiscard]] static wait_node& acquire(kind what);

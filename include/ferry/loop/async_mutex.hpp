@@ -125,7 +125,7 @@ inline async_mutex::guard async_mutex::try_lock() noexcept {
 inline void async_mutex::unlock() noexcept {
     FERRY_ASSERT(locked_, "unlock() of an async_mutex that nobody holds");
     hand_on();
-    record_.remove_unknown_holder();
+    record_.remove_unknown_holder();  // only now: other threads must not find the lock held by nobody
 }
 
 inline void async_mutex::hand_on() noexcept {

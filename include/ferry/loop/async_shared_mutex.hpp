@@ -172,13 +172,13 @@ inline async_shared_mutex::guard async_shared_mutex::try_lock_shared() noexcept 
 
 inline void async_shared_mutex::unlock() noexcept {
     FERRY_ASSERT(written_, "unlock() of an async_shared_mutex that no writer holds");
-    record_.remove_unknown_holder();
     leave(mode::exclusive);
+    record_.remove_unknown_holder();  // only now: other threads must not find the lock held by nobody
 }
 inline void async_shared_mutex::unlock_shared() noexcept {
     FERRY_ASSERT(readers_ > 0, "unlock_shared() of an async_shared_mutex that no reader holds");
-    record_.remove_unknown_holder();
     leave(mode::shared);
+    record_.remove_unknown_holder();
 }
 
 inline void async_shared_mutex::serve() noexcept {
