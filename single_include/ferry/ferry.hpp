@@ -709,8 +709,8 @@ public:
     static constexpr flags timed = 16;       // task, thread: the wait has a limit of its own
     static constexpr flags refusable = 32;   // thread: its wait can be ended by an error
     static constexpr flags refused = 64;     // thread: it has been, by another thread, and was woken
-    static constexpr flags open =
-        128;  // lock: an unknown may release it; pool: a thread may join it; scope: is cancelled
+    /// lock: an unknown may release it; pool: a thread may join it; limit: there is room; scope: it is cancelled.
+    static constexpr flags open = 128;
     static constexpr flags bound = 256;  // loop: nobody turns it, and only that thread may
 
     [[nodiscard]] static wait_node& acquire(kind what);
@@ -8231,7 +8231,7 @@ inline async_mutex::guard async_mutex::try_lock() noexcept {
 inline void async_mutex::unlock() noexcept {
     FERRY_ASSERT(locked_, "unlock() of an async_mutex that nobody holds");
     hand_on();
-    record_.remove_unknown_holder();
+    record_.remove_unknown_holder();  // only now: other threads must not find the lock held by nobody
 }
 
 inline void async_mutex::hand_on() noexcept {
@@ -8406,13 +8406,13 @@ inline async_shared_mutex::guard async_shared_mutex::try_lock_shared() noexcept 
 
 inline void async_shared_mutex::unlock() noexcept {
     FERRY_ASSERT(written_, "unlock() of an async_shared_mutex that no writer holds");
-    record_.remove_unknown_holder();
     leave(mode::exclusive);
+    record_.remove_unknown_holder();  // only now: other threads must not find the lock held by nobody
 }
 inline void async_shared_mutex::unlock_shared() noexcept {
     FERRY_ASSERT(readers_ > 0, "unlock_shared() of an async_shared_mutex that no reader holds");
-    record_.remove_unknown_holder();
     leave(mode::shared);
+    record_.remove_unknown_holder();
 }
 
 inline void async_shared_mutex::serve() noexcept {
@@ -9067,9 +9067,10 @@ task<T> await_callback(Fn start) {
 ///     };
 ///     int rows = co_await ferry::callback_to_awaitable<int>(begin);
 ///
-/// start runs here, on the loop, when the task is awaited (a checkpoint: it does not where that is cancelled); `done` may be called on any thread, also before start returns.
-/// Cancelling the wait does not stop what was begun: its value or its failure is then dropped, and nothing that it writes to
-/// may live in this frame. What start throws is thrown here.
+/// start runs here, on the loop, when the task is awaited; where that is cancelled already it does not run (a checkpoint).
+/// `done` may be called on any thread, also before start returns. Cancelling the wait does not stop what was begun: its
+/// value or its failure is then dropped, and nothing that it writes to may live in this frame. What start throws is thrown
+/// here.
 template <class T = void, class Fn>
 task<T> callback_to_awaitable(Fn&& start) {
     detail::refuse_unsafe_temporaries<Fn&&>();

@@ -68,9 +68,10 @@ task<T> await_callback(Fn start) {
 ///     };
 ///     int rows = co_await ferry::callback_to_awaitable<int>(begin);
 ///
-/// start runs here, on the loop, when the task is awaited (a checkpoint: it does not where that is cancelled); `done` may be called on any thread, also before start returns.
-/// Cancelling the wait does not stop what was begun: its value or its failure is then dropped, and nothing that it writes to
-/// may live in this frame. What start throws is thrown here.
+/// start runs here, on the loop, when the task is awaited; where that is cancelled already it does not run (a checkpoint).
+/// `done` may be called on any thread, also before start returns. Cancelling the wait does not stop what was begun: its
+/// value or its failure is then dropped, and nothing that it writes to may live in this frame. What start throws is thrown
+/// here.
 template <class T = void, class Fn>
 task<T> callback_to_awaitable(Fn&& start) {
     detail::refuse_unsafe_temporaries<Fn&&>();
