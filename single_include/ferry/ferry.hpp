@@ -371,10 +371,11 @@ struct thread_exit_hook {
     thread_exit_hook* next = nullptr;
 };
 
-/// A thread's recycled coroutine frames of one size; the frame allocator's.
-struct frame_cache {
-    free_block* first = nullptr;  // the block freed last
-    std::uint32_t room = 0;       // for so many more; none before the first use, and after the thread's end
+/// A thread's recycled coroutine frames of one size; the frame allocator's. Aligned, so that one of many is found by a shift.
+struct alignas(4 * sizeof(void*)) frame_cache {
+    void* latest = nullptr;       // the block freed last, until it is taken; those who are called in turn need no other
+    free_block* first = nullptr;  // the rest
+    std::uint32_t room = 0;       // for so many more of them; none before the first use, and after the thread's end
     bool in_use = false;
 };
 
@@ -393,7 +394,8 @@ struct thread_state {
 
     executor* turn = nullptr;             // whose turn runs on this thread, if any
     executor* bound_executors = nullptr;  // those that no other thread runs
-    frame_cache frames[frame_classes];    // one for each 64 bytes
+    // One for each 64 bytes. The second half is used in its place under AddressSanitizer; see frame_allocator::cache_of().
+    frame_cache frames[2 * frame_classes];
     thread_exit_hook frames_hook;
     post_cache posts;
     thread_exit_hook posts_hook;
@@ -431,17 +433,20 @@ struct thread_end {
     }
 };
 
-/// The calling thread's state, for functions that are noinline themselves and no coroutines; see this_thread().
+/// The calling thread's state, for functions that are noinline themselves, change something and are no coroutines: so
+/// nobody merges two of their calls; see this_thread().
 [[nodiscard, gnu::always_inline]] inline thread_state& this_thread_inlined() noexcept {
     static constinit thread_local thread_state state;
-    thread_state* opaque = &state;
-    __asm__ volatile("" : "+r"(opaque));
-    return *opaque;
+    return state;
 }
 
 /// The calling thread's state. Compilers may treat the address of a thread-local as a constant of a coroutine and keep
 /// it across a suspension; hence never inlined, and the pointer is opaque so that two calls are never merged.
-[[gnu::noinline]] inline thread_state& this_thread() noexcept { return this_thread_inlined(); }
+[[gnu::noinline]] inline thread_state& this_thread() noexcept {
+    thread_state* opaque = &this_thread_inlined();
+    __asm__ volatile("" : "+r"(opaque));
+    return *opaque;
+}
 
 /// Registers a hook, an object with static storage per thread or one that outlives the thread.
 [[gnu::noinline]] inline void at_thread_exit(thread_exit_hook& hook) noexcept {
@@ -1081,6 +1086,13 @@ public:
         (last_ == nullptr ? first_ : last_->next) = &node;
         last_ = &node;
     }
+    /// The same for several, in order.
+    void schedule_all(ready_list nodes) noexcept {
+        if (nodes.first == nullptr) return;
+        nodes.last->next = nullptr;
+        (last_ == nullptr ? first_ : last_->next) = nodes.first;
+        last_ = nodes.last;
+    }
     /// Runs before everything that is ready.
     void run_next(ready_node& node) noexcept { node.next = std::exchange(run_next_, &node); }
 
@@ -1109,33 +1121,17 @@ public:
 
     /// How many resumptions may be stacked on the native stack, the outermost one included; more go to run_next().
     static constexpr unsigned max_depth = 64;
-    [[nodiscard]] bool too_deep() const noexcept { return depth_ >= max_depth - 1; }
 
-    /// Marks one resumption on the native stack: of a frame of the task that runs already.
-    class nesting {
-    public:
-        explicit nesting(executor& owner) noexcept : owner_(owner), outer_depth_(owner.depth_) {
-            owner_.depth_ = outer_depth_ + 1;
-        }
-        ~nesting() { owner_.depth_ = outer_depth_; }  // stored, not counted down: the next one need not wait for it
-        nesting(const nesting&) = delete;
-        nesting& operator=(const nesting&) = delete;
-
-    private:
-        executor& owner_;
-        unsigned outer_depth_;
-    };
     /// Marks the resumption of another task inside the one that runs.
     class inner_resumption {
     public:
         inner_resumption(executor& owner, logical_task& task) noexcept
-            : nesting_(owner), owner_(owner), outer_(std::exchange(owner.current_, &task)) {}
+            : owner_(owner), outer_(std::exchange(owner.current_, &task)) {}
         ~inner_resumption() { owner_.current_ = outer_; }
         inner_resumption(const inner_resumption&) = delete;
         inner_resumption& operator=(const inner_resumption&) = delete;
 
     private:
-        nesting nesting_;
         executor& owner_;
         logical_task* outer_;
     };
@@ -1283,7 +1279,6 @@ private:
     ready_node* last_ = nullptr;
     ready_node* run_next_ = nullptr;
     logical_task* current_ = nullptr;
-    unsigned depth_ = 0;             // resumptions inside of others
     unsigned completed_inline_ = 0;  // primitives, in the step that runs
     const executor* beneath_ = nullptr;
     remote_inbox* remote_ = nullptr;
@@ -1504,22 +1499,18 @@ public:
 
     /// The ready node's function: the executor, with no task on the stack, resumes the chain where it was suspended.
     static void resume(ready_node& node) noexcept {
-        static_cast<logical_task&>(node).resume_in<executor::outermost_resumption>();
+        logical_task& self = static_cast<logical_task&>(node);
+        if (self.wait_ != nullptr) self.end_wait();  // another thread has linked the node
+        {
+            const executor::outermost_resumption on_stack(*self.owner_, self);
+            self.resume_point_.resume();
+        }
+        if (self.finished_) self.finished_function_(self);
     }
-    /// Starts or resumes a task in the middle of another one of the same executor.
-    static void resume_inside(logical_task& task) noexcept { task.resume_in<executor::inner_resumption>(); }
+    /// Starts it in the middle of another task of the same executor, beneath that many resumptions.
+    void start_inside(std::uint32_t nesting) noexcept;  // defined in core/task.hpp
 
 private:
-    template <class Resumption>
-    void resume_in() noexcept {
-        if (wait_ != nullptr) end_wait();  // another thread has linked the node
-        {
-            const Resumption on_stack(*owner_, *this);
-            resume_point_.resume();
-        }
-        if (finished_) finished_function_(*this);
-    }
-
     // With the node, the first 64 bytes hold all that a switch touches: up to the root scope's flags.
     executor* owner_;
     std::coroutine_handle<> resume_point_;
@@ -1863,7 +1854,7 @@ struct free_block {
 /// Ownership      A block belongs to whoever allocated it until it is given back, on any thread.
 /// Thread-safety  Every function may be called on every thread; each works on the calling thread's lists.
 /// Errors         allocate() throws std::bad_alloc.
-/// Cost           A pointer swap while the list has blocks; 0 calls of operator new in steady state. Of each size a
+/// Cost           A pointer or two while there are free blocks; 0 calls of operator new in steady state. Of each size a
 ///                thread keeps 128 KiB (128 blocks, if that is more) and gives all of it back when it ends; the depot
 ///                keeps another 256 KiB for all threads (two batches, if that is more).
 class frame_allocator {
@@ -1879,6 +1870,8 @@ public:
     [[nodiscard]] static constexpr std::uint32_t thread_limit(std::size_t index) noexcept {
         return static_cast<std::uint32_t>(std::max(2 * batch_size(index), 128 * 1024 / block_size(index)));
     }
+    /// How many it keeps now.
+    [[nodiscard]] static std::size_t kept_by_this_thread(std::size_t index) noexcept;
     /// How many of them move at once between a thread and the depot.
     [[nodiscard]] static constexpr std::size_t batch_size(std::size_t index) noexcept {
         return std::min<std::size_t>(block_size(index) / sizeof(void*), 64);
@@ -1893,6 +1886,7 @@ private:
         static constinit std::atomic<std::int64_t> count{0};
         return count;
     }
+    static frame_cache& cache_of(thread_state& thread, std::size_t index) noexcept;
     static void* obtain(std::size_t size);
     static void give_back(void* block) noexcept;
     static void* pop(std::size_t index);
@@ -1965,13 +1959,18 @@ inline void frame_allocator::deallocate(void* block, std::size_t size) noexcept 
     index < thread_state::frame_classes ? push(block, index) : give_back(block);
 }
 
+/// Under AddressSanitizer the caches that pop() and push() look at are never in use: so these leave every block to the rare
+/// cases, which poison it, and ask nothing themselves.
+inline frame_cache& frame_allocator::cache_of(thread_state& thread, std::size_t index) noexcept {
+    return thread.frames[__asan_poison_memory_region == nullptr ? index : index + thread_state::frame_classes];
+}
+
 // Not inlined, nor are the rare cases in here: so they may look for the thread's state themselves, and save no register.
 [[gnu::noinline]] inline void* frame_allocator::pop(std::size_t index) {
     frame_cache& cache = this_thread_inlined().frames[index];
+    if (cache.latest != nullptr) return std::exchange(cache.latest, nullptr);
     free_block* const block = cache.first;
     if (block == nullptr) [[unlikely]]
-        return pop_rarely(index);
-    if (__asan_unpoison_memory_region != nullptr) [[unlikely]]
         return pop_rarely(index);
     cache.first = block->next;
     ++cache.room;
@@ -1982,17 +1981,23 @@ inline void frame_allocator::deallocate(void* block, std::size_t size) noexcept 
     frame_cache& cache = this_thread_inlined().frames[index];
     if (cache.room == 0) [[unlikely]]
         return push_rarely(block, index);
-    if (__asan_poison_memory_region != nullptr) [[unlikely]]
-        return push_rarely(block, index);
+    if (cache.latest == nullptr) {
+        cache.latest = block;
+        return;
+    }
     cache.first = ::new (block) free_block{cache.first};
     --cache.room;
+}
+
+inline std::size_t frame_allocator::kept_by_this_thread(std::size_t index) noexcept {
+    const frame_cache& cache = cache_of(this_thread(), index);
+    return cache.in_use ? thread_limit(index) - cache.room + (cache.latest != nullptr) : 0;
 }
 
 inline std::int64_t frame_allocator::live() noexcept {
     std::int64_t count = obtained().load(std::memory_order_relaxed);
     for (std::size_t index = 0; index < thread_state::frame_classes; ++index) {
-        const frame_cache& cache = this_thread().frames[index];
-        if (cache.in_use) count -= thread_limit(index) - cache.room;
+        count -= static_cast<std::int64_t>(kept_by_this_thread(index));
         count -= depot::of(index).batches() * static_cast<std::int64_t>(batch_size(index));
     }
     return count;
@@ -2010,13 +2015,13 @@ inline void frame_allocator::give_back(void* block) noexcept {
 }
 
 [[gnu::noinline]] inline void* frame_allocator::pop_rarely(std::size_t index) {
-    frame_cache& cache = this_thread().frames[index];
+    frame_cache& cache = cache_of(this_thread(), index);
     if (cache.first == nullptr && !refill(cache, index)) return obtain(block_size(index));
     return unlink(cache, index);
 }
 
 [[gnu::noinline]] inline void frame_allocator::push_rarely(void* block, std::size_t index) noexcept {
-    frame_cache& cache = this_thread().frames[index];
+    frame_cache& cache = cache_of(this_thread(), index);
     if (cache.room == 0 && !make_room(cache, index)) return give_back(block);
     link(cache, block, index);
 }
@@ -2076,7 +2081,8 @@ inline void frame_allocator::release_caches() noexcept {
     thread_state& self = this_thread();
     self.frames_hook.run = nullptr;  // a hook that runs later may free frames, and registers this one again
     for (std::size_t index = 0; index < thread_state::frame_classes; ++index) {
-        frame_cache& cache = self.frames[index];
+        frame_cache& cache = cache_of(self, index);
+        if (cache.latest != nullptr) give_back(cache.latest);
         while (cache.first != nullptr) give_back(unlink(cache, index));
         cache = {};
     }
@@ -2364,19 +2370,21 @@ template <bool Records = records_for_reports>
 class frame_record {
 public:
     explicit frame_record(const std::source_location& function) noexcept : function_(function) {}
-    [[nodiscard]] const char* name() const noexcept {
-        return given_name_ != nullptr ? given_name_ : function_.function_name();
+    [[nodiscard]] const char* name() const noexcept { return is_named_ ? given_name_ : function_.function_name(); }
+    void set_name(const char* name) noexcept {
+        is_named_ = name != nullptr;
+        given_name_ = name;
     }
-    void set_name(const char* name) noexcept { given_name_ = name; }
     [[nodiscard]] const char* file() const noexcept { return function_.file_name(); }
     /// Where it awaits, or last awaited; 0 before its first co_await.
     [[nodiscard]] std::uint32_t awaiting_line() const noexcept { return awaiting_line_; }
-    void set_awaiting_line(int line) noexcept { awaiting_line_ = static_cast<std::uint32_t>(line); }
+    void set_awaiting_line(int line) noexcept { awaiting_line_ = static_cast<std::uint32_t>(line) & 0x7fff'ffff; }
 
 private:
     std::source_location function_;
-    const char* given_name_ = nullptr;
-    std::uint32_t awaiting_line_ = 0;
+    const char* given_name_;  // if is_named_: few are, and a frame's first stores are much of what it costs
+    std::uint32_t awaiting_line_ : 31 = 0;
+    std::uint32_t is_named_ : 1 = 0;
 };
 static_assert(sizeof(frame_record<true>) <= 24);
 template <>
@@ -2442,7 +2450,11 @@ public:
     using frame_record::set_name;
 
     /// Has it come to its end, or a generator to a value?
-    [[nodiscard]] bool has_ended() const noexcept { return progress_ == progress::ended; }
+    [[nodiscard]] bool has_ended() const noexcept { return place_ == ended; }
+    /// How many resumptions it lies beneath on the native stack, while it runs; 0 when the executor resumed it.
+    [[nodiscard]] std::uint32_t nesting() const noexcept { return place_ / one_deeper; }
+    /// Begins or ends the time in which somebody else than an awaiting frame resumes it in place.
+    void set_nesting(std::uint32_t depth) noexcept { place_ = depth * one_deeper; }
 
     /// Makes this frame the first of a logical task.
     void begin_chain(logical_task& owner, std::coroutine_handle<> self) noexcept {
@@ -2457,27 +2469,25 @@ public:
         logical_task& owner = *parent.task_;
         task_ = &owner;
         parent_frame_ = parent_frame.address();
-        if (owner.owner().too_deep()) [[unlikely]] {
-            progress_ = progress::apart;
+        const std::uint32_t parents_place = parent.place_ & ~inside_await;
+        if (parents_place >= deepest) [[unlikely]] {
+            place_ = apart;
             owner.suspend_at(self);
             owner.owner().run_next(owner);
             return true;
         }
-        progress_ = progress::inside_await;
-        {
-            const executor::nesting on_stack(owner.owner());
-            self.resume();
-        }
-        if (progress_ == progress::ended) [[likely]]
+        place_ = parents_place + one_deeper + inside_await;
+        self.resume();
+        if (place_ == ended) [[likely]]
             return false;
-        progress_ = progress::apart;
+        place_ = apart;
         return true;
     }
 
 protected:
     /// This frame has no more to do for now (a generator's is continued once for each value): its parent goes on.
     void end() noexcept {
-        if (std::exchange(progress_, progress::ended) == progress::inside_await) [[likely]]
+        if ((std::exchange(place_, ended) & inside_await) != 0) [[likely]]
             return;
         if (parent_frame_ == nullptr) return task_->mark_finished();
         task_->suspend_at(std::coroutine_handle<>::from_address(parent_frame_));
@@ -2485,10 +2495,15 @@ protected:
     }
 
 private:
-    // inside_await: its parent's await_suspend runs it. As wide as the line before it, so that one store begins both.
-    enum class progress : std::uint32_t { apart, inside_await, ended };
+    // Where it is: its nesting, with a mark while its parent's await_suspend runs it; or apart, suspended and on no stack;
+    // or at its end. One word, as wide as the line before it: one store begins both, one says all that its start says.
+    static constexpr std::uint32_t apart = 0;
+    static constexpr std::uint32_t inside_await = 1;
+    static constexpr std::uint32_t ended = 2;
+    static constexpr std::uint32_t one_deeper = 4;
+    static constexpr std::uint32_t deepest = (executor::max_depth - 1) * one_deeper;
 
-    progress progress_ = progress::apart;
+    std::uint32_t place_ = apart;
     // These two are set when the frame starts, not before.
     logical_task* task_;
     void* parent_frame_;  // whose promise is a promise_base, too: see task_promise's assertion
@@ -2509,6 +2524,16 @@ inline void logical_task::note_place(wait_node& in) const noexcept {
         while (frame != nullptr && is_ferrys_own(frame->file())) frame = frame->parent();
         in.set_line(frame == nullptr ? nullptr : frame->file(), frame == nullptr ? 0 : frame->awaiting_line());
     }
+}
+inline void logical_task::start_inside(std::uint32_t nesting) noexcept {
+    promise_base& root = std::coroutine_handle<promise_base>::from_address(resume_point_.address()).promise();
+    root.set_nesting(nesting);
+    {
+        const executor::inner_resumption on_stack(*owner_, *this);
+        resume_point_.resume();
+    }
+    if (finished_) return finished_function_(*this);
+    root.set_nesting(0);
 }
 inline void logical_task::needs(const node_reference& whom, wait_node::flags how) noexcept {
     note_place(*record_);
@@ -2957,9 +2982,9 @@ private:
     }
     // The members are below the parent's scope, so a cancellation has reached them already.
     static void go_on_waiting(waiter&) noexcept {}
-    bool start() noexcept;
+    bool start(std::uint32_t nesting) noexcept;
     static void start_apart(ready_node& self) noexcept;
-    void start_members() noexcept;
+    void start_members(std::uint32_t nesting) noexcept;
     void need_members() noexcept;
     void one_less() noexcept;
     void ended(member_base& member) noexcept;
@@ -3003,7 +3028,7 @@ public:
     template <ferry_promise Promise>
     bool await_suspend(std::coroutine_handle<Promise> frame) const noexcept {
         owner_.task().suspend_at(frame);  // before it waits: a report says where
-        return owner_.start();
+        return owner_.start(frame.promise().nesting());
     }
     void await_resume() const noexcept {}
 
@@ -3078,14 +3103,14 @@ family::join_awaiter family::join_all(Members& members) noexcept {
 
 /// True when there is something to wait for. Where the native stack is too deep, all of it happens from the run-next list:
 /// the members start in the same order, and those that must not start do not, at any depth.
-inline bool family::start() noexcept {
+inline bool family::start(std::uint32_t nesting) noexcept {
     running_ = 1;  // the parent's own share, so that members that end at once do not wake it
-    if (task().owner().too_deep()) {
+    if (nesting >= executor::max_depth - 1) {
         task().owner().run_next(*this);
         task().wait_in(*this, what_);
         return true;
     }
-    start_members();
+    start_members(nesting);
     if (--running_ == 0) return false;
     task().wait_in(*this, what_);
     need_members();
@@ -3094,18 +3119,18 @@ inline bool family::start() noexcept {
 
 inline void family::start_apart(ready_node& self) noexcept {
     family& apart = static_cast<family&>(self);
-    apart.start_members();
+    apart.start_members(0);
     if (apart.running_ > 1) apart.need_members();
     apart.one_less();
 }
 
-inline void family::start_members() noexcept {
+inline void family::start_members(std::uint32_t nesting) noexcept {
     for (member_base* member = members_; member != nullptr && !decided_; member = member->next_) {
         ++running_;
         member->running_ = true;
         member->task_.record().set_scope(&record_);
         record_.add_member(member->task_.record());
-        logical_task::resume_inside(member->task_);
+        member->task_.start_inside(nesting + 1);
     }
 }
 
@@ -7307,16 +7332,20 @@ public:
     // The loop's side.
     /// Asked by nodes that have arrived; there is a loop as long as nodes are run.
     [[nodiscard]] event_loop& loop() const noexcept { return *loop_; }
-    /// Takes in what was pushed so far; next_received() hands it out, oldest first, and null at its end.
+    /// Takes in what was pushed so far; take_received() hands it out, oldest first.
     void receive() noexcept {
         if (is_node(inbox_.load(std::memory_order_relaxed))) {
             append(inbox_.exchange(nullptr, std::memory_order_acquire));
         }
     }
-    [[nodiscard]] ready_node* next_received() noexcept {
-        ready_node* const node = received_.first;
-        if (node != nullptr) received_.first = node->next;
-        return node;
+    /// At most so many; the last one's link leads to what is left.
+    [[nodiscard]] ready_list take_received(std::size_t most) noexcept {
+        ready_list taken;
+        if (most == 0 || received_.first == nullptr) return taken;
+        taken.first = taken.last = received_.first;
+        while (--most > 0 && taken.last->next != nullptr) taken.last = taken.last->next;
+        received_.first = taken.last->next;
+        return taken;
     }
     void refuse_new_work() noexcept { closed_.store(true, std::memory_order_release); }
     /// Refuses everything from now on, and takes in what was pushed before.
@@ -7720,10 +7749,13 @@ public:
         check_process("watch");
         prepare_wake_descriptor();
         poller_->add(descriptor);
+        ++watched_;
     }
     /// Does nothing in a forked child, which would take it out of the parent's poller.
     void unwatch(io_watch& descriptor) noexcept {
-        if (!control_->left_behind()) poller_->remove(descriptor);
+        if (control_->left_behind()) return;
+        poller_->remove(descriptor);
+        --watched_;
     }
     [[nodiscard]] detail::loop_control& control() const noexcept { return *control_.get(); }
     /// The one buffer that every socket of this loop receives into. What is in it is valid until the next task runs.
@@ -7774,7 +7806,6 @@ private:
     [[nodiscard]] bool anything_ready() const noexcept { return has_ready() || control_->has_mail(); }
     [[nodiscard]] bool has_work() const noexcept { return anything_ready() || !owned_.empty() || !turn_end_.empty(); }
     void end_tasks(const char* operation) noexcept;
-    void admit(std::size_t most) noexcept;
     void prepare_wake_descriptor();
 
     std::unique_ptr<poller> own_poller_;
@@ -7786,6 +7817,7 @@ private:
     std::optional<detail::wake_watch> wake_watch_;
     std::unique_ptr<char[]> read_buffer_;
     std::size_t outside_work_ = 0;
+    std::size_t watched_ = 0;  // descriptors, beside the one that wakes it
     bool closing_ = false;
     bool worked_ = false;  // turn() has found something to do, and has not polled since
     detail::spinner spinner_;
@@ -7838,7 +7870,7 @@ detail::await_result<Awaitable> event_loop::run(Awaitable what) {
     }
     detail::check_own_wait("event_loop::run", main->name(), this);
     control_->receive();
-    admit(static_cast<std::size_t>(-1));  // what was posted before goes first
+    schedule_all(control_->take_received(static_cast<std::size_t>(-1)));  // what was posted before goes first
     schedule(*main);
     for (work_in_turn(); !main->ended(); work_in_turn()) {
         check_process("event_loop::run");  // a task may fork, and go on in the child
@@ -7929,7 +7961,7 @@ inline bool event_loop::work() noexcept {
     bool any = !timers_.empty() && timers_.fire_due(now(), batch) > 0;
     for (std::size_t count = 0; count < batch; count += slice) {
         // What others push gets half of the turn while there is other work, so a flood of it delays no task for long.
-        admit(has_ready() ? slice / 2 : slice);
+        schedule_all(control_->take_received(has_ready() ? slice / 2 : slice));
         if (run_ready(slice) == 0) break;
         any = true;
         if (!timers_.empty() && timers_.next() <= now()) break;  // long steps must not add up to a late timer
@@ -7987,7 +8019,8 @@ inline bool event_loop::sleep_until(detail::thread_parker& parker, time_point de
 /// to wait for the tasks that are under way, nor to unwind them: the program ends with that error's text.
 inline void event_loop::poll(time_point until, bool heeds_stop, const detail::thread_parker* sleeper) noexcept {
     until = anything_ready() ? time_point::min() : std::min(until, timers_.next());
-    if (until == time_point::min() && !wake_watch_) return;  // nothing to poll: no descriptor, no sleep
+    // The descriptor that wakes it has nothing to tell to a loop that is awake; who embeds it watches that one, too.
+    if (until == time_point::min() && watched_ == 0 && !embedded_) return;
     if (until != time_point::min() && sleeper == nullptr && spin_for_answer(nullptr)) until = time_point::min();
     prepare_wake_descriptor();
     // Asked after prepare_sleep(): a stop(), or a token, that comes later finds the loop asleep and wakes it.
@@ -7998,11 +8031,6 @@ inline void event_loop::poll(time_point until, bool heeds_stop, const detail::th
     }
     poller_->wait(until, outside_work_ > 0);
     control_->end_sleep();
-}
-
-/// Makes ready what other threads have pushed.
-inline void event_loop::admit(std::size_t most) noexcept {
-    for (detail::ready_node* node; most > 0 && (node = control_->next_received()) != nullptr; --most) schedule(*node);
 }
 
 inline void event_loop::prepare_wake_descriptor() {

@@ -58,10 +58,27 @@ task<int> chain(int depth, ferry::event* leaf_waits_for) {
     co_return 1 + co_await chain(depth - 1, leaf_waits_for);
 }
 
+/// Would the next child be resumed on top of the frame that awaits this?
+class may_nest {
+public:
+    using native_awaitable = void;
+    may_nest() noexcept {}
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        may_ = frame.promise().nesting() < ferry::detail::executor::max_depth - 1;
+        return false;
+    }
+    bool await_resume() const noexcept { return may_; }
+
+private:
+    bool may_ = false;
+};
+
 /// The first level of a chain whose child would not be resumed on top of it.
 task<unsigned> deepest_level(unsigned level) {
-    const ferry::detail::logical_task& self = co_await ferry::detail::current_task();
-    if (self.owner().too_deep()) co_return level;
+    const bool deeper = co_await may_nest();
+    if (!deeper) co_return level;
     co_return co_await deepest_level(level + 1);
 }
 

@@ -26,7 +26,7 @@ public:
     bool step() {
         const inside_turn turn(*this);
         control().receive();
-        while (ferry::detail::ready_node* const mail = control().next_received()) schedule(*mail);
+        schedule_all(control().take_received(static_cast<std::size_t>(-1)));
         if (fire_one() || run_ready(1) == 1) return true;
         return polls_ && clock_.wait(time_point::min(), false) > 0;
     }

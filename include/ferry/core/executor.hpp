@@ -94,6 +94,13 @@ public:
         (last_ == nullptr ? first_ : last_->next) = &node;
         last_ = &node;
     }
+    /// The same for several, in order.
+    void schedule_all(ready_list nodes) noexcept {
+        if (nodes.first == nullptr) return;
+        nodes.last->next = nullptr;
+        (last_ == nullptr ? first_ : last_->next) = nodes.first;
+        last_ = nodes.last;
+    }
     /// Runs before everything that is ready.
     void run_next(ready_node& node) noexcept { node.next = std::exchange(run_next_, &node); }
 
@@ -122,33 +129,17 @@ public:
 
     /// How many resumptions may be stacked on the native stack, the outermost one included; more go to run_next().
     static constexpr unsigned max_depth = 64;
-    [[nodiscard]] bool too_deep() const noexcept { return depth_ >= max_depth - 1; }
 
-    /// Marks one resumption on the native stack: of a frame of the task that runs already.
-    class nesting {
-    public:
-        explicit nesting(executor& owner) noexcept : owner_(owner), outer_depth_(owner.depth_) {
-            owner_.depth_ = outer_depth_ + 1;
-        }
-        ~nesting() { owner_.depth_ = outer_depth_; }  // stored, not counted down: the next one need not wait for it
-        nesting(const nesting&) = delete;
-        nesting& operator=(const nesting&) = delete;
-
-    private:
-        executor& owner_;
-        unsigned outer_depth_;
-    };
     /// Marks the resumption of another task inside the one that runs.
     class inner_resumption {
     public:
         inner_resumption(executor& owner, logical_task& task) noexcept
-            : nesting_(owner), owner_(owner), outer_(std::exchange(owner.current_, &task)) {}
+            : owner_(owner), outer_(std::exchange(owner.current_, &task)) {}
         ~inner_resumption() { owner_.current_ = outer_; }
         inner_resumption(const inner_resumption&) = delete;
         inner_resumption& operator=(const inner_resumption&) = delete;
 
     private:
-        nesting nesting_;
         executor& owner_;
         logical_task* outer_;
     };
@@ -296,7 +287,6 @@ private:
     ready_node* last_ = nullptr;
     ready_node* run_next_ = nullptr;
     logical_task* current_ = nullptr;
-    unsigned depth_ = 0;             // resumptions inside of others
     unsigned completed_inline_ = 0;  // primitives, in the step that runs
     const executor* beneath_ = nullptr;
     remote_inbox* remote_ = nullptr;

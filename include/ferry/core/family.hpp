@@ -10,6 +10,7 @@
 
 #include <coroutine>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -66,9 +67,9 @@ private:
     }
     // The members are below the parent's scope, so a cancellation has reached them already.
     static void go_on_waiting(waiter&) noexcept {}
-    bool start() noexcept;
+    bool start(std::uint32_t nesting) noexcept;
     static void start_apart(ready_node& self) noexcept;
-    void start_members() noexcept;
+    void start_members(std::uint32_t nesting) noexcept;
     void need_members() noexcept;
     void one_less() noexcept;
     void ended(member_base& member) noexcept;
@@ -112,7 +113,7 @@ public:
     template <ferry_promise Promise>
     bool await_suspend(std::coroutine_handle<Promise> frame) const noexcept {
         owner_.task().suspend_at(frame);  // before it waits: a report says where
-        return owner_.start();
+        return owner_.start(frame.promise().nesting());
     }
     void await_resume() const noexcept {}
 
@@ -187,14 +188,14 @@ family::join_awaiter family::join_all(Members& members) noexcept {
 
 /// True when there is something to wait for. Where the native stack is too deep, all of it happens from the run-next list:
 /// the members start in the same order, and those that must not start do not, at any depth.
-inline bool family::start() noexcept {
+inline bool family::start(std::uint32_t nesting) noexcept {
     running_ = 1;  // the parent's own share, so that members that end at once do not wake it
-    if (task().owner().too_deep()) {
+    if (nesting >= executor::max_depth - 1) {
         task().owner().run_next(*this);
         task().wait_in(*this, what_);
         return true;
     }
-    start_members();
+    start_members(nesting);
     if (--running_ == 0) return false;
     task().wait_in(*this, what_);
     need_members();
@@ -203,18 +204,18 @@ inline bool family::start() noexcept {
 
 inline void family::start_apart(ready_node& self) noexcept {
     family& apart = static_cast<family&>(self);
-    apart.start_members();
+    apart.start_members(0);
     if (apart.running_ > 1) apart.need_members();
     apart.one_less();
 }
 
-inline void family::start_members() noexcept {
+inline void family::start_members(std::uint32_t nesting) noexcept {
     for (member_base* member = members_; member != nullptr && !decided_; member = member->next_) {
         ++running_;
         member->running_ = true;
         member->task_.record().set_scope(&record_);
         record_.add_member(member->task_.record());
-        logical_task::resume_inside(member->task_);
+        member->task_.start_inside(nesting + 1);
     }
 }
 

@@ -11,6 +11,7 @@
 #include <ferry/core/wait_node.hpp>
 
 #include <coroutine>
+#include <cstdint>
 #include <exception>
 #include <utility>
 
@@ -155,22 +156,18 @@ public:
 
     /// The ready node's function: the executor, with no task on the stack, resumes the chain where it was suspended.
     static void resume(ready_node& node) noexcept {
-        static_cast<logical_task&>(node).resume_in<executor::outermost_resumption>();
+        logical_task& self = static_cast<logical_task&>(node);
+        if (self.wait_ != nullptr) self.end_wait();  // another thread has linked the node
+        {
+            const executor::outermost_resumption on_stack(*self.owner_, self);
+            self.resume_point_.resume();
+        }
+        if (self.finished_) self.finished_function_(self);
     }
-    /// Starts or resumes a task in the middle of another one of the same executor.
-    static void resume_inside(logical_task& task) noexcept { task.resume_in<executor::inner_resumption>(); }
+    /// Starts it in the middle of another task of the same executor, beneath that many resumptions.
+    void start_inside(std::uint32_t nesting) noexcept;  // defined in core/task.hpp
 
 private:
-    template <class Resumption>
-    void resume_in() noexcept {
-        if (wait_ != nullptr) end_wait();  // another thread has linked the node
-        {
-            const Resumption on_stack(*owner_, *this);
-            resume_point_.resume();
-        }
-        if (finished_) finished_function_(*this);
-    }
-
     // With the node, the first 64 bytes hold all that a switch touches: up to the root scope's flags.
     executor* owner_;
     std::coroutine_handle<> resume_point_;

@@ -30,10 +30,11 @@ struct thread_exit_hook {
     thread_exit_hook* next = nullptr;
 };
 
-/// A thread's recycled coroutine frames of one size; the frame allocator's.
-struct frame_cache {
-    free_block* first = nullptr;  // the block freed last
-    std::uint32_t room = 0;       // for so many more; none before the first use, and after the thread's end
+/// A thread's recycled coroutine frames of one size; the frame allocator's. Aligned, so that one of many is found by a shift.
+struct alignas(4 * sizeof(void*)) frame_cache {
+    void* latest = nullptr;       // the block freed last, until it is taken; those who are called in turn need no other
+    free_block* first = nullptr;  // the rest
+    std::uint32_t room = 0;       // for so many more of them; none before the first use, and after the thread's end
     bool in_use = false;
 };
 
@@ -52,7 +53,8 @@ struct thread_state {
 
     executor* turn = nullptr;             // whose turn runs on this thread, if any
     executor* bound_executors = nullptr;  // those that no other thread runs
-    frame_cache frames[frame_classes];    // one for each 64 bytes
+    // One for each 64 bytes. The second half is used in its place under AddressSanitizer; see frame_allocator::cache_of().
+    frame_cache frames[2 * frame_classes];
     thread_exit_hook frames_hook;
     post_cache posts;
     thread_exit_hook posts_hook;
@@ -90,17 +92,20 @@ struct thread_end {
     }
 };
 
-/// The calling thread's state, for functions that are noinline themselves and no coroutines; see this_thread().
+/// The calling thread's state, for functions that are noinline themselves, change something and are no coroutines: so
+/// nobody merges two of their calls; see this_thread().
 [[nodiscard, gnu::always_inline]] inline thread_state& this_thread_inlined() noexcept {
     static constinit thread_local thread_state state;
-    thread_state* opaque = &state;
-    __asm__ volatile("" : "+r"(opaque));
-    return *opaque;
+    return state;
 }
 
 /// The calling thread's state. Compilers may treat the address of a thread-local as a constant of a coroutine and keep
 /// it across a suspension; hence never inlined, and the pointer is opaque so that two calls are never merged.
-[[gnu::noinline]] inline thread_state& this_thread() noexcept { return this_thread_inlined(); }
+[[gnu::noinline]] inline thread_state& this_thread() noexcept {
+    thread_state* opaque = &this_thread_inlined();
+    __asm__ volatile("" : "+r"(opaque));
+    return *opaque;
+}
 
 /// Registers a hook, an object with static storage per thread or one that outlives the thread.
 [[gnu::noinline]] inline void at_thread_exit(thread_exit_hook& hook) noexcept {

@@ -106,10 +106,13 @@ public:
         check_process("watch");
         prepare_wake_descriptor();
         poller_->add(descriptor);
+        ++watched_;
     }
     /// Does nothing in a forked child, which would take it out of the parent's poller.
     void unwatch(io_watch& descriptor) noexcept {
-        if (!control_->left_behind()) poller_->remove(descriptor);
+        if (control_->left_behind()) return;
+        poller_->remove(descriptor);
+        --watched_;
     }
     [[nodiscard]] detail::loop_control& control() const noexcept { return *control_.get(); }
     /// The one buffer that every socket of this loop receives into. What is in it is valid until the next task runs.
@@ -160,7 +163,6 @@ private:
     [[nodiscard]] bool anything_ready() const noexcept { return has_ready() || control_->has_mail(); }
     [[nodiscard]] bool has_work() const noexcept { return anything_ready() || !owned_.empty() || !turn_end_.empty(); }
     void end_tasks(const char* operation) noexcept;
-    void admit(std::size_t most) noexcept;
     void prepare_wake_descriptor();
 
     std::unique_ptr<poller> own_poller_;
@@ -172,6 +174,7 @@ private:
     std::optional<detail::wake_watch> wake_watch_;
     std::unique_ptr<char[]> read_buffer_;
     std::size_t outside_work_ = 0;
+    std::size_t watched_ = 0;  // descriptors, beside the one that wakes it
     bool closing_ = false;
     bool worked_ = false;  // turn() has found something to do, and has not polled since
     detail::spinner spinner_;
@@ -224,7 +227,7 @@ detail::await_result<Awaitable> event_loop::run(Awaitable what) {
     }
     detail::check_own_wait("event_loop::run", main->name(), this);
     control_->receive();
-    admit(static_cast<std::size_t>(-1));  // what was posted before goes first
+    schedule_all(control_->take_received(static_cast<std::size_t>(-1)));  // what was posted before goes first
     schedule(*main);
     for (work_in_turn(); !main->ended(); work_in_turn()) {
         check_process("event_loop::run");  // a task may fork, and go on in the child
@@ -315,7 +318,7 @@ inline bool event_loop::work() noexcept {
     bool any = !timers_.empty() && timers_.fire_due(now(), batch) > 0;
     for (std::size_t count = 0; count < batch; count += slice) {
         // What others push gets half of the turn while there is other work, so a flood of it delays no task for long.
-        admit(has_ready() ? slice / 2 : slice);
+        schedule_all(control_->take_received(has_ready() ? slice / 2 : slice));
         if (run_ready(slice) == 0) break;
         any = true;
         if (!timers_.empty() && timers_.next() <= now()) break;  // long steps must not add up to a late timer
@@ -373,7 +376,8 @@ inline bool event_loop::sleep_until(detail::thread_parker& parker, time_point de
 /// to wait for the tasks that are under way, nor to unwind them: the program ends with that error's text.
 inline void event_loop::poll(time_point until, bool heeds_stop, const detail::thread_parker* sleeper) noexcept {
     until = anything_ready() ? time_point::min() : std::min(until, timers_.next());
-    if (until == time_point::min() && !wake_watch_) return;  // nothing to poll: no descriptor, no sleep
+    // The descriptor that wakes it has nothing to tell to a loop that is awake; who embeds it watches that one, too.
+    if (until == time_point::min() && watched_ == 0 && !embedded_) return;
     if (until != time_point::min() && sleeper == nullptr && spin_for_answer(nullptr)) until = time_point::min();
     prepare_wake_descriptor();
     // Asked after prepare_sleep(): a stop(), or a token, that comes later finds the loop asleep and wakes it.
@@ -384,11 +388,6 @@ inline void event_loop::poll(time_point until, bool heeds_stop, const detail::th
     }
     poller_->wait(until, outside_work_ > 0);
     control_->end_sleep();
-}
-
-/// Makes ready what other threads have pushed.
-inline void event_loop::admit(std::size_t most) noexcept {
-    for (detail::ready_node* node; most > 0 && (node = control_->next_received()) != nullptr; --most) schedule(*node);
 }
 
 inline void event_loop::prepare_wake_descriptor() {

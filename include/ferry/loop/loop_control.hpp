@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <system_error>
 #include <utility>
@@ -79,16 +80,20 @@ public:
     // The loop's side.
     /// Asked by nodes that have arrived; there is a loop as long as nodes are run.
     [[nodiscard]] event_loop& loop() const noexcept { return *loop_; }
-    /// Takes in what was pushed so far; next_received() hands it out, oldest first, and null at its end.
+    /// Takes in what was pushed so far; take_received() hands it out, oldest first.
     void receive() noexcept {
         if (is_node(inbox_.load(std::memory_order_relaxed))) {
             append(inbox_.exchange(nullptr, std::memory_order_acquire));
         }
     }
-    [[nodiscard]] ready_node* next_received() noexcept {
-        ready_node* const node = received_.first;
-        if (node != nullptr) received_.first = node->next;
-        return node;
+    /// At most so many; the last one's link leads to what is left.
+    [[nodiscard]] ready_list take_received(std::size_t most) noexcept {
+        ready_list taken;
+        if (most == 0 || received_.first == nullptr) return taken;
+        taken.first = taken.last = received_.first;
+        while (--most > 0 && taken.last->next != nullptr) taken.last = taken.last->next;
+        received_.first = taken.last->next;
+        return taken;
     }
     void refuse_new_work() noexcept { closed_.store(true, std::memory_order_release); }
     /// Refuses everything from now on, and takes in what was pushed before.
