@@ -376,9 +376,9 @@ inline bool event_loop::sleep_until(detail::thread_parker& parker, time_point de
 /// to wait for the tasks that are under way, nor to unwind them: the program ends with that error's text.
 inline void event_loop::poll(time_point until, bool heeds_stop, const detail::thread_parker* sleeper) noexcept {
     until = anything_ready() ? time_point::min() : std::min(until, timers_.next());
+    if (until != time_point::min() && sleeper == nullptr && spin_for_answer(nullptr)) until = time_point::min();
     // The descriptor that wakes it has nothing to tell to a loop that is awake; who embeds it watches that one, too.
     if (until == time_point::min() && watched_ == 0 && !embedded_) return;
-    if (until != time_point::min() && sleeper == nullptr && spin_for_answer(nullptr)) until = time_point::min();
     prepare_wake_descriptor();
     // Asked after prepare_sleep(): a stop(), or a token, that comes later finds the loop asleep and wakes it.
     if (until != time_point::min() &&

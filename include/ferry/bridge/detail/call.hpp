@@ -83,7 +83,8 @@ public:
     [[nodiscard]] virtual home* made_at() const noexcept = 0;
     [[nodiscard]] virtual call_stop& stop() noexcept = 0;
 
-    /// While it lives, this thread is in the call: it sees what a call made where this one was made sees.
+    /// While it lives, this thread is in the call: it sees what a call made where this one was made sees. Whoever gives it
+    /// the thread says runs_on() before.
     class inside;
     /// Runs it on this thread.
     void run_here() noexcept;
@@ -91,6 +92,10 @@ public:
     [[nodiscard]] wait_node* record() const noexcept { return record_; }
     /// Whom it waits for: the pool, or the thread that serves its queue. Under the lock of the place where it is queued.
     void waits_for(const wait_node* place) noexcept { record_->wait_for(node_reference(place), flags_); }
+    /// That thread has it, and nobody can take it back any more. By the thread, or by whoever hands it over.
+    void runs_on(const wait_node& thread) noexcept {
+        record_->wait_for(node_reference(&thread), static_cast<wait_node::flags>(flags_ | wait_node::begun));
+    }
 
     const char* name = nullptr;                         // in reports
     std::chrono::steady_clock::time_point submitted{};  // where a pool measures
@@ -119,10 +124,6 @@ protected:
     void is_over() noexcept { record_->wait_is_over(); }
 
 private:
-    void runs_here() noexcept {
-        record_->wait_for(node_reference(&record_of_this_thread()),
-                          static_cast<wait_node::flags>(flags_ | wait_node::begun));
-    }
     wait_node* record_ = nullptr;
     const wait_node::flags flags_ = 0;
 };
@@ -132,9 +133,7 @@ public:
     explicit inside(call& entered) noexcept
         : self_(this_thread()),
           outer_home_(std::exchange(self_.home, entered.made_at())),
-          outer_call_(std::exchange(self_.running_call, &entered)) {
-        entered.runs_here();
-    }
+          outer_call_(std::exchange(self_.running_call, &entered)) {}
     ~inside() {  // the call may be gone
         self_.running_call = outer_call_;
         self_.home = outer_home_;
@@ -149,6 +148,7 @@ private:
 };
 
 inline void call::run_here() noexcept {
+    runs_on(record_of_this_thread());
     const inside here(*this);
     run();
     deliver();

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <ferry/bridge/detail/brief_mutex.hpp>
 #include <ferry/bridge/detail/call.hpp>
 #include <ferry/bridge/detail/pool_worker.hpp>
 #include <ferry/bridge/os_thread.hpp>
@@ -98,7 +99,7 @@ private:
     // The workers'; see pool_threads.hpp.
     static void work(void* worker) noexcept;
     call* next(pool_worker& self) noexcept;
-    bool wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept;
+    call* wait_for_work(pool_worker& self, std::unique_lock<brief_mutex>& lock) noexcept;
     void run(pool_worker& self, call& taken) noexcept;
     [[nodiscard]] std::exception_ptr prepare(pool_worker& self) noexcept;
     void leave(pool_worker& self) noexcept;
@@ -119,7 +120,7 @@ private:
     const std::uint32_t generation_ = process::generation();
     std::atomic<std::size_t> references_{1};
 
-    mutable std::mutex mutex_;    // guards everything below
+    mutable brief_mutex mutex_;   // guards everything below
     intrusive_list<call> queue_;  // oldest first; those beyond the limit wait for room
     std::size_t queue_length_ = 0;
     intrusive_list<pool_worker> workers_;
@@ -194,7 +195,6 @@ inline void pool_state::close() noexcept {
         }
         idle.swap(idle_);
         for (pool_worker* each : idle) each->idle = false;
-        active_ += idle.size();
         // Under the mutex: once awake they leave, and are gone.
         for (pool_worker* each : idle) each->parker->unpark();
     }
@@ -229,7 +229,7 @@ inline pool_metrics pool_state::metrics() const noexcept {
     return now;
 }
 
-/// Whom to wake for the oldest call, if one more thread may work; starts a thread where none is idle.
+/// Whom to wake for the oldest call, which it has then, if one more thread may work; starts a thread where none is idle.
 inline thread_parker* pool_state::find_runner() noexcept {
     if (queue_.empty() || active_ >= options_.size_) return nullptr;
     if (!idle_.empty()) {
@@ -237,6 +237,10 @@ inline thread_parker* pool_state::find_runner() noexcept {
         idle_.pop_back();
         chosen.idle = false;
         ++active_;
+        call& oldest = *queue_.front();
+        take_out(oldest);
+        oldest.runs_on(*chosen.record);  // by the thread that wrote there last
+        chosen.handed.store(&oldest, std::memory_order_release);
         return chosen.parker;
     }
     if (threads_ < most_threads() && start_worker()) ++active_;

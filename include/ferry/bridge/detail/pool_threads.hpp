@@ -53,43 +53,49 @@ inline void pool_state::enter_graph(pool_worker& self) noexcept {
 inline call* pool_state::next(pool_worker& self) noexcept {
     if (!left_behind()) {  // else a call has forked, and goes on in the child
         std::unique_lock lock(mutex_);
-        do {
-            if (call* const oldest = queue_.front(); oldest != nullptr && active_ <= options_.size_) {
-                take_out(*oldest);
-                self.job.store(oldest->name == nullptr ? "?" : oldest->name, std::memory_order_relaxed);
-                return oldest;
-            }
-            --active_;
-        } while (wait_for_work(self, lock));
+        if (call* const oldest = queue_.front(); oldest != nullptr && active_ <= options_.size_) {
+            take_out(*oldest);
+            oldest->runs_on(*self.record);
+            return oldest;
+        }
+        --active_;
+        if (call* const handed = wait_for_work(self, lock)) return handed;
     }
     self.leaving = true;
     return nullptr;
 }
 
-/// False when there was none for so long that the thread ends, or will be none any more.
+/// The call that another thread has handed to this one; null when there was none for so long that the thread ends, or will be
+/// none any more.
 ///
-/// A thread puts itself on the idle list under the mutex under which calls are queued; whoever takes it off the list has
-/// made it active, and wakes it. Tokens left from other waits only make it look again.
-inline bool pool_state::wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept {
-    if (closed_) return false;
+/// A thread puts itself on the idle list under the mutex under which calls are queued; whoever takes it off the list makes it
+/// active, hands it the oldest call (release), and wakes it: it needs no lock to take that (acquire). Tokens left from other
+/// waits only make it look again.
+inline call* pool_state::wait_for_work(pool_worker& self, std::unique_lock<brief_mutex>& lock) noexcept {
+    if (closed_) return nullptr;
     self.idle = true;
     idle_.push_back(&self);
     lock.unlock();
-    const bool answered = self.parker->spin();
-    lock.lock();
-    if (answered && !self.idle) return true;
+    if (self.parker->spin()) {
+        if (call* const handed = self.take_handed()) return handed;
+    }
     const clock::time_point since = clock::now();
     for (;;) {
-        const auto patience = threads_ > options_.size_ ? options_.spare_linger_ : options_.idle_end_;
-        const clock::time_point until = deadline_after(since, to_nanoseconds(patience));
-        lock.unlock();
-        const bool in_time = self.parker->park_until(until);
         lock.lock();
-        if (!self.idle) return true;
-        if (in_time || (threads_ <= options_.size_ && patience != options_.idle_end_)) continue;
-        self.idle = false;
-        idle_.erase(std::find(idle_.begin(), idle_.end(), &self));
-        return false;
+        if (!self.idle) return self.take_handed();
+        const auto patience = threads_ > options_.size_ ? options_.spare_linger_ : options_.idle_end_;
+        lock.unlock();
+        const bool in_time = self.parker->park_until(deadline_after(since, to_nanoseconds(patience)));
+        if (call* const handed = self.take_handed()) return handed;
+        if (in_time) continue;
+        lock.lock();
+        if (!self.idle) return self.take_handed();
+        if (threads_ > options_.size_ || patience == options_.idle_end_) {
+            self.idle = false;
+            idle_.erase(std::find(idle_.begin(), idle_.end(), &self));
+            return nullptr;
+        }
+        lock.unlock();
     }
 }
 
@@ -106,6 +112,7 @@ inline std::exception_ptr pool_state::prepare(pool_worker& self) noexcept {
 
 /// The hooks are part of the call: they see what it sees. All that anyone may look at is up to date before it is delivered.
 inline void pool_state::run(pool_worker& self, call& taken) noexcept {
+    self.job.store(taken.name == nullptr ? "?" : taken.name, std::memory_order_relaxed);
     const call::inside here(taken);
     pool_call told;
     clock::time_point began;

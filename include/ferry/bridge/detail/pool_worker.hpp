@@ -18,6 +18,7 @@
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
+class call;
 class pool_state;
 
 /// Calls and their times, in sum.
@@ -74,6 +75,11 @@ public:
     pool_worker(pool_state& of, std::size_t as_number, std::string with_name)
         : pool(of), number(as_number), name(std::move(with_name)) {}
 
+    [[nodiscard]] call* take_handed() noexcept {
+        call* const given = handed.load(std::memory_order_acquire);
+        if (given != nullptr) handed.store(nullptr, std::memory_order_relaxed);  // nobody gives another one meanwhile
+        return given;
+    }
     void blocks() noexcept override;
     void goes_on() noexcept override;
 
@@ -83,6 +89,9 @@ public:
     shared_sums sums;
     std::atomic<const char*> job{nullptr};  // the name of the call that runs; for reports, on any thread
     std::atomic<bool> blocked{false};       // the same
+
+    // Given with the mutex held, to an idle one that stops being idle; taken without.
+    std::atomic<call*> handed{nullptr};
 
     // Guarded by the pool's mutex.
     pthread_t thread{};
