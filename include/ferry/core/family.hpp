@@ -10,7 +10,6 @@
 
 #include <coroutine>
 #include <cstddef>
-#include <cstdint>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -67,9 +66,9 @@ private:
     }
     // The members are below the parent's scope, so a cancellation has reached them already.
     static void go_on_waiting(waiter&) noexcept {}
-    bool start(std::uint32_t nesting) noexcept;
+    bool start(unsigned nesting) noexcept;
     static void start_apart(ready_node& self) noexcept;
-    void start_members(std::uint32_t nesting) noexcept;
+    void start_members(unsigned nesting) noexcept;
     void need_members() noexcept;
     void one_less() noexcept;
     void ended(member_base& member) noexcept;
@@ -188,7 +187,7 @@ family::join_awaiter family::join_all(Members& members) noexcept {
 
 /// True when there is something to wait for. Where the native stack is too deep, all of it happens from the run-next list:
 /// the members start in the same order, and those that must not start do not, at any depth.
-inline bool family::start(std::uint32_t nesting) noexcept {
+inline bool family::start(unsigned nesting) noexcept {
     running_ = 1;  // the parent's own share, so that members that end at once do not wake it
     if (nesting >= executor::max_depth - 1) {
         task().owner().run_next(*this);
@@ -209,7 +208,7 @@ inline void family::start_apart(ready_node& self) noexcept {
     apart.one_less();
 }
 
-inline void family::start_members(std::uint32_t nesting) noexcept {
+inline void family::start_members(unsigned nesting) noexcept {
     for (member_base* member = members_; member != nullptr && !decided_; member = member->next_) {
         ++running_;
         member->running_ = true;

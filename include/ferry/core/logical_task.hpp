@@ -11,7 +11,6 @@
 #include <ferry/core/wait_node.hpp>
 
 #include <coroutine>
-#include <cstdint>
 #include <exception>
 #include <utility>
 
@@ -165,7 +164,7 @@ public:
         if (self.finished_) self.finished_function_(self);
     }
     /// Starts it in the middle of another task of the same executor, beneath that many resumptions.
-    void start_inside(std::uint32_t nesting) noexcept;  // defined in core/task.hpp
+    void start_inside(unsigned nesting) noexcept;  // defined in core/task.hpp
 
 private:
     // With the node, the first 64 bytes hold all that a switch touches: up to the root scope's flags.

@@ -31,21 +31,21 @@ template <bool Records = records_for_reports>
 class frame_record {
 public:
     explicit frame_record(const std::source_location& function) noexcept : function_(function) {}
-    [[nodiscard]] const char* name() const noexcept { return is_named_ ? given_name_ : function_.function_name(); }
+    [[nodiscard]] const char* name() const noexcept { return is_named_ != 0 ? given_name_ : function_.function_name(); }
     void set_name(const char* name) noexcept {
-        is_named_ = name != nullptr;
+        is_named_ = name != nullptr ? 1 : 0;
         given_name_ = name;
     }
     [[nodiscard]] const char* file() const noexcept { return function_.file_name(); }
     /// Where it awaits, or last awaited; 0 before its first co_await.
     [[nodiscard]] std::uint32_t awaiting_line() const noexcept { return awaiting_line_; }
-    void set_awaiting_line(int line) noexcept { awaiting_line_ = static_cast<std::uint32_t>(line) & 0x7fff'ffff; }
+    void set_awaiting_line(int line) noexcept { awaiting_line_ = static_cast<std::uint32_t>(line); }
 
 private:
     std::source_location function_;
     const char* given_name_;  // if is_named_: few are, and a frame's first stores are much of what it costs
-    std::uint32_t awaiting_line_ : 31 = 0;
-    std::uint32_t is_named_ : 1 = 0;
+    std::uint32_t awaiting_line_ = 0;
+    std::uint16_t is_named_ = 0;
 };
 static_assert(sizeof(frame_record<true>) <= 24);
 template <>
@@ -113,9 +113,9 @@ public:
     /// Has it come to its end, or a generator to a value?
     [[nodiscard]] bool has_ended() const noexcept { return place_ == ended; }
     /// How many resumptions it lies beneath on the native stack, while it runs; 0 when the executor resumed it.
-    [[nodiscard]] std::uint32_t nesting() const noexcept { return place_ / one_deeper; }
+    [[nodiscard]] unsigned nesting() const noexcept { return place_ / one_deeper; }
     /// Begins or ends the time in which somebody else than an awaiting frame resumes it in place.
-    void set_nesting(std::uint32_t depth) noexcept { place_ = depth * one_deeper; }
+    void set_nesting(unsigned depth) noexcept { place_ = static_cast<std::uint16_t>(depth * one_deeper); }
 
     /// Makes this frame the first of a logical task.
     void begin_chain(logical_task& owner, std::coroutine_handle<> self) noexcept {
@@ -130,14 +130,14 @@ public:
         logical_task& owner = *parent.task_;
         task_ = &owner;
         parent_frame_ = parent_frame.address();
-        const std::uint32_t parents_place = parent.place_ & ~inside_await;
+        const unsigned parents_place = parent.place_ & ~inside_await;
         if (parents_place >= deepest) [[unlikely]] {
             place_ = apart;
             owner.suspend_at(self);
             owner.owner().run_next(owner);
             return true;
         }
-        place_ = parents_place + one_deeper + inside_await;
+        place_ = static_cast<std::uint16_t>(parents_place + one_deeper + inside_await);
         self.resume();
         if (place_ == ended) [[likely]]
             return false;
@@ -148,7 +148,7 @@ public:
 protected:
     /// This frame has no more to do for now (a generator's is continued once for each value): its parent goes on.
     void end() noexcept {
-        if ((std::exchange(place_, ended) & inside_await) != 0) [[likely]]
+        if ((std::exchange(place_, std::uint16_t{ended}) & inside_await) != 0) [[likely]]
             return;
         if (parent_frame_ == nullptr) return task_->mark_finished();
         task_->suspend_at(std::coroutine_handle<>::from_address(parent_frame_));
@@ -157,14 +157,14 @@ protected:
 
 private:
     // Where it is: its nesting, with a mark while its parent's await_suspend runs it; or apart, suspended and on no stack;
-    // or at its end. One word, as wide as the line before it: one store begins both, one says all that its start says.
-    static constexpr std::uint32_t apart = 0;
-    static constexpr std::uint32_t inside_await = 1;
-    static constexpr std::uint32_t ended = 2;
-    static constexpr std::uint32_t one_deeper = 4;
-    static constexpr std::uint32_t deepest = (executor::max_depth - 1) * one_deeper;
+    // or at its end. It fills the word that the line before it begins: one store begins both.
+    static constexpr unsigned apart = 0;
+    static constexpr unsigned inside_await = 1;
+    static constexpr unsigned ended = 2;
+    static constexpr unsigned one_deeper = 4;
+    static constexpr unsigned deepest = (executor::max_depth - 1) * one_deeper;
 
-    std::uint32_t place_ = apart;
+    std::uint16_t place_ = apart;
     // These two are set when the frame starts, not before.
     logical_task* task_;
     void* parent_frame_;  // whose promise is a promise_base, too: see task_promise's assertion
@@ -186,7 +186,7 @@ inline void logical_task::note_place(wait_node& in) const noexcept {
         in.set_line(frame == nullptr ? nullptr : frame->file(), frame == nullptr ? 0 : frame->awaiting_line());
     }
 }
-inline void logical_task::start_inside(std::uint32_t nesting) noexcept {
+inline void logical_task::start_inside(unsigned nesting) noexcept {
     promise_base& root = std::coroutine_handle<promise_base>::from_address(resume_point_.address()).promise();
     root.set_nesting(nesting);
     {
