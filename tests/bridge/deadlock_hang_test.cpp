@@ -7,15 +7,18 @@
 #include <ferry/bridge/thread_channel.hpp>
 #include <ferry/core/stop_token.hpp>
 #include <ferry/deadlock/hang.hpp>
+#include <ferry/deadlock/wait_options.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/future.hpp>
 #include <ferry/loop/run.hpp>
 #include <ferry/loop/shared_future.hpp>
 #include <ferry/loop/sleep.hpp>
 #include <ferry/loop/spawn.hpp>
+#include <ferry/loop/task_group.hpp>
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -45,6 +48,10 @@ private:
 void await_reports(const ferry_test::reports& told, std::size_t count) {
     while (told.count() < count) std::this_thread::yield();
 }
+/// "waits in block_on (tests/... .cpp:12) for load_user"
+std::string at(int line, const std::string& before, const std::string& after) {
+    return before + " (" + __FILE__ + ":" + std::to_string(line) + ") " + after;
+}
 task<int> answer(int value) { co_return value; }
 int seven() { return 7; }
 }  // namespace
@@ -61,7 +68,7 @@ DEADLOCK_SCENARIO(slow_producer,
     CHECK(result.get() == 1);
     producer.join();
     CHECK(round.told.count() >= 4);
-    CHECK(round.told.mention("hang: future::get has waited for 0.0 s\n  it waits for promise"));
+    CHECK(round.told.mention("hang: future::get has waited for 0.0 s\n  the main thread waits in future::get ("));
     CHECK(round.told.mention("hang: future::get has ended after all, after 0."));
     round.told.clear();
 }
@@ -202,12 +209,17 @@ DEADLOCK_SCENARIO(stopped_loop,
     event_loop loop;
     loop.run_once();
     int got = 0;
-    std::thread blocked([&] { got = ferry::block_on(loop, answer(3).named("load_user")); });
+    int line = 0;
+    std::thread blocked([&] {
+        line = __LINE__ + 1;
+        got = ferry::block_on(loop, answer(3).named("load_user"));
+    });
     await_reports(round.told, 2);
     loop.run_until_idle();
     blocked.join();
     CHECK(got == 3);
-    CHECK(round.told.mention("hang: block_on has waited for 0.0 s\n  it waits for load_user"));
+    CHECK(round.told.mention("hang: block_on has waited for 0.0 s\n  thread "));
+    CHECK(round.told.mention(at(line, "waits in block_on", "for load_user\n")));
     CHECK(round.told.mention("hang: block_on has ended after all"));
     round.told.clear();
 }
@@ -226,14 +238,110 @@ DEADLOCK_SCENARIO(foreign_lock,
         return 0;
     };
     const auto uses = [&]() -> task<int> { co_return co_await to_thread(pool, wants); };
+    int line = 0;
     {
         const hang_limit soon(20ms);
         const std::lock_guard held(foreign);
+        line = __LINE__ + 1;
         CHECK(ferry::block_on(ferry::on_private_loop, uses().named("use_lock")) == 7);
     }
-    CHECK(round.told.mention("hang: block_on has waited for 0.0 s\n  it waits for use_lock"));
+    CHECK(round.told.mention("hang: block_on has waited for 0.0 s\n  the main thread waits in block_on ("));
+    CHECK(round.told.mention(at(line, "waits in block_on", "for use_lock\n")));
     CHECK(round.told.mention("task use_lock waits in to_thread ("));
     CHECK(round.told.mention("deadlock_hang_test.cpp:"));
     CHECK(round.told.mention(" for its call, which thread db/0 runs"));
+    round.told.clear();
+}
+
+// ---- waits that may take as long as they like ----------------------------------------------------------------------
+namespace {
+/// Waits that long in a way that ferry does not know.
+void take(std::chrono::milliseconds time) {
+    const auto until = std::chrono::steady_clock::now() + time;
+    while (std::chrono::steady_clock::now() < until) std::this_thread::yield();
+}
+constexpr auto far_beyond = 10ms;  // of a limit of 1 ms: a wait that is watched would be reported
+}  // namespace
+
+DEADLOCK_SCENARIO(patient_waits, "L6: a wait that is marked patient() gets no report, however it waits") {
+    ferry::thread_pool pool(strict(2, "db"));
+    const hang_limit soon(1ms);
+    const auto long_wait = ferry::wait_options().patient();
+    const auto slow = [&]() -> task<int> {
+        co_await to_thread(pool, take, far_beyond);
+        co_return 7;
+    };
+    CHECK(ferry::block_on(slow(), long_wait) == 7);
+    CHECK(ferry::block_on(ferry::on_private_loop, slow(), long_wait) == 7);
+    CHECK(ferry::async_to_sync(slow).patient()() == 7);
+    event_loop loop;
+    std::thread elsewhere([&] { CHECK(ferry::block_on(loop, slow(), long_wait) == 7); });
+    loop.run(slow());
+    while (ferry::detail::blocked_threads().load() != 0) loop.run_once();
+    elsewhere.join();
+    ferry::promise<int> promise;
+    ferry::future<int> result = promise.get_future();
+    std::thread producer([&] {
+        await_blocked_threads(1);
+        take(far_beyond);
+        promise.set_value(1);
+    });
+    CHECK(result.get(long_wait) == 1);
+    producer.join();
+}
+
+DEADLOCK_SCENARIO(impatient_waits, "L6, near miss: the same waits without it are reported") {
+    ferry::thread_pool pool(strict(1, "db"));
+    const hang_limit soon(1ms);
+    const auto slow = [&]() -> task<> { co_await to_thread(pool, take, far_beyond); };
+    const int line = __LINE__ + 1;
+    auto blocking = ferry::async_to_sync(slow);
+    blocking();
+    CHECK(round.told.mention(at(line, "the main thread waits in block_on", "for ")));
+    round.told.clear();
+}
+
+DEADLOCK_SCENARIO(patient_calls, "L6: who waits for a call that is marked patient() gets no report") {
+    ferry::thread_pool pool(strict(1, "db"));
+    const auto import_rows = ferry::sync_to_async(take).named("import_rows").patient().on(pool);
+    const auto body = [&]() -> task<> {
+        co_await ferry::with_task_group([&](ferry::task_group& group) -> task<> {
+            group.start(import_rows(far_beyond));
+            co_return;
+        });
+    };
+    const hang_limit soon(1ms);
+    ferry::block_on(ferry::on_private_loop, body());
+}
+
+DEADLOCK_SCENARIO(chain_of_a_group,
+                  "a hang report follows a task into its group, and a thread into a thread_channel, with their lines") {
+    ferry::thread_pool pool(strict(1, "db"));
+    ferry::thread_channel<int> channel(1);
+    int line = 0;
+    const auto consume = [&] {
+        line = __LINE__ + 1;
+        return channel.pop();
+    };
+    const auto body = [&]() -> task<> {
+        co_await ferry::with_task_group([&](ferry::task_group& group) -> task<> {
+            group.start(ferry::sync_to_async(std::ref(consume)).on(pool)());
+            co_return;
+        });
+    };
+    std::thread producer([&] {
+        await_reports(round.told, 1);
+        CHECK(channel.try_push(1));
+    });
+    {
+        const hang_limit soon(20ms);
+        ferry::block_on(ferry::on_private_loop, body().named("consumer"));
+    }
+    producer.join();
+    CHECK(round.told.mention("task consumer waits in with_task_group ("));
+    CHECK(round.told.mention(" for its children\n  task "));
+    CHECK(round.told.mention("for its call, which thread db/0 runs\n"));
+    CHECK(round.told.mention("\n  thread db/0 waits in thread_channel::pop (" + std::string(__FILE__) + ":" +
+                             std::to_string(line) + ")"));
     round.told.clear();
 }

@@ -140,6 +140,12 @@ public:
         copy.limit_ = detail::call_limit_reference(limit.state());
         return copy;
     }
+    /// Its calls may take as long as they like: a thread that waits for what awaits one gets no hang report.
+    async_function patient() const {
+        async_function copy = *this;
+        copy.patient_ = true;
+        return copy;
+    }
     /// Its calls see and change these variables instead of the caller's (X06, X07), one call at a time.
     async_function in(context& variables) const {
         async_function copy = *this;
@@ -156,6 +162,7 @@ public:
         if (limit_) options.where.limit_by(limit_);
         options.name = name_;
         options.variables = context_;
+        if (patient_) options.how = detail::wait_node::patient;
         return detail::thread_call<shared_call, detail::stored_type<Args>...>(options, shared_call(fn_),
                                                                               std::forward<Args>(args)...);
     }
@@ -166,7 +173,12 @@ private:
 
     /// With another function's options, and a place.
     explicit async_function(const async_function<Fn, false>& other, detail::destination where)
-        : fn_(other.fn_), where_(where), name_(other.name_), context_(other.context_), limit_(other.limit_) {}
+        : fn_(other.fn_),
+          where_(where),
+          name_(other.name_),
+          context_(other.context_),
+          limit_(other.limit_),
+          patient_(other.patient_) {}
     [[nodiscard]] async_function<Fn, true> placed(detail::destination where) const {
         return async_function<Fn, true>(*this, where);
     }
@@ -188,6 +200,7 @@ private:
     const char* name_ = nullptr;
     context* context_ = nullptr;
     detail::call_limit_reference limit_;
+    bool patient_ = false;
 };
 
 /// Makes a reusable asynchronous function of a blocking one: of a function or member pointer, a lambda, any callable,

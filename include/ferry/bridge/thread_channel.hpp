@@ -8,6 +8,7 @@
 #include <ferry/core/intrusive_list.hpp>
 #include <ferry/core/temporaries.hpp>
 #include <ferry/deadlock/park.hpp>
+#include <ferry/deadlock/wait_options.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/loop_control.hpp>
 #include <ferry/loop/timer_queue.hpp>
@@ -17,6 +18,7 @@
 #include <deque>
 #include <mutex>
 #include <optional>
+#include <source_location>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -68,15 +70,17 @@ public:
 
     // For threads.
     /// Blocks while there is no room.
-    void push(T item);
+    void push(T item, wait_options how = std::source_location::current());
     /// False, and the item stays the caller's, when there was no room in time.
     template <class Rep, class Period>
-    [[nodiscard]] bool push_for(std::chrono::duration<Rep, Period> limit, T&& item);
+    [[nodiscard]] bool push_for(std::chrono::duration<Rep, Period> limit, T&& item,
+                                wait_options how = std::source_location::current());
     /// Blocks until there is an item.
-    [[nodiscard]] T pop();
+    [[nodiscard]] T pop(wait_options how = std::source_location::current());
     /// Empty when there was none in time.
     template <class Rep, class Period>
-    [[nodiscard]] std::optional<T> pop_for(std::chrono::duration<Rep, Period> limit);
+    [[nodiscard]] std::optional<T> pop_for(std::chrono::duration<Rep, Period> limit,
+                                           wait_options how = std::source_location::current());
 
     // For both: they never wait.
     /// False, and the item stays the caller's, when there is no room or the channel is closed.
@@ -102,17 +106,17 @@ private:
     class party;
     class wake_up;
 
-    bool push_before(time_point deadline, T& item, const char* operation);
+    bool push_before(time_point deadline, T& item, const char* operation, const wait_options& how);
     /// Blocks until the party is settled or the channel closed. False when the deadline passed first.
-    bool wait_for_end_of(const party& self, time_point deadline) const {
-        return detail::wait_until(
-            [&] {
-                const std::lock_guard lock(mutex_);
-                return closed_ || self.settled;
-            },
-            deadline);
+    bool wait_for_end_of(const party& self, time_point deadline, const char* operation, const wait_options& how) const {
+        detail::thread_wait here(operation, "a thread_channel", detail::node_reference(), how.patient());
+        const auto ended = [&] {
+            const std::lock_guard lock(mutex_);
+            return closed_ || self.settled;
+        };
+        return detail::wait_until(here, ended, deadline);
     }
-    std::optional<T> pop_before(time_point deadline, const char* operation);
+    std::optional<T> pop_before(time_point deadline, const char* operation, const wait_options& how);
     // With the mutex held; wake_up says whom to wake once it is released.
     bool offer(T& item, wake_up& whom) noexcept;
     bool take(std::optional<T>& item, wake_up& whom) noexcept;
@@ -220,7 +224,7 @@ std::optional<T> thread_channel<T>::try_pop() {
 }
 
 template <class T>
-bool thread_channel<T>::push_before(time_point deadline, T& item, const char* operation) {
+bool thread_channel<T>::push_before(time_point deadline, T& item, const char* operation, const wait_options& how) {
     detail::check_own_wait(operation, "a thread_channel with room", nullptr);
     wake_up whom;
     std::unique_lock lock(mutex_);
@@ -234,7 +238,7 @@ bool thread_channel<T>::push_before(time_point deadline, T& item, const char* op
     self.brings = &item;
     if (!closed_) pushers_.push_back(self);
     lock.unlock();
-    const bool in_time = wait_for_end_of(self, deadline);
+    const bool in_time = wait_for_end_of(self, deadline, operation, how);
     lock.lock();
     if (!in_time && !self.settled && !closed_) {
         pushers_.erase(self);
@@ -245,7 +249,7 @@ bool thread_channel<T>::push_before(time_point deadline, T& item, const char* op
 }
 
 template <class T>
-std::optional<T> thread_channel<T>::pop_before(time_point deadline, const char* operation) {
+std::optional<T> thread_channel<T>::pop_before(time_point deadline, const char* operation, const wait_options& how) {
     detail::check_own_wait(operation, "a thread_channel with an item", nullptr);
     wake_up whom;
     std::optional<T> item;
@@ -259,7 +263,7 @@ std::optional<T> thread_channel<T>::pop_before(time_point deadline, const char* 
     self.parker = &detail::thread_parker::of_this_thread();
     if (!closed_) poppers_.push_back(self);
     lock.unlock();
-    const bool in_time = wait_for_end_of(self, deadline);
+    const bool in_time = wait_for_end_of(self, deadline, operation, how);
     lock.lock();
     if (!in_time && !self.settled && !closed_) {
         poppers_.erase(self);
@@ -270,24 +274,24 @@ std::optional<T> thread_channel<T>::pop_before(time_point deadline, const char* 
 }
 
 template <class T>
-void thread_channel<T>::push(T item) {
-    push_before(time_point::max(), item, "thread_channel::push");
+void thread_channel<T>::push(T item, wait_options how) {
+    push_before(time_point::max(), item, "thread_channel::push", how);
 }
 template <class T>
 template <class Rep, class Period>
-bool thread_channel<T>::push_for(std::chrono::duration<Rep, Period> limit, T&& item) {
+bool thread_channel<T>::push_for(std::chrono::duration<Rep, Period> limit, T&& item, wait_options how) {
     return push_before(detail::deadline_after(std::chrono::steady_clock::now(), detail::to_nanoseconds(limit)), item,
-                       "thread_channel::push_for");
+                       "thread_channel::push_for", how);
 }
 template <class T>
-T thread_channel<T>::pop() {
-    return std::move(*pop_before(time_point::max(), "thread_channel::pop"));
+T thread_channel<T>::pop(wait_options how) {
+    return std::move(*pop_before(time_point::max(), "thread_channel::pop", how));
 }
 template <class T>
 template <class Rep, class Period>
-std::optional<T> thread_channel<T>::pop_for(std::chrono::duration<Rep, Period> limit) {
+std::optional<T> thread_channel<T>::pop_for(std::chrono::duration<Rep, Period> limit, wait_options how) {
     return pop_before(detail::deadline_after(std::chrono::steady_clock::now(), detail::to_nanoseconds(limit)),
-                      "thread_channel::pop_for");
+                      "thread_channel::pop_for", how);
 }
 
 template <class T>

@@ -79,7 +79,8 @@ public:
     static constexpr flags refused = 64;     // thread: it has been, by another thread, and was woken
     /// lock: an unknown may release it; pool: a thread may join it; limit: there is room; scope: it is cancelled.
     static constexpr flags open = 128;
-    static constexpr flags bound = 256;  // loop: nobody turns it, and only that thread may
+    static constexpr flags bound = 256;    // loop: nobody turns it, and only that thread may
+    static constexpr flags patient = 512;  // call: it may take as long as it likes
 
     [[nodiscard]] static wait_node& acquire(kind what);
     void release() noexcept;

@@ -7,6 +7,7 @@
 #include <ferry/deadlock/report.hpp>
 #include <ferry/deadlock/wait_graph.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -86,6 +87,8 @@ private:
 [[nodiscard]] std::string place_of(const wait_node& node);
 /// Lines that say for whom it waits, and that one in turn. With the graph's lock held; true at one time each.
 [[nodiscard]] std::string chain_of_waits(const wait_node& from);
+/// Does that chain come to a call that may take as long as it likes?
+[[nodiscard]] bool leads_to_patient_call(const wait_node& from);
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 inline std::string name_of(const wait_node& node) {
@@ -175,15 +178,42 @@ inline std::string circle::line_of(const wait_node& node) {
            (where.empty() ? "" : " (" + where + ")") + (whom.empty() ? "" : " for " + whom);
 }
 
+/// Whom the wait comes to next: of several children, threads or holders the first.
+[[nodiscard]] inline const wait_node* next_in_chain(const wait_node& node) {
+    using kind = wait_node::kind;
+    const bool has_members = node.what() == kind::family || node.what() == kind::pool || node.what() == kind::lock;
+    return has_members ? node.first_member() : node.needs();
+}
+
+/// Those in the chain, until somebody comes again, or for long enough.
+template <class Fn>
+void for_each_in_chain(const wait_node& from, Fn fn) {
+    constexpr std::size_t longest = 32;
+    std::vector<const wait_node*> seen;
+    const auto is_new = [&seen](const wait_node* node) {
+        return node != nullptr && std::find(seen.begin(), seen.end(), node) == seen.end();
+    };
+    for (const wait_node* node = &from; is_new(node) && seen.size() < longest; node = next_in_chain(*node)) {
+        seen.push_back(node);
+        fn(*node);
+    }
+}
+
 inline std::string chain_of_waits(const wait_node& from) {
     std::string text;
-    const wait_node* node = &from;
-    for (int lines = 0; node != nullptr && lines < 10; node = node->needs()) {
-        if (node->what() != wait_node::kind::task && node->what() != wait_node::kind::thread) continue;
-        text.append(text.empty() ? "  " : "\n  ").append(circle::line_of(*node));
-        ++lines;
-    }
+    for_each_in_chain(from, [&text](const wait_node& node) {
+        if (node.what() != wait_node::kind::task && node.what() != wait_node::kind::thread) return;
+        text.append(text.empty() ? "  " : "\n  ").append(circle::line_of(node));
+    });
     return text;
+}
+
+inline bool leads_to_patient_call(const wait_node& from) {
+    bool found = false;
+    for_each_in_chain(from, [&found](const wait_node& node) {
+        found = found || (node.what() == wait_node::kind::call && node.has(wait_node::patient));
+    });
+    return found;
 }
 
 /// What a gate adds to the story: tasks and threads have a line, the rest is named in the lines of those who wait for it.

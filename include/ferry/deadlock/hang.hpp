@@ -45,9 +45,11 @@ public:
     /// `who` names those that are waited for, in lines of their own, and the way out.
     void report(time_point now, const std::string& who) {
         reported_ = true;
-        next_report_ = after(2 * (now - began_));
+        put_off(now);
         detail::report("hang: " + std::string(operation_) + " has waited for " + seconds(now) + "\n" + who);
     }
+    /// It is no reason for one: asked again when it has doubled.
+    void put_off(time_point now) noexcept { next_report_ = after(2 * (now - began_)); }
     /// The wait is over.
     void ended(time_point now) const {
         if (!reported_) return;

@@ -11,6 +11,7 @@
 #include <ferry/deadlock/report.hpp>
 #include <ferry/deadlock/thread_parker.hpp>
 #include <ferry/deadlock/wait_graph.hpp>
+#include <ferry/deadlock/wait_options.hpp>
 
 #include <algorithm>
 #include <exception>
@@ -29,8 +30,9 @@ public:
     using clock = thread_parker::clock;
 
     /// Both names are literals, or outlive the wait. A reference to nobody: no one knows who will end it.
-    thread_wait(const char* operation, const char* subject, const node_reference& whom) noexcept
-        : operation_(operation), subject_(subject), whom_(whom) {}
+    thread_wait(const char* operation, const char* subject, const node_reference& whom,
+                const wait_options& how) noexcept
+        : operation_(operation), subject_(subject), whom_(whom), how_(how) {}
     ~thread_wait() {
         leave();
         if (watch_) watch_->ended(clock::now());
@@ -48,12 +50,12 @@ public:
         refusable_ = false;
         return *this;
     }
-    /// It may take as long as it likes.
-    thread_wait& patient() noexcept {
-        patient_ = true;
+    /// Whom it waits for is known to its reports alone, and no circle goes through it: its end is under way, by a cancellation
+    /// that the graph knows nothing of.
+    thread_wait& for_report_only() noexcept {
+        in_circles_ = false;
         return *this;
     }
-
     /// A stop request may end it, too: where it closes a circle, that is reported, and nobody gets an error.
     thread_wait& stoppable() noexcept {
         stoppable_ = true;
@@ -82,9 +84,10 @@ private:
     const char* operation_;
     const char* subject_;
     node_reference whom_;
+    wait_options how_;
     const wait_node* loop_ = nullptr;
     bool refusable_ = true;
-    bool patient_ = false;
+    bool in_circles_ = true;
     bool stoppable_ = false;
     bool warned_ = false;
     bool in_graph_ = false;
@@ -111,7 +114,7 @@ private:
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
-    if (!watch_ && !patient_) watch_.emplace(operation_, clock::now());
+    if (!watch_ && !how_.is_patient()) watch_.emplace(operation_, clock::now());
     const thread_state& thread = this_thread();
     wait_node& self = record_of_this_thread();
     unsigned how = refusable_ ? wait_node::refusable : 0;
@@ -125,13 +128,15 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
         self.refusal = nullptr;
         self.set_name(thread.thread_name);
         self.set_waits_in(operation_);
+        self.set_line(how_.where().file_name(), how_.where().line());
         self.set_within(driven);
         self.set_scope(loop_);
-        self.wait_for(whom_, static_cast<wait_node::flags>(how));
+        const node_reference needed = in_circles_ ? whom_ : node_reference();
+        self.wait_for(needed, static_cast<wait_node::flags>(how));
         in_graph_ = true;
+        if (needed.node() == nullptr) return;
         blocked_threads().fetch_add(1, std::memory_order_relaxed);
         std::atomic_thread_fence(std::memory_order_seq_cst);  // inspect_waits()' other half
-        if (whom_.node() == nullptr) return;
         wait_graph& graph = wait_graph::instance();
         if (timed || stoppable_) {
             if (!warned_ && graph.is_hopeless_without_limit(self)) warning = circle(graph).error(self).what();
@@ -162,9 +167,9 @@ inline void thread_wait::refuse_if_hopeless(bool serves, const wait_node* driven
 inline void thread_wait::leave_graph() noexcept {
     in_graph_ = false;
     wait_node& self = record_of_this_thread();
+    if (in_circles_ && whom_.node() != nullptr) blocked_threads().fetch_sub(1, std::memory_order_relaxed);
     self.wait_is_over();
     self.set_waits_in(nullptr);
-    blocked_threads().fetch_sub(1, std::memory_order_relaxed);
 }
 
 inline void thread_wait::look() {
@@ -180,10 +185,12 @@ inline void thread_wait::look() {
         if (refusal != nullptr) std::rethrow_exception(refusal);
     }
     if (!watch_ || !watch_->is_due(clock::now())) return;
-    std::string who = "  it waits for " + short_name(subject_);
+    std::string who = "  " + name_of(self) + " waits in " + operation_ + " (" + how_.where().file_name() + ":" +
+                      std::to_string(how_.where().line()) + ") for " + short_name(subject_);
     {
         const std::lock_guard lock(wait_graph::mutex());
         if (whom_.node() != nullptr && whom_.node()->generation() == whom_.generation()) {
+            if (leads_to_patient_call(*whom_.node())) return watch_->put_off(clock::now());
             who.append("\n").append(chain_of_waits(*whom_.node()));
         }
     }

@@ -7,12 +7,14 @@
 #include <ferry/core/error.hpp>
 #include <ferry/core/result.hpp>
 #include <ferry/core/stop_token.hpp>
+#include <ferry/deadlock/wait_options.hpp>
 #include <ferry/loop/detail/future_state.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/timer_queue.hpp>
 
 #include <chrono>
 #include <exception>
+#include <source_location>
 #include <string>
 #include <utility>
 
@@ -55,20 +57,22 @@ public:
     [[nodiscard]] bool is_ready() const noexcept { return state().ready(); }
 
     /// Blocks until there is a result, and moves it out; the future is empty afterwards.
-    T get();
-    void wait() const {
-        state().wait_until(std::chrono::steady_clock::time_point::max(), "future::wait", state_->name());
+    T get(wait_options how = std::source_location::current());
+    void wait(wait_options how = std::source_location::current()) const {
+        state().wait_until(std::chrono::steady_clock::time_point::max(), "future::wait", state_->name(), how);
     }
     /// False when a stop was requested before there was a result.
-    [[nodiscard]] bool wait(const stop_token& stop) const {
-        return state().wait_until(std::chrono::steady_clock::time_point::max(), "future::wait", state_->name(), stop);
+    [[nodiscard]] bool wait(const stop_token& stop, wait_options how = std::source_location::current()) const {
+        return state().wait_until(std::chrono::steady_clock::time_point::max(), "future::wait", state_->name(), how,
+                                  stop);
     }
     /// False when there was no result in time.
     template <class Rep, class Period>
-    [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit) const {
+    [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit,
+                                wait_options how = std::source_location::current()) const {
         return state().wait_until(
             detail::deadline_after(std::chrono::steady_clock::now(), detail::to_nanoseconds(limit)), "future::wait_for",
-            state_->name());
+            state_->name(), how);
     }
 
     /// For many who wait: shared_future, in loop/shared_future.hpp.
@@ -180,8 +184,8 @@ auto future<T>::operator co_await() && -> awaiter {
 }
 
 template <class T>
-T future<T>::get() {
-    state().wait_until(std::chrono::steady_clock::time_point::max(), "future::get", state_->name());
+T future<T>::get(wait_options how) {
+    state().wait_until(std::chrono::steady_clock::time_point::max(), "future::get", state_->name(), how);
     const future done = std::move(*this);
     return done.state_->take();
 }

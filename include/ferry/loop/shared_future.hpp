@@ -8,6 +8,7 @@
 #include <ferry/core/result.hpp>
 #include <ferry/core/stop_token.hpp>
 #include <ferry/deadlock/park.hpp>
+#include <ferry/deadlock/wait_options.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/future.hpp>
 #include <ferry/loop/loop_control.hpp>
@@ -17,6 +18,7 @@
 #include <chrono>
 #include <cstdint>
 #include <mutex>
+#include <source_location>
 #include <utility>
 
 namespace ferry::inline FERRY_ABI {
@@ -75,13 +77,13 @@ public:
     }
     /// False when the deadline passed, or a stop was requested, first.
     bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation, const char* subject,
-                    const future_state& source, const stop_token& stop) {
+                    const future_state& source, const wait_options& how, const stop_token& stop) {
         if (ready()) return true;
         check_wait_for_task(operation, subject, source.producer());
         shared_waiter self;
         self.wait_as_thread(thread_parker::of_this_thread());
         if (!join(self)) return true;
-        thread_wait here(operation, subject, source.whom());
+        thread_wait here(operation, subject, source.whom(), how);
         if (stop.stop_possible()) here.stoppable();
         const stop_callback<unparking> on_stop(stop, unparking(thread_parker::of_this_thread()));
         try {
@@ -146,20 +148,23 @@ public:
     }
 
     /// Blocks until there is a result. The reference is valid while a copy of this future lives.
-    decltype(auto) get() const {
-        wait_until(std::chrono::steady_clock::time_point::max(), "shared_future::get");
+    decltype(auto) get(wait_options how = std::source_location::current()) const {
+        wait_until(std::chrono::steady_clock::time_point::max(), "shared_future::get", how);
         return state_->view();
     }
-    void wait() const { wait_until(std::chrono::steady_clock::time_point::max(), "shared_future::wait"); }
+    void wait(wait_options how = std::source_location::current()) const {
+        wait_until(std::chrono::steady_clock::time_point::max(), "shared_future::wait", how);
+    }
     /// False when a stop was requested before there was a result.
-    [[nodiscard]] bool wait(const stop_token& stop) const {
-        return wait_until(std::chrono::steady_clock::time_point::max(), "shared_future::wait", stop);
+    [[nodiscard]] bool wait(const stop_token& stop, wait_options how = std::source_location::current()) const {
+        return wait_until(std::chrono::steady_clock::time_point::max(), "shared_future::wait", how, stop);
     }
     /// False when there was no result in time.
     template <class Rep, class Period>
-    [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit) const {
+    [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit,
+                                wait_options how = std::source_location::current()) const {
         return wait_until(detail::deadline_after(std::chrono::steady_clock::now(), detail::to_nanoseconds(limit)),
-                          "shared_future::wait_for");
+                          "shared_future::wait_for", how);
     }
 
     using native_awaitable = void;
@@ -193,11 +198,11 @@ private:
         std::atomic<bool> received_{false};
     };
 
-    bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation,
+    bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation, const wait_options& how,
                     const stop_token& stop = {}) const {
         FERRY_ASSERT(state_ != nullptr, "an empty shared_future is waited for");
         state_->refuse_if_left_behind(operation);
-        return state_->wait_until(deadline, operation, state_->name(), state_->source(), stop);
+        return state_->wait_until(deadline, operation, state_->name(), state_->source(), how, stop);
     }
 
     state* state_ = nullptr;

@@ -46,7 +46,7 @@ public:
 
     template <class F, class... A>
     explicit abandonable_block(destination where, F&& fn, A&&... args)
-        : call(true), where_(where), fn_(std::forward<F>(fn)), args_(std::forward<A>(args)...) {}
+        : call(wait_node::cancellable), where_(where), fn_(std::forward<F>(fn)), args_(std::forward<A>(args)...) {}
     static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
     static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
 

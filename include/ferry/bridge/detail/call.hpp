@@ -106,8 +106,10 @@ public:
     home* queued_at = nullptr;
 
 protected:
-    /// An abandonable one is waited for only until the task is cancelled.
-    explicit call(bool abandonable) noexcept : flags_(abandonable ? wait_node::cancellable : wait_node::flags{0}) {}
+    /// With wait_node::cancellable it is abandonable, and waited for only until the task is cancelled; patient, it may take as
+    /// long as it likes.
+    explicit call(wait_node::flags how) noexcept : flags_(how) {}
+    [[nodiscard]] wait_node::flags how() const noexcept { return flags_; }
     ~call() {
         if (record_ != nullptr) record_->release();
     }

@@ -11,6 +11,7 @@
 #include <ferry/core/this_thread.hpp>
 #include <ferry/deadlock/judge.hpp>
 #include <ferry/deadlock/park.hpp>
+#include <ferry/deadlock/wait_options.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -256,8 +257,8 @@ inline void leased_threads::serve(worker& self) noexcept {
         const home_thread::lent_queue queue(thread, scope.queue());
         const home_thread::serving serving(thread);
         do {
-            thread_wait end_of_scope("thread_sensitive_scope", "its end", end);
-            wait_until(end_of_scope.patient().not_refusable(), [&scope] { return scope.has_gone(); });
+            thread_wait end_of_scope("thread_sensitive_scope", "its end", end, wait_options().patient());
+            wait_until(end_of_scope.not_refusable(), [&scope] { return scope.has_gone(); });
         } while (!homes::detach(scope.queue()));
     }
     scope.release();

@@ -17,6 +17,7 @@
 #include <ferry/core/this_thread.hpp>
 #include <ferry/deadlock/park.hpp>
 #include <ferry/deadlock/report.hpp>
+#include <ferry/deadlock/wait_options.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/loop_control.hpp>
 #include <ferry/loop/main_task.hpp>
@@ -166,7 +167,7 @@ public:
 
     /// Blocks until the task has ended on that loop. False if the loop is closed; then nothing has happened. `place` is the
     /// innermost home of the task.
-    [[nodiscard]] bool block(home* place) {
+    [[nodiscard]] bool block(home* place, const wait_options& how) {
         const loop_reference inbox(control_);  // the task may end, and the loop with it, before push_new() returns
         place_ = place;
         parker_ = &thread_parker::of_this_thread();
@@ -175,7 +176,8 @@ public:
         record_->set_name(name_);
         record_->set_within(control_.record().node());
         record_->set_scope(link_.scope());
-        thread_wait here("block_on", name_, node_reference(record_));
+        const node_reference record(record_);
+        thread_wait here("block_on", name_, record, how);
         const wait_service* const service = service_of_this_wait();
         here.refuse_if_hopeless(service != nullptr, service == nullptr ? nullptr : service->driven_record());
         const context_away lent(context_);
@@ -184,7 +186,7 @@ public:
         try {
             wait_until(here.for_task_on(*control_.record().node()), [this] { return is_done(); });
         } catch (const deadlock_error&) {
-            end_refused(std::current_exception());
+            end_refused(std::current_exception(), record, how);
         }
         link_.stop_listening();
         return true;
@@ -237,11 +239,11 @@ private:
         sent_task& owner_;
         std::atomic<bool> arrived_{false};
     };
-    void end_refused(const std::exception_ptr& refusal) {
+    void end_refused(const std::exception_ptr& refusal, const node_reference& record, const wait_options& how) {
         cancellation request(*this);
         const bool sent = control_.push(request);
-        thread_wait here("block_on", name_, node_reference());
-        wait_until(here, [&] { return is_done() && (!sent || request.has_arrived()); });
+        thread_wait here("block_on", name_, record, how);
+        wait_until(here.for_report_only(), [&] { return is_done() && (!sent || request.has_arrived()); });
         if (outcome_.has_exception()) std::rethrow_exception(refusal_if_cancelled(outcome_.exception(), refusal));
     }
     [[nodiscard]] bool is_done() const {
@@ -312,7 +314,7 @@ private:
 
 /// Drives a loop of this thread from the frame, the innermost home here, until the task on it has ended.
 template <class T>
-T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body) {
+T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body, const wait_options& how) {
     class cancellable final : public cancellation_link::target {
     public:
         explicit cancellable(logical_task& task) noexcept : task_(task) {}
@@ -334,14 +336,16 @@ T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body) {
         loop.check_process("block_on");  // a task may fork, and go on in the child
         return main->ended();
     };
-    thread_wait here("block_on", main->name(), node_reference(&main->record()));
+    const node_reference record(&main->record());
+    thread_wait here("block_on", main->name(), record, how);
     std::exception_ptr refusal;
     try {
         wait_until(here, has_ended);
     } catch (const deadlock_error&) {
         refusal = std::current_exception();
         main->root_scope().cancel();
-        wait_until(has_ended);
+        thread_wait end("block_on", main->name(), record, how);
+        wait_until(end.for_report_only(), has_ended);
     }
     link.stop_listening();
     link.forget();
@@ -356,7 +360,7 @@ T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body) {
 /// The same on the private loop. What the outermost frame finds left behind there is cancelled and awaited (K11); an inner
 /// one leaves it to that (K12).
 template <class T>
-T run_on_private_loop(home_frame& frame, task<T> body) {
+T run_on_private_loop(home_frame& frame, task<T> body, const wait_options& how) {
     class leftovers {
     public:
         leftovers(const home_thread& thread, event_loop& loop)
@@ -373,7 +377,7 @@ T run_on_private_loop(home_frame& frame, task<T> body) {
     };
     event_loop& loop = private_loop();
     const leftovers end(frame.thread(), loop);
-    return run_on_own_loop(loop, frame, std::move(body));
+    return run_on_own_loop(loop, frame, std::move(body), how);
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

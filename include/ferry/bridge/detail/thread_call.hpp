@@ -25,6 +25,7 @@ public:
     destination where;
     const char* name = nullptr;
     ferry::context* variables = nullptr;  // instead of the caller's
+    wait_node::flags how = 0;
 };
 
 /// Who owns what: the call is in the awaiting frame, which cannot go away before the task resumes. submit() publishes it;
@@ -43,7 +44,8 @@ public:
 
     template <class F, class... A>
     explicit thread_call(const call_options& options, F&& fn, A&&... args)
-        : where_(options.where),
+        : call(options.how),
+          where_(options.where),
           name_(options.name),
           explicit_context_(options.variables),
           fn_(std::forward<F>(fn)),
@@ -51,7 +53,7 @@ public:
     // Awaitables are moved into when_all, timeout and spawn before they begin.
     thread_call(thread_call&& other)
         : leaf_awaiter<thread_call>(other),
-          call(),
+          call(other.how()),
           where_(other.where_),
           name_(other.name_),
           explicit_context_(other.explicit_context_),

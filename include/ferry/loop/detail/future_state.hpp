@@ -15,6 +15,7 @@
 #include <ferry/deadlock/judge.hpp>
 #include <ferry/deadlock/park.hpp>
 #include <ferry/deadlock/thread_parker.hpp>
+#include <ferry/deadlock/wait_options.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/loop_control.hpp>
 
@@ -129,7 +130,7 @@ public:
     }
     /// Blocks the calling thread. False when the deadline passed, or a stop was requested, first.
     bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation, const char* subject,
-                    const stop_token& stop = {});
+                    const wait_options& how, const stop_token& stop = {});
 
     void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
     /// True for the last one.
@@ -196,7 +197,7 @@ private:
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadline, const char* operation,
-                                     const char* subject, const stop_token& stop) {
+                                     const char* subject, const wait_options& how, const stop_token& stop) {
     if (ready()) return true;
     refuse_if_left_behind(operation, subject);
     check_wait_for_task(operation, subject, producer_);
@@ -207,7 +208,7 @@ inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadl
         std::uintptr_t expected = mine;
         return word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel);
     };
-    thread_wait here(operation, subject, whom_);
+    thread_wait here(operation, subject, whom_, how);
     if (stop.stop_possible()) here.stoppable();
     const stop_callback<unparking> on_stop(stop, unparking(parker));
     try {
