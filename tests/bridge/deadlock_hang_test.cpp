@@ -5,6 +5,7 @@
 #include <ferry/bridge/async_to_sync.hpp>
 #include <ferry/bridge/sync_to_async.hpp>
 #include <ferry/bridge/thread_channel.hpp>
+#include <ferry/core/shield.hpp>
 #include <ferry/core/stop_token.hpp>
 #include <ferry/deadlock/hang.hpp>
 #include <ferry/deadlock/wait_options.hpp>
@@ -343,5 +344,40 @@ DEADLOCK_SCENARIO(chain_of_a_group,
     CHECK(round.told.mention("for its call, which thread db/0 runs\n"));
     CHECK(round.told.mention("\n  thread db/0 waits in thread_channel::pop (" + std::string(__FILE__) + ":" +
                              std::to_string(line) + ")"));
+    round.told.clear();
+}
+
+DEADLOCK_SCENARIO(refused_in_vain,
+                  "a refused block_on whose task no cancellation reaches is reported as a hang, with the chain") {
+    event_loop loop;
+    ferry::thread_pool left(strict(1, "left"));
+    ferry::thread_pool right(strict(1, "right"));
+    ferry::promise<void> promise;
+    ferry::future<void> promised = promise.get_future();
+    ferry_test::verdicts refused;
+    const auto wants_promise = [&] { promised.get(ferry::wait_options().patient()); };
+    const auto waits_for_right = [&]() -> task<> { co_await to_thread(right, wants_promise); };
+    const ferry::shared_future<void> right_is_done = ferry::spawn(loop, waits_for_right().named("right")).share();
+    const auto shielded = [&]() -> task<> { co_await right_is_done; };
+    const auto stubborn = [&]() -> task<> { co_await ferry::shield(shielded().named("inner")); };
+    const auto blocks = [&] {
+        promise.produced_by_this_thread();
+        await_blocked_threads(1);
+        refused.refuses([&] { ferry::block_on(ferry::on_private_loop, stubborn().named("stubborn")); });
+    };
+    std::thread keeps_it_after_all([&] {
+        await_reports(round.told, 1);
+        promise.set_value();
+    });
+    const auto body = [&]() -> task<> { co_await to_thread(left, blocks); };
+    {
+        const hang_limit soon(20ms);
+        loop.run(body());
+    }
+    keeps_it_after_all.join();
+    CHECK(round.told.mention("hang: block_on has waited for 0.0 s\n  thread left/0 waits in block_on ("));
+    CHECK(round.told.mention(") for stubborn\n  task stubborn waits in shield ("));
+    CHECK(round.told.mention("\n  task inner waits in shared_future ("));
+    CHECK(round.told.mention("\n  thread right/0 waits in future::get ("));
     round.told.clear();
 }
