@@ -157,7 +157,7 @@ public:
         state_ = nullptr;
         fn_();
     }
-    ~stop_callback() {
+    [[gnu::noinline]] ~stop_callback() {  // or GCC 12 takes the one in an empty optional for uninitialized
         if (state_ == nullptr) return;
         state_->remove(*this);
         state_->release();

@@ -229,7 +229,7 @@ inline void wait_graph::expand(std::size_t index) {
     } else if (node.what() == kind::loop && !node.has(wait_node::bound)) {
         const wait_node& thread = *self.needs;
         // Its thread waits: it turns the loop meanwhile, or comes back to it later, or never.
-        self.open = thread.needs() == nullptr || (!thread.has(wait_node::in_turn) && thread.within() == &node);
+        self.open = thread.needs() == nullptr || thread.within() == &node;
         add(&thread, role::goes_on);
     } else if (node.what() == kind::call && !node.has(wait_node::begun) && self.needs->what() == kind::thread) {
         add(self.needs, role::serves);

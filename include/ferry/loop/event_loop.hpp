@@ -6,10 +6,11 @@
 #include <ferry/core/error.hpp>
 #include <ferry/core/exception_handlers.hpp>
 #include <ferry/core/rooted_task.hpp>
-#include <ferry/deadlock/hang.hpp>
 #include <ferry/deadlock/judge.hpp>
 #include <ferry/deadlock/park.hpp>
 #include <ferry/loop/default_poller.hpp>
+#include <ferry/loop/detail/loop_end.hpp>
+#include <ferry/loop/detail/loop_wait.hpp>
 #include <ferry/loop/detail/owned_task.hpp>
 #include <ferry/loop/detail/posted.hpp>
 #include <ferry/loop/detail/turn_end_node.hpp>
@@ -25,6 +26,7 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <string>
 #include <utility>
 
@@ -62,21 +64,21 @@ public:
 
     /// Turns until the awaitable has ended, and returns its result or throws its exception.
     template <awaitable Awaitable>
-    detail::await_result<Awaitable> run(Awaitable what);
+    detail::await_result<Awaitable> run(Awaitable what, wait_options how = std::source_location::current());
     /// Turns until stop().
-    void run();
+    void run(wait_options how = std::source_location::current());
     /// Waits at most `max_wait` for something to do, then does one turn of it. To embed the loop, poll native_handle()
     /// until next_deadline(), then call this.
     void run_once(std::chrono::nanoseconds max_wait = std::chrono::nanoseconds(0));
     /// Turns until nothing is ready and no thread works for this loop. Does not wait for timers or descriptors.
-    void run_until_idle();
+    void run_until_idle(wait_options how = std::source_location::current());
     /// Makes run() return after the current turn. Tasks stay where they are.
     void stop() noexcept;
     /// Cancels every task that the loop owns, and turns until all have ended; those that take longer than hang_after() are
     /// reported. New ones may be started afterwards.
-    void cancel_tasks();
+    void cancel_tasks(wait_options how = std::source_location::current());
     /// The same, and refuses new work: what had not started does not start, and its waiters get closed_error.
-    void close();
+    void close(wait_options how = std::source_location::current());
 
     /// Runs fn on the loop's thread, in a turn; what it throws goes to the unhandled-exception handler.
     template <class Fn>
@@ -147,6 +149,7 @@ private:
     static constexpr std::size_t slice = 16;   // ready nodes between two looks at the clock
 
     class turn_guard;
+    friend class detail::loop_end<event_loop>;
 
     explicit event_loop(poller* given);
     // A turn is work(), then rest(), which lets a home thread serve its thread-sensitive calls, or polls. Whoever turns until
@@ -159,10 +162,10 @@ private:
     bool spin_for_answer(const detail::thread_parker* parker) noexcept;
     bool sleep_until(detail::thread_parker& parker, time_point deadline) noexcept override;
     [[nodiscard]] const detail::wait_node& loop_record() const noexcept override { return record(); }
-    void rest(time_point until, bool heeds_stop = false) noexcept;
+    void rest(time_point until, const detail::loop_wait& here, bool heeds_stop = false) noexcept;
     [[nodiscard]] bool anything_ready() const noexcept { return has_ready() || control_->has_mail(); }
     [[nodiscard]] bool has_work() const noexcept { return anything_ready() || !owned_.empty() || !turn_end_.empty(); }
-    void end_tasks(const char* operation) noexcept;
+    void end_tasks(const char* operation, const wait_options& how) noexcept;
     void prepare_wake_descriptor();
 
     std::unique_ptr<poller> own_poller_;
@@ -218,7 +221,7 @@ inline event_loop::~event_loop() {
 }
 
 template <awaitable Awaitable>
-detail::await_result<Awaitable> event_loop::run(Awaitable what) {
+detail::await_result<Awaitable> event_loop::run(Awaitable what, wait_options how) {
     using T = detail::await_result<Awaitable>;
     const typename detail::main_task<T>::pointer main(
         new detail::main_task<T>(*this, *control_.get(), detail::to_task(std::move(what))));
@@ -229,20 +232,22 @@ detail::await_result<Awaitable> event_loop::run(Awaitable what) {
     control_->receive();
     schedule_all(control_->take_received(static_cast<std::size_t>(-1)));  // what was posted before goes first
     schedule(*main);
+    detail::loop_wait here("event_loop::run", main->name(), how);
     for (work_in_turn(); !main->ended(); work_in_turn()) {
         check_process("event_loop::run");  // a task may fork, and go on in the child
-        rest(time_point::max());
+        rest(time_point::max(), here.rests_for(&main->record()));
     }
     detail::exchange_current_context(std::move(main->context()));
     return main->outcome().take();
 }
 
-inline void event_loop::run() {
+inline void event_loop::run(wait_options how) {
     detail::check_own_wait("event_loop::run", "loop", this);
+    detail::loop_wait here("event_loop::run", "stop()", how);
     while (!stop_requested_.exchange(false, std::memory_order_acquire)) {
         check_process("event_loop::run");
         work_in_turn();
-        rest(time_point::max(), true);
+        rest(time_point::max(), here.rests_for(nullptr), true);
     }
 }
 
@@ -256,12 +261,17 @@ inline void event_loop::run_once(std::chrono::nanoseconds max_wait) {
     embedded_ = true;
 }
 
-inline void event_loop::run_until_idle() {
+inline void event_loop::run_until_idle(wait_options how) {
     detail::check_own_wait("event_loop::run_until_idle", "loop", this);
+    detail::loop_wait here("event_loop::run_until_idle", "calls", how);
+    here.rests_for(nullptr);
     const turn_guard inside(*this);
     do {
         check_process("event_loop::run_until_idle");
         work();
+        const bool sleeps = outside_work_ > 0 && !anything_ready();
+        here.rests_for(sleeps ? detail::who_waits_for_a_call(owned_) : nullptr);
+        const detail::loop_wait::asleep in_graph(sleeps ? &here : nullptr, record());
         poll(outside_work_ > 0 ? time_point::max() : time_point::min());
     } while (anything_ready() || outside_work_ > 0 || timers_.next() <= now());
 }
@@ -272,35 +282,25 @@ inline void event_loop::stop() noexcept {
     keep->wake();
 }
 
-inline void event_loop::cancel_tasks() {
+inline void event_loop::cancel_tasks(wait_options how) {
     detail::check_own_wait("event_loop::cancel_tasks", "loop", this);
     check_process("event_loop::cancel_tasks");
-    end_tasks("event_loop::cancel_tasks");
+    end_tasks("event_loop::cancel_tasks", how);
 }
 
-/// Tasks that are spawned meanwhile are cancelled too, so this ends unless a task refuses to.
-inline void event_loop::end_tasks(const char* operation) noexcept {
-    if (!has_work()) return;
-    detail::hang_watch watch(operation, now());
-    for (;;) {
-        for (detail::owned_task* task = owned_.front(); task != nullptr; task = owned_.next(*task)) task->cancel();
-        work_in_turn();
-        if (!has_work()) return watch.ended(now());
-        // A clock that jumps would jump from report to report: it waits for what really happens after the first one.
-        rest(watch.reported() && poller_->is_virtual() ? time_point::max() : watch.next_report());
-        if (watch.is_due(now()) && has_work()) watch.report(now(), detail::who_is_left(owned_));
-    }
+inline void event_loop::end_tasks(const char* operation, const wait_options& how) noexcept {
+    if (has_work()) detail::loop_end<event_loop>(*this, operation, how).end_tasks();
 }
 
-inline void event_loop::close() {
+inline void event_loop::close(wait_options how) {
     if (closing_) return;
     check_process("event_loop::close");
     if (has_work() || current() == this) detail::check_own_wait("event_loop::close", "loop", this);
     closing_ = true;
     control_->refuse_new_work();
-    end_tasks("event_loop::close");
+    end_tasks("event_loop::close", how);
     control_->seal();
-    end_tasks("event_loop::close");  // what was on its way when new work was refused
+    end_tasks("event_loop::close", how);  // what was on its way when new work was refused
 }
 
 template <class Fn>
@@ -332,7 +332,7 @@ inline bool event_loop::work_in_turn() noexcept {
     return work();
 }
 
-inline void event_loop::rest(time_point until, bool heeds_stop) noexcept {
+inline void event_loop::rest(time_point until, const detail::loop_wait& here, bool heeds_stop) noexcept {
     detail::wait_service* const service = detail::service_of_this_wait();
     if (service != nullptr) {
         const turned_here buried_by_a_call(*this);
@@ -342,6 +342,7 @@ inline void event_loop::rest(time_point until, bool heeds_stop) noexcept {
     detail::thread_parker* const parker = service == nullptr ? nullptr : &detail::thread_parker::of_this_thread();
     if (parker != nullptr && !parker->begin_sleep_in(*control_.get())) return;
     {
+        const detail::loop_wait::asleep in_graph(anything_ready() ? nullptr : &here, record());
         const turn_guard inside(*this);
         poll(until, heeds_stop, parker);
     }

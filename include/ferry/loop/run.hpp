@@ -9,6 +9,7 @@
 #include <ferry/loop/signals.hpp>
 
 #include <csignal>
+#include <source_location>
 #include <type_traits>
 #include <utility>
 
@@ -19,9 +20,9 @@ namespace ferry::inline FERRY_ABI {
 ///
 /// Errors  Whatever the awaitable throws. Inside a loop's turn: blocking_error, since it would block that loop.
 template <awaitable Awaitable>
-detail::await_result<Awaitable> run(Awaitable what) {
+detail::await_result<Awaitable> run(Awaitable what, wait_options how = std::source_location::current()) {
     event_loop loop;
-    return loop.run(std::move(what));
+    return loop.run(std::move(what), how);
 }
 
 /// run(cancel_on_signals, awaitable): SIGINT and SIGTERM cancel it. If it then ends without a value, run throws
@@ -47,8 +48,9 @@ task<T> until_signal(event_loop& loop, Awaitable what) {
 }  // namespace detail
 
 template <awaitable Awaitable>
-detail::await_result<Awaitable> run(cancel_on_signals_t, Awaitable what) {
+detail::await_result<Awaitable> run(cancel_on_signals_t, Awaitable what,
+                                    wait_options how = std::source_location::current()) {
     event_loop loop;
-    return loop.run(detail::until_signal<detail::await_result<Awaitable>>(loop, std::move(what)));
+    return loop.run(detail::until_signal<detail::await_result<Awaitable>>(loop, std::move(what)), how);
 }
 }  // namespace ferry::inline FERRY_ABI

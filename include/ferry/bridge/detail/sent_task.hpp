@@ -343,6 +343,8 @@ T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body, const wait_
         wait_until(here, has_ended);
     } catch (const deadlock_error&) {
         refusal = std::current_exception();
+    }
+    if (refusal != nullptr) {
         main->root_scope().cancel();
         thread_wait end("block_on", main->name(), record, how);
         wait_until(end.for_report_only(), has_ended);

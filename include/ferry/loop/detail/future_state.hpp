@@ -90,6 +90,7 @@ public:
     void produced_by_this_thread() noexcept {
         if (promise_ == nullptr) return;
         promise_->wait_for(node_reference(&record_of_this_thread()));
+        this_thread().has_promised = true;
         inspect_waits(*promise_, nullptr);
     }
 

@@ -6,6 +6,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/intrusive_list.hpp>
 #include <ferry/core/logical_task.hpp>
+#include <ferry/core/wait_node.hpp>
 #include <ferry/deadlock/report.hpp>
 
 #include <cstddef>
@@ -62,6 +63,19 @@ private:
     std::string text_;
     std::size_t tasks_ = 0;
 };
+
+/// Of the tasks that are owned, and those below them, one that waits for a call of a thread; null for none.
+inline const wait_node* who_waits_for_a_call(const intrusive_list<owned_task>& owned) noexcept {
+    for (const owned_task* each = owned.front(); each != nullptr; each = owned.next(*each)) {
+        const cancel_scope& top = each->root_task().root_scope();
+        for (const cancel_scope* scope = &top; scope != nullptr; scope = scope->next_in_tree(top)) {
+            const wait_node& task = scope->task().record();
+            const wait_node* const whom = task.needs();
+            if (whom != nullptr && whom->what() == wait_node::kind::call) return &task;
+        }
+    }
+    return nullptr;
+}
 
 /// What a loop that closes waits for, and the way out.
 inline std::string who_is_left(const intrusive_list<owned_task>& owned) {
