@@ -7,13 +7,18 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/executor.hpp>
 #include <ferry/core/this_thread.hpp>
+#include <ferry/core/wait_node.hpp>
 #include <ferry/deadlock/park.hpp>
+#include <ferry/deadlock/report.hpp>
+#include <ferry/deadlock/thread_wait.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/loop_control.hpp>
 
 #include <atomic>
 #include <memory>
-#include <string>
+#include <source_location>
+
+#include <pthread.h>
 
 namespace ferry::inline FERRY_ABI {
 /// Runs an event_loop in the background. A blocking program sends its asynchronous work there, and what lives on the
@@ -24,7 +29,8 @@ namespace ferry::inline FERRY_ABI {
 ///     auto page = ferry::block_on(client.get("/"));
 ///
 /// Ownership      Owns the thread and the loop. The destructor closes the loop, which cancels what still runs on it, and
-///                joins; inside a loop's turn the thread ends in the background instead.
+///                waits for the thread, which is reported when it takes longer than hang_after(). Inside a loop's turn, or
+///                where the wait could never end (a report says so), the thread ends in the background instead.
 /// Thread-safety  loop() and make_default() on any thread.
 /// Errors         The constructor throws std::system_error when the thread cannot be started.
 class loop_thread {
@@ -57,52 +63,86 @@ private:
         event_loop& loop_;
         bool asked_ = false;
     };
-    /// Shared with the thread during its start only.
-    class start {
+    /// Shared with the thread, which may outlive this object; whoever lets go last deletes it.
+    ///
+    /// The thread writes what it is, then loop (release); it reads the watcher after the destructor's word has come through
+    /// the loop's inbox, and its last touch but release() is ended (release).
+    class life {
     public:
-        const char* name = nullptr;
-        detail::thread_parker* starter = nullptr;
+        explicit life(const char* of_thread) noexcept : name(of_thread) {}
+        void release() noexcept {
+            if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+        }
+
+        const char* const name;
+        detail::thread_parker* watcher = &detail::thread_parker::of_this_thread();
         ending* end = nullptr;
+        detail::node_reference record;
         std::atomic<event_loop*> loop{nullptr};
+        std::atomic<bool> ended{false};
+
+    private:
+        std::atomic<int> references_{2};
     };
     static void work(void* argument) noexcept;
+    void join();
 
+    life* life_;
     event_loop* loop_;
-    ending* ending_;
     pthread_t thread_;
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 inline loop_thread::loop_thread(const char* name) {
-    start begin;
-    begin.name = name;
-    begin.starter = &detail::thread_parker::of_this_thread();
-    thread_ = detail::start_thread(&work, &begin, name);
-    while ((loop_ = begin.loop.load(std::memory_order_acquire)) == nullptr) begin.starter->park();
-    ending_ = begin.end;
+    std::unique_ptr<life> begun(new life(name));
+    thread_ = detail::start_thread(&work, begun.get(), name);
+    life_ = begun.release();
+    while ((loop_ = life_->loop.load(std::memory_order_acquire)) == nullptr) life_->watcher->park();
 }
 
-/// The loop is published by the last touch of the starter's block; the parker is never freed.
 inline void loop_thread::work(void* argument) noexcept {
-    start& begin = *static_cast<start*>(argument);
-    detail::this_thread().thread_name = begin.name;
-    // Not on this stack: a forked child, where this thread is not, may reuse that while it still asks the loop.
-    const std::unique_ptr<event_loop> loop(new event_loop);
-    ending end(*loop);
-    begin.end = &end;
-    detail::thread_parker* const starter = begin.starter;
-    begin.loop.store(loop.get(), std::memory_order_release);
-    starter->unpark();
-    while (!end.asked()) loop->run();
-    loop->close();
+    life& self = *static_cast<life*>(argument);
+    detail::this_thread().thread_name = self.name;
+    detail::wait_node& record = detail::record_of_this_thread();
+    record.set_name(self.name);
+    self.record = detail::node_reference(&record);
+    {
+        // Not on this stack: a forked child, where this thread is not, may reuse that while it still asks the loop.
+        const std::unique_ptr<event_loop> loop(new event_loop);
+        ending end(*loop);
+        self.end = &end;
+        detail::thread_parker* const starter = self.watcher;
+        self.loop.store(loop.get(), std::memory_order_release);
+        starter->unpark();  // a parker is never freed
+        while (!end.asked()) loop->run();
+        loop->close();
+    }
+    detail::thread_parker* const watcher = self.watcher;
+    self.ended.store(true, std::memory_order_release);
+    watcher->unpark();
+    self.release();
+}
+
+/// The wait is a ferry wait, and serves as such. Where it could never end, the thread ends in the background.
+inline void loop_thread::join() {
+    detail::thread_wait here("loop_thread::~loop_thread", life_->name, life_->record, std::source_location());
+    try {
+        detail::wait_until(here, [this] { return life_->ended.load(std::memory_order_acquire); });
+    } catch (const deadlock_error& hopeless) {
+        detail::report(hopeless.report().text());
+        return detail::reaper::join_later(thread_);
+    }
+    ::pthread_join(thread_, nullptr);
 }
 
 inline loop_thread::~loop_thread() {
     static constinit std::atomic<bool> reported{false};
     const detail::loop_reference inbox(loop_->control());  // the loop may be gone as soon as the node is pushed
-    if (inbox->left_behind()) return;                      // so is the thread
+    if (inbox->left_behind()) return;                      // so is the thread, and what it shares stays as it is
     detail::default_loop::remove(*inbox.get());
-    [[maybe_unused]] const bool taken = inbox->push(*ending_);
-    detail::join_or_hand_over(thread_, reported, "loop_thread");
+    life_->watcher = &detail::thread_parker::of_this_thread();
+    [[maybe_unused]] const bool taken = inbox->push(*life_->end);
+    if (!detail::handed_over(thread_, reported, "loop_thread")) join();
+    life_->release();
 }
 }  // namespace ferry::inline FERRY_ABI

@@ -90,17 +90,14 @@ inline void report_destruction_in_turn(const char* what) {
     report(text);
 }
 
-/// Joins, unless this thread is inside a loop's turn, where a join would stop that loop: then the reaper joins, and a
-/// report says so, once for each kind of object. The thread must have been told to end.
-inline void join_or_hand_over(pthread_t thread, std::atomic<bool>& reported, const char* what) {
-    if (::pthread_equal(thread, ::pthread_self()) != 0) return reaper::join_later(thread);
-    if (may_block_here()) {
-        ::pthread_join(thread, nullptr);
-        return;
-    }
+/// True where this thread must not wait for that one, being that one, or inside a loop's turn, which a join would stop: then the
+/// reaper joins it, and a report says so, once for each kind of object. The thread must have been told to end.
+[[nodiscard]] inline bool handed_over(pthread_t thread, std::atomic<bool>& reported, const char* what) {
+    const bool is_own = ::pthread_equal(thread, ::pthread_self()) != 0;
+    if (!is_own && may_block_here()) return false;
     reaper::join_later(thread);
-    if (reported.exchange(true, std::memory_order_relaxed)) return;
-    report_destruction_in_turn(what);
+    if (!is_own && !reported.exchange(true, std::memory_order_relaxed)) report_destruction_in_turn(what);
+    return true;
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

@@ -44,7 +44,8 @@ public:
 /// its place (thread_pool_options::max_spare), since what it waits for may need this pool.
 ///
 /// Ownership      Destroying it closes it and waits for its threads; a wait beyond hang_after() is reported, with the calls
-///                that keep it. Inside a loop's turn, or on one of its own threads, they end in the background instead. The
+///                that keep it. Inside a loop's turn, on one of its own threads, or where the wait could never end (a report
+///                says so), they end in the background instead. The
 ///                default pool lives until the process ends, which waits for its calls (exit_wait()).
 /// Thread-safety  Every member, on any thread; the destructor like any destructor.
 /// Errors         A call for a closed pool, or in a forked child for one of its parent's, throws closed_error; one beyond
@@ -153,7 +154,7 @@ private:
         if (in_time) return;
         const auto tenths = limit / std::chrono::milliseconds(100);
         report("exit: calls still run after " + std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) +
-               " s, and the process ends without them\n" + left.those_left() +
+               " s, and the process ends without them\n" + left.who() +
                "  end or cancel them before main() returns, or give them time with set_exit_wait()");
     }
     static thread_pool_options options() {

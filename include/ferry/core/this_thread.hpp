@@ -63,7 +63,7 @@ struct thread_state {
     thread_exit_hook wait_nodes_hook;
     wait_node* record = nullptr;  // this thread's own node, made on first use
     thread_exit_hook record_hook;
-    bool has_promised = false;                   // it has said of a promise that it will keep it
+    std::uint32_t promised = 0;                  // promises that it has said it will keep, and has not
     bool ended = false;                          // the exit hooks have run: cache nothing any more
     thread_parker* parker = nullptr;             // where this thread sleeps, made on first use
     const blocking_scope* allowance = nullptr;   // the innermost allow_blocking or forbid_blocking

@@ -71,7 +71,7 @@ public:
     enum class kind : std::uint8_t { task, thread, loop, call, promise, deadline, family, lock, holding, pool, limit };
     using flags = std::uint16_t;
     static constexpr flags cancellable = 1;  // task: a cancellation ends this wait; call: though it has begun
-    static constexpr flags joins = 2;        // task: it waits for all members of the family
+    static constexpr flags joins = 2;        // task, thread: it waits for all members of the family, or pool
     static constexpr flags begun = 4;        // call: a thread runs it
     static constexpr flags in_turn = 8;      // thread: while it waits it serves no calls and drives no loop
     static constexpr flags timed = 16;       // task, thread: the wait has a limit of its own

@@ -7,7 +7,6 @@
 #include <ferry/deadlock/report.hpp>
 #include <ferry/deadlock/wait_graph.hpp>
 
-#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -85,10 +84,6 @@ private:
 [[nodiscard]] std::string operation_of(const wait_node& waiting);
 /// "app.cpp:12", or nothing where that is not known.
 [[nodiscard]] std::string place_of(const wait_node& node);
-/// Lines that say for whom it waits, and that one in turn. With the graph's lock held; true at one time each.
-[[nodiscard]] std::string chain_of_waits(const wait_node& from);
-/// Does that chain come to a call that may take as long as it likes?
-[[nodiscard]] bool leads_to_patient_call(const wait_node& from);
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 inline std::string name_of(const wait_node& node) {
@@ -103,10 +98,11 @@ inline std::string name_of(const wait_node& node) {
     return name == nullptr ? "?" : name;
 }
 
-inline std::string place_of(const wait_node& node) {
-    if (node.line() == 0 || node.file() == nullptr) return "";
-    return std::string(node.file()) + ":" + std::to_string(node.line());
+/// "app.cpp:12", or nothing without a line.
+[[nodiscard]] inline std::string place_in_source(const char* file, std::uint32_t line) {
+    return line == 0 || file == nullptr ? "" : std::string(file) + ":" + std::to_string(line);
 }
+inline std::string place_of(const wait_node& node) { return place_in_source(node.file(), node.line()); }
 
 inline std::string operation_of(const wait_node& waiting) {
     const char* const in = waiting.waits_in();
@@ -163,57 +159,22 @@ inline std::string operation_of(const wait_node& waiting) {
             return place == nullptr ? "a promise" : "a result that " + name_of(*place) + " has promised";
         case kind::loop:
             return "a loop";
+        case kind::pool:
+            return "the threads of " + name_of(*whom);
         default:
             return name_of(*whom);
     }
 }
 
 inline std::string circle::line_of(const wait_node& node) {
-    if (node.waits_in() == nullptr) return name_of(node) + " goes on running";
+    const char* const in = node.waits_in();  // once: of one that is not in the circle it may change
+    if (in == nullptr) return name_of(node) + " goes on running";
     const wait_node* const needed = node.needs();
     const bool is_call = needed != nullptr && needed->what() == kind::call;
     const std::string whom = needs_in_words(node);
     const std::string where = place_of(node);
-    return name_of(node) + " waits in " + (is_call ? operation_of(node) : std::string(node.waits_in())) +
+    return name_of(node) + " waits in " + (is_call ? operation_of(node) : std::string(in)) +
            (where.empty() ? "" : " (" + where + ")") + (whom.empty() ? "" : " for " + whom);
-}
-
-/// Whom the wait comes to next: of several children, threads or holders the first.
-[[nodiscard]] inline const wait_node* next_in_chain(const wait_node& node) {
-    using kind = wait_node::kind;
-    const bool has_members = node.what() == kind::family || node.what() == kind::pool || node.what() == kind::lock;
-    return has_members ? node.first_member() : node.needs();
-}
-
-/// Those in the chain, until somebody comes again, or for long enough.
-template <class Fn>
-void for_each_in_chain(const wait_node& from, Fn fn) {
-    constexpr std::size_t longest = 32;
-    std::vector<const wait_node*> seen;
-    const auto is_new = [&seen](const wait_node* node) {
-        return node != nullptr && std::find(seen.begin(), seen.end(), node) == seen.end();
-    };
-    for (const wait_node* node = &from; is_new(node) && seen.size() < longest; node = next_in_chain(*node)) {
-        seen.push_back(node);
-        fn(*node);
-    }
-}
-
-inline std::string chain_of_waits(const wait_node& from) {
-    std::string text;
-    for_each_in_chain(from, [&text](const wait_node& node) {
-        if (node.what() != wait_node::kind::task && node.what() != wait_node::kind::thread) return;
-        text.append(text.empty() ? "  " : "\n  ").append(circle::line_of(node));
-    });
-    return text;
-}
-
-inline bool leads_to_patient_call(const wait_node& from) {
-    bool found = false;
-    for_each_in_chain(from, [&found](const wait_node& node) {
-        found = found || (node.what() == wait_node::kind::call && node.has(wait_node::patient));
-    });
-    return found;
 }
 
 /// What a gate adds to the story: tasks and threads have a line, the rest is named in the lines of those who wait for it.
@@ -306,6 +267,12 @@ inline circle::words circle::words_for_locks(const wait_node& lock, std::size_t 
                 : "acquire all that is needed at once, with acquire(n), or give permits back before waiting for more"};
 }
 
+/// Does it wait in a destructor?
+[[nodiscard]] inline bool ends_somebody(const wait_node& node) {
+    const char* const in = node.what() == wait_node::kind::thread ? node.waits_in() : nullptr;
+    return in != nullptr && std::string_view(in).find('~') != std::string_view::npos;
+}
+
 inline circle::words circle::choose_words() const {
     std::size_t tasks = 0;
     std::size_t threads = 0;
@@ -314,15 +281,21 @@ inline circle::words circle::choose_words() const {
     const wait_node* lock = nullptr;
     bool serves = false;
     bool joins = false;
+    bool ends = false;
     for_each_node([&](role asked, const wait_node& node) {
+        ends = ends || ends_somebody(node);
         tasks += node.what() == kind::task && asked == role::goes_on;
         threads += node.what() == kind::thread;
         loops += node.what() == kind::loop;
-        if (node.what() == kind::pool) pool = &node;
+        if (node.what() == kind::pool && asked != role::all_end) pool = &node;
         if (node.what() == kind::lock) lock = &node;
         joins = joins || node.what() == kind::family;
         serves = serves || asked == role::serves;
     });
+    if (ends) {
+        return {"join", "a thread that is waiting for it",
+                "end it outside of what its own threads and tasks wait for, such as a call of theirs"};
+    }
     if (pool != nullptr) return words_for_pool(*pool);
     if (lock != nullptr) return words_for_locks(*lock, tasks, threads > 0, joins);
     if (serves) {

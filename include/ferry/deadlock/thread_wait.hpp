@@ -5,6 +5,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/this_thread.hpp>
 #include <ferry/core/wait_node.hpp>
+#include <ferry/deadlock/chain.hpp>
 #include <ferry/deadlock/circle.hpp>
 #include <ferry/deadlock/hang.hpp>
 #include <ferry/deadlock/judge.hpp>
@@ -22,6 +23,15 @@
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
+/// What only those who wait can say of whom they wait for.
+class wait_words {
+public:
+    [[nodiscard]] virtual std::string who() const = 0;
+
+protected:
+    ~wait_words() = default;
+};
+
 /// One wait of this thread for somebody known: in which call, on what, for whom. It is in the graph from the thread's first
 /// sleep to its end; where the thread serves calls or drives a loop meanwhile, only while it sleeps: in between a call's own
 /// wait may be there. When it takes longer than hang_after(), the thread itself reports it.
@@ -56,6 +66,16 @@ public:
         in_circles_ = false;
         return *this;
     }
+    /// It waits until all the threads of a pool have left it.
+    thread_wait& for_all_members() noexcept {
+        joins_ = true;
+        return *this;
+    }
+    /// What its reports say besides: lines of text, each with its end.
+    thread_wait& tells(const wait_words& more) noexcept {
+        more_ = &more;
+        return *this;
+    }
     /// A stop request may end it, too: where it closes a circle, that is reported, and nobody gets an error.
     thread_wait& stoppable() noexcept {
         stoppable_ = true;
@@ -86,8 +106,10 @@ private:
     node_reference whom_;
     wait_options how_;
     const wait_node* loop_ = nullptr;
+    const wait_words* more_ = nullptr;
     bool refusable_ = true;
     bool in_circles_ = true;
+    bool joins_ = false;
     bool stoppable_ = false;
     bool warned_ = false;
     bool in_graph_ = false;
@@ -120,6 +142,7 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
     unsigned how = refusable_ ? wait_node::refusable : 0;
     if (thread.turn != nullptr) how |= wait_node::in_turn;
     if (timed || stoppable_) how |= wait_node::timed;
+    if (joins_) how |= wait_node::joins;
     std::exception_ptr refusal;
     std::string warning;
     {
@@ -185,13 +208,16 @@ inline void thread_wait::look() {
         if (refusal != nullptr) std::rethrow_exception(refusal);
     }
     if (!watch_ || !watch_->is_due(clock::now())) return;
-    std::string who = "  " + name_of(self) + " waits in " + operation_ + " (" + how_.where().file_name() + ":" +
-                      std::to_string(how_.where().line()) + ") for " + short_name(subject_);
+    const std::string where = place_in_source(how_.where().file_name(), how_.where().line());
+    std::string who = "  " + name_of(self) + " waits in " + operation_ + (where.empty() ? "" : " (" + where + ")") +
+                      " for " + short_name(subject_);
+    if (more_ != nullptr) who.append("\n").append(more_->who());
     {
         const std::lock_guard lock(wait_graph::mutex());
         if (whom_.node() != nullptr && whom_.node()->generation() == whom_.generation()) {
             if (leads_to_patient_call(*whom_.node())) return watch_->put_off(clock::now());
-            who.append("\n").append(chain_of_waits(*whom_.node()));
+            if (who.back() != '\n') who += '\n';
+            who += chain_of_waits(*whom_.node());
         }
     }
     watch_->report(clock::now(), who);

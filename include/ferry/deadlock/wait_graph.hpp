@@ -44,7 +44,7 @@ public:
         serves,      // thread: does it come to the calls of its queue?
         interrupts,  // scope: can something end the waits inside?
         is_granted,  // task: does it get what it wants of the lock? A question to the lock
-        all_end,     // family: can all of the children end?
+        all_end,     // family, pool: can all of the children, or threads, end?
     };
     class gate {
     public:
@@ -143,6 +143,7 @@ inline bool wait_graph::ends_well(const wait_node& start) noexcept {
             return any;
         }
         if (what == kind::lock || what == kind::limit || what == kind::family || what == kind::deadline) return false;
+        if (what == kind::thread && node->has(wait_node::joins)) return false;
         if (what == kind::task) {
             const wait_node* const loop = node->within();
             const wait_node* const thread = loop == nullptr || goes_on_at_once(*loop) ? nullptr : loop->needs();
@@ -234,7 +235,7 @@ inline void wait_graph::expand(std::size_t index) {
     } else if (node.what() == kind::call && !node.has(wait_node::begun) && self.needs->what() == kind::thread) {
         add(self.needs, role::serves);
     } else {
-        add(self.needs, role::goes_on);
+        add(self.needs, node.has(wait_node::joins) ? role::all_end : role::goes_on);
     }
     self.count = static_cast<std::uint32_t>(inputs_.size()) - self.first;
     if (self.threshold == 0) self.open = true;

@@ -7,13 +7,14 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/intrusive_list.hpp>
 #include <ferry/core/this_thread.hpp>
-#include <ferry/deadlock/hang.hpp>
 #include <ferry/deadlock/park.hpp>
 #include <ferry/deadlock/report.hpp>
+#include <ferry/deadlock/thread_wait.hpp>
 
 #include <algorithm>
 #include <cstddef>
 #include <mutex>
+#include <source_location>
 #include <string>
 #include <utility>
 
@@ -22,18 +23,22 @@
 namespace ferry::inline FERRY_ABI {
 namespace detail {
 /// The end of a pool that is closed. One at a time for each pool.
-class pool_end {
+class pool_end final : public wait_words {
 public:
     using time_point = pool_state::clock::time_point;
 
     explicit pool_end(pool_state& closed) noexcept : pool_(closed) {}
 
     /// Blocks until all threads have left and are joined; the wait is a ferry wait, and serves as such. One that takes
-    /// long is reported, with those who keep it.
+    /// long is reported, with those who keep it. One that could never end is reported at once: then the threads end by themselves.
     void join(const char* operation) {
-        hang_watch watch(operation, pool_state::clock::now());
-        while (!wait(watch.next_report())) watch.report(pool_state::clock::now(), those_left());
-        watch.ended(pool_state::clock::now());
+        thread_wait here(operation, pool_.name(), node_reference(&pool_.record_), std::source_location());
+        try {
+            wait_for(&here, time_point::max());
+        } catch (const deadlock_error& hopeless) {
+            let_go();
+            return report(hopeless.report().text());
+        }
         join_last();
     }
     /// The threads end by themselves, whenever they have done their work.
@@ -53,17 +58,7 @@ public:
         ::pthread_join(last, nullptr);
     }
     /// False when the deadline has passed and there are still threads; the calling one, if it is the pool's, does not count.
-    [[nodiscard]] bool wait(time_point deadline) {
-        const std::size_t own = is_own_thread() ? 1 : 0;
-        thread_parker& mine = thread_parker::of_this_thread();
-        const watching here(pool_, &mine);
-        return wait_until(
-            [&] {
-                const std::lock_guard lock(pool_.mutex_);
-                return pool_.threads_ <= own;
-            },
-            deadline);
-    }
+    [[nodiscard]] bool wait(time_point deadline) { return wait_for(nullptr, deadline); }
     /// Is the calling thread one of the pool's?
     [[nodiscard]] bool is_own_thread() const noexcept {
         const blocking_observer* const mine = this_thread().blocking;
@@ -74,7 +69,7 @@ public:
         return each != nullptr;
     }
     /// The threads that have not left, but the calling one, in lines of their own.
-    [[nodiscard]] std::string those_left() const {
+    [[nodiscard]] std::string who() const override {
         std::string text;
         const std::lock_guard lock(pool_.mutex_);
         for (const pool_worker* each = pool_.workers_.front(); each != nullptr;
@@ -89,6 +84,17 @@ public:
     }
 
 private:
+    bool wait_for(thread_wait* what, time_point deadline) {
+        const std::size_t own = is_own_thread() ? 1 : 0;
+        thread_parker& mine = thread_parker::of_this_thread();
+        const watching here(pool_, &mine);
+        const auto all_have_left = [&] {
+            const std::lock_guard lock(pool_.mutex_);
+            return pool_.threads_ <= own;
+        };
+        if (what == nullptr) return wait_until(all_have_left, deadline);
+        return wait_until(what->for_all_members().tells(*this), all_have_left, deadline);
+    }
     /// While it lives, each thread that leaves wakes the watcher.
     class watching {
     public:

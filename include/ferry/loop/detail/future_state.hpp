@@ -90,7 +90,7 @@ public:
     void produced_by_this_thread() noexcept {
         if (promise_ == nullptr) return;
         promise_->wait_for(node_reference(&record_of_this_thread()));
-        this_thread().has_promised = true;
+        ++this_thread().promised;
         inspect_waits(*promise_, nullptr);
     }
 
@@ -101,7 +101,7 @@ public:
     }
     [[nodiscard]] bool ready() const noexcept { return word_.load(std::memory_order_acquire) == ready_word; }
     void complete() noexcept {
-        if (promise_ != nullptr) promise_->wait_is_over();
+        if (promise_ != nullptr && promise_->needs() != nullptr) is_kept();
         const std::uintptr_t before = word_.exchange(ready_word, std::memory_order_acq_rel);
         if (before == empty_word) return;
         if ((before & thread_tag) != 0) {
@@ -143,6 +143,11 @@ private:
     static constexpr std::uintptr_t thread_tag = 2;
     static constexpr std::uintptr_t relay_tag = 4;
 
+    void is_kept() noexcept {
+        thread_state& self = this_thread();
+        if (promise_->needs() == self.record) --self.promised;
+        promise_->wait_is_over();
+    }
     bool enter(std::uintptr_t waiter) noexcept {
         std::uintptr_t expected = empty_word;
         if (word_.compare_exchange_strong(expected, waiter, std::memory_order_acq_rel)) return true;

@@ -47,7 +47,7 @@ public:
 private:
     void begin() noexcept {
         const thread_state& self = this_thread();
-        if (self.running_call != nullptr || self.service != nullptr || self.turn != nullptr || self.has_promised) {
+        if (self.running_call != nullptr || self.service != nullptr || self.turn != nullptr || self.promised != 0) {
             is_waited_for_ = true;
         }
         blocked_.emplace();
