@@ -312,6 +312,36 @@ TEST_CASE("a WebSocket client pings a silent server, and gives it up when it sta
     CHECK(with.server.at_end());
 }
 
+TEST_CASE("a WebSocket client reads a server's flood of pings at a hundred a second", "[client][websocket_client]") {
+    std::string flood;
+    for (int number = 0; number < 1000; ++number) flood += unmasked(0x89, std::to_string(number));
+    conversation with(ferry::websocket_options().ping_interval(2s).pong_timeout(2s));
+    with.listen();
+    with.server.send(flood + unmasked(0x81, "behind it"));
+    for (int second = 1; second <= 10; ++second) {
+        with.server.turn();
+        int last = -1;
+        while (!with.server.unread().empty()) last = std::stoi(with.server.read_frame().payload);
+        CHECK(last == 100 * second - 1);
+        CHECK(with.seen.empty());
+        with.server.advance(1s);
+    }
+    with.until_seen("text:behind it ");
+}
+
+TEST_CASE("a WebSocket client that is given up in a server's flood of pings ends at once",
+          "[client][websocket_client]") {
+    std::string flood;
+    for (int number = 0; number < 1000; ++number) flood += unmasked(0x89, "");
+    conversation with;
+    with.server.send(flood);
+    while (!with.server.unread().empty()) CHECK(with.server.read_frame().op == ws::opcode::pong);
+    with.client.reset();
+    with.server.advance(1s);
+    CHECK(with.server.at_end());
+    with.server.until([&] { return with.server.loop().next_deadline() == ferry::event_loop::time_point::max(); });
+}
+
 TEST_CASE("a WebSocket client keeps little of what nobody receives, and loses nothing",
           "[client][websocket_client][long]") {
     conversation with;

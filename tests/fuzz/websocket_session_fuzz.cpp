@@ -59,6 +59,7 @@ private:
         const std::string data(event.data());
         switch (event.what()) {
             case ws::session_event::kind::none:
+            case ws::session_event::kind::ping:  // its pong is in the output
                 return;
             case ws::session_event::kind::text:
             case ws::session_event::kind::binary: {

@@ -268,3 +268,109 @@ TEST_CASE("a peer whose messages wait for the application does not count as sile
     while (frame.op == ws::opcode::ping) frame = client.read_frame();
     CHECK(frame == sent_frame{ws::opcode::text, "at last"});
 }
+
+namespace {
+/// Pings that carry their number.
+std::string pings(int count) {
+    std::string flood;
+    for (int number = 0; number < count; ++number) flood += masked(0x89, std::to_string(number));
+    return flood;
+}
+/// How many of them are answered at the moment, and that no pong is for an earlier ping than the one before.
+int answered_up_to(raw_client& client) {
+    int last = -1;
+    while (!client.unread().empty()) {
+        const sent_frame frame = client.read_frame();
+        REQUIRE(frame.op == ws::opcode::pong);
+        REQUIRE(std::stoi(frame.payload) > last);
+        last = std::stoi(frame.payload);
+    }
+    return last + 1;
+}
+}  // namespace
+
+TEST_CASE("a flood of pings is read at a hundred a second, and what is behind it waits", "[server][websocket_faults]") {
+    site server(echo);
+    raw_client client(server);
+    client.open_websocket();
+    raw_client other(server);
+    other.open_websocket();
+    client.send(pings(1000) + masked(0x81, "behind it"));
+    server.turn();
+    for (int second = 1; second <= 9; ++second) {
+        CHECK(answered_up_to(client) == 100 * second);
+        server.advance(1s);
+    }
+    other.send_text("elsewhere");
+    CHECK(other.read_frame() == sent_frame{ws::opcode::text, "elsewhere"});
+    CHECK(answered_up_to(client) == 1000);
+    server.advance(1s);
+    CHECK(client.read_frame() == sent_frame{ws::opcode::text, "behind it"});
+}
+
+TEST_CASE("a flood of pongs waits like one of pings, and the rate is an option", "[server][websocket_faults]") {
+    const auto limits = ws::session_options().max_control_frames_per_second(10);
+    site server(echo, ferry::serve_options().websocket_limits(limits));
+    raw_client client(server);
+    client.open_websocket();
+    std::string flood;
+    for (int number = 0; number < 20; ++number) flood += masked(0x8A, "");
+    client.send(flood + masked(0x81, "behind it"));
+    server.advance(1s);
+    CHECK(client.unread().empty());
+    server.advance(1s);
+    CHECK(client.read_frame() == sent_frame{ws::opcode::text, "behind it"});
+}
+
+TEST_CASE("a client whose pings wait does not count as silent", "[server][websocket_faults]") {
+    site server(echo, ferry::serve_options().ping_interval(2s).pong_timeout(2s));
+    raw_client client(server);
+    client.open_websocket();
+    client.send(pings(1000) + masked(0x81, "behind it"));
+    for (int second = 0; second < 9; ++second) server.advance(1s);
+    CHECK(answered_up_to(client) == 1000);
+    server.advance(1s);
+    CHECK(client.read_frame() == sent_frame{ws::opcode::text, "behind it"});
+}
+
+TEST_CASE("a client that vanishes behind a flood of pings is noticed", "[server][websocket_faults]") {
+    std::string seen;
+    site server(note_disconnect(seen));
+    raw_client client(server);
+    client.open_websocket();
+    client.send(pings(1000));
+    server.turn();
+    client.reset();
+    server.advance(1s);
+    server.advance(1s);
+    CHECK(seen == "1006:");
+    server.until_empty();
+}
+
+TEST_CASE("a flood of pings in front of the answer to a close frame does not outlast close_timeout",
+          "[server][websocket_faults]") {
+    site server([](app::scope, app::receive, app::send send) -> ferry::task<> {
+        co_await send(app::websocket_accept());
+        co_await ferry::sleep_for(1s);
+    });
+    raw_client client(server);
+    client.open_websocket();
+    client.send(pings(1000) + masked(0x88, close_payload(1000)));
+    for (int second = 0; second < 7; ++second) server.advance(1s);
+    CHECK(server.server().connections() == 0);
+}
+
+TEST_CASE("a ping in front of messages that nobody takes yet is answered at once", "[server][websocket_faults]") {
+    site server([](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        co_await send(app::websocket_accept());
+        co_await ferry::sleep_for(60s);
+        co_await until_disconnect(receive);
+    });
+    raw_client client(server);
+    client.open_websocket();
+    std::string octets = masked(0x89, "first");
+    for (int message = 0; message < 40; ++message) octets += masked(0x81, "please");
+    client.send(octets);
+    server.turn();
+    CHECK(client.read_frame() == sent_frame{ws::opcode::pong, "first"});
+}

@@ -334,7 +334,10 @@ inline task<> connection::read_messages(websocket_exchange& exchange, task_group
                 if (exchange.early_bytes() > max_early_bytes) exchange.lost();
             } else {
                 exchange.feed(octets.data(), octets.size());
-                while (!exchange.take_events()) co_await watch_->room(exchange.incoming());
+                while (!exchange.take_events()) {
+                    co_await watch_->room(exchange.incoming());
+                    if (!exchange.closed()) co_await watch_->pause(exchange.resumes_at());
+                }
             }
         }
     } catch (const std::runtime_error&) {  // reset by the client, or a network that fails

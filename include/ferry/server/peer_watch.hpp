@@ -8,6 +8,7 @@
 #include <ferry/core/task.hpp>
 #include <ferry/loop/event.hpp>
 #include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/sleep.hpp>
 #include <ferry/net/socket.hpp>
 #include <ferry/server/inbox.hpp>
 #include <ferry/server/outbox.hpp>
@@ -48,6 +49,8 @@ public:
     /// The reader waits until the application has taken something. The wait ends early if the client is gone: then the
     /// outbox is broken.
     task<> room(inbox& messages);
+    /// The reader waits until then. The client's end is noticed meanwhile, too.
+    task<> pause(event_loop::time_point until);
     /// The reader has read enough: waits until the client has sent its last octet, or is gone.
     task<> end();
 
@@ -69,7 +72,7 @@ private:
     std::uint64_t taken_bytes_ = 0;       // of the output, and since when no more are
     event_loop::time_point taken_since_;  // now, while nothing waits to be written
     bool gave_up_ = false;
-    const bool* unread_ = nullptr;  // the reader is in room() or in end()
+    const bool* unread_ = nullptr;  // the reader is in room(), pause() or end()
     event* end_ = nullptr;          // in end()
 };
 
@@ -78,6 +81,13 @@ inline task<> peer_watch::room(inbox& messages) {
     const bool unread = true;
     const shown<const bool> for_check(unread_, unread);
     co_await messages.room();
+}
+
+inline task<> peer_watch::pause(event_loop::time_point until) {
+    if (until <= loop_.now()) co_return;
+    const bool unread = true;
+    const shown<const bool> for_check(unread_, unread);
+    co_await sleep_until(until);
 }
 
 inline task<> peer_watch::end() {

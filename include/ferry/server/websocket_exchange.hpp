@@ -15,6 +15,7 @@
 #include <ferry/server/outbox.hpp>
 #include <ferry/server/serve_options.hpp>
 #include <ferry/server/server_context.hpp>
+#include <ferry/websocket/control_rate.hpp>
 #include <ferry/websocket/handshake.hpp>
 #include <ferry/websocket/keep_alive.hpp>
 #include <ferry/websocket/session.hpp>
@@ -41,6 +42,7 @@ public:
           opening_(std::move(opening)),
           denial_(out.buffer(), head),
           session_(out.buffer(), server.options().websocket_limits()),
+          controls_(server.options().websocket_limits().max_control_frames_per_second()),
           alive_(server.options().ping_interval(), server.options().pong_timeout(), server.loop().now()),
           over_(server.loop()) {
         out_.observe(this);
@@ -61,8 +63,10 @@ public:
     [[nodiscard]] std::size_t early_bytes() const noexcept { return early_.size(); }
     void feed(char* octets, std::size_t count) noexcept { session_.feed(octets, count); }
     void heard() noexcept { alive_.heard(server_.loop().now()); }
-    /// Takes what was fed, until the inbox is full. False when there may be more: call it again once there is room.
+    /// Takes what was fed, until the inbox is full, or too many pings have come. False when there may be more: call it again
+    /// once there is room, and at resumes_at().
     [[nodiscard]] bool take_events();
+    [[nodiscard]] event_loop::time_point resumes_at() const noexcept { return controls_.resumes_at(); }
     /// The connection ended without a close frame.
     void lost() { end(websocket::close_code::abnormal, {}); }
     /// Pings a silent peer; false once it has not answered in time either.
@@ -186,6 +190,7 @@ private:
     websocket::handshake opening_;
     http::response_writer denial_;
     websocket::session session_;
+    websocket::control_rate controls_;
     websocket::keep_alive alive_;
     std::string early_;
     event over_;
@@ -221,8 +226,13 @@ inline bool websocket_exchange::take_events() {
                                bytes);
                 break;
             }
+            case kind::ping:
             case kind::pong:
-                break;
+                heard();  // it may be long since it came, if it was one of many
+                if (controls_.count(server_.loop().now())) break;
+                session_.keep_input();
+                out_.touch();
+                return false;
             case kind::closed:
             case kind::failed:
                 answers_ = incoming_.busy();
@@ -233,6 +243,7 @@ inline bool websocket_exchange::take_events() {
         }
         if (incoming_.full()) {
             session_.keep_input();
+            if (!out_.buffer().empty()) out_.touch();
             return false;
         }
     }

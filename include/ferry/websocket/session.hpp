@@ -181,7 +181,7 @@ inline session::progress session::read_control(const frame_header& header) {
     if (header.op == opcode::close) return read_close(data);
     if (header.op == opcode::pong) return deliver(kind::pong, data);
     if (state_ == session_state::open) writer_.pong(data);
-    return std::nullopt;
+    return deliver(kind::ping, data);
 }
 
 /// RFC 6455 5.5.1: nothing, or a code and perhaps a reason.

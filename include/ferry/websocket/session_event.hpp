@@ -15,7 +15,8 @@ public:
         none,    // all input is used up
         text,    // data() is a whole message, valid UTF-8; or a piece of one, see more()
         binary,  // likewise
-        pong,    // data() is the payload of the pong
+        ping,    // data() is its payload; it has been answered, if it is to be
+        pong,    // data() is its payload
         closed,  // the peer sent a close frame: code(), 1005 if it had none, and its reason in data()
         failed,  // the peer broke the protocol: code() is what it is told, data() says how
     };

@@ -22,6 +22,12 @@ public:
         fragments_ = frames;
         return *this;
     }
+    /// Pings and pongs in a second. Default 100; 0 is no limit. Beyond it nothing is read for the rest of the second, which
+    /// is for whoever drives the session to do: see control_rate.
+    constexpr session_options& max_control_frames_per_second(std::size_t frames) noexcept {
+        control_frames_ = frames;
+        return *this;
+    }
     /// Default false. True: messages are delivered piece by piece as they arrive, instead of being put together; the
     /// limits are the same.
     constexpr session_options& deliver_pieces(bool in_pieces) noexcept {
@@ -31,11 +37,13 @@ public:
 
     [[nodiscard]] constexpr std::size_t max_message_bytes() const noexcept { return message_bytes_; }
     [[nodiscard]] constexpr std::size_t max_fragments() const noexcept { return fragments_; }
+    [[nodiscard]] constexpr std::size_t max_control_frames_per_second() const noexcept { return control_frames_; }
     [[nodiscard]] constexpr bool deliver_pieces() const noexcept { return pieces_; }
 
 private:
     std::size_t message_bytes_ = 1024 * 1024;
     std::size_t fragments_ = 16384;
+    std::size_t control_frames_ = 100;
     bool pieces_ = false;
 };
 }  // namespace ferry::inline FERRY_ABI::websocket

@@ -16,6 +16,7 @@
 #include <ferry/loop/timeout.hpp>
 #include <ferry/net/socket.hpp>
 #include <ferry/server/outbox.hpp>
+#include <ferry/websocket/control_rate.hpp>
 #include <ferry/websocket/keep_alive.hpp>
 #include <ferry/websocket/session.hpp>
 
@@ -45,6 +46,7 @@ public:
           socket_(std::move(connected)),
           options_(std::move(options)),
           early_(std::move(early)),
+          controls_(options_.limits().max_control_frames_per_second()),
           alive_(options_.ping_interval(), options_.pong_timeout(), loop.now()),
           changed_(loop),
           started_(loop),
@@ -102,6 +104,7 @@ private:
     std::optional<outbox> out_;  // both from the start of run()
     std::optional<websocket::session> session_;
     message_queue incoming_;
+    websocket::control_rate controls_;
     websocket::keep_alive alive_;
     condition changed_;  // there is room for output, or there never will be
     event started_;
@@ -152,6 +155,10 @@ inline task<> websocket_link::read() {
                 co_await incoming_.room();
                 continue;
             }
+            if (controls_.resumes_at() > loop_.now()) {
+                co_await sleep_until(controls_.resumes_at());
+                if (!lost_) continue;  // else abandoned, with the rest of a flood
+            }
             std::string().swap(early_);
             const net::borrowed_bytes octets = co_await socket_.receive();
             alive_.heard(loop_.now());
@@ -168,7 +175,7 @@ inline task<> websocket_link::read() {
     }
 }
 
-/// Takes what was fed, until the queue is full. True at the end.
+/// Takes what was fed, until the queue is full or too many pings have come. True at the end.
 inline bool websocket_link::take_events() {
     using kind = websocket::session_event::kind;
     for (;;) {
@@ -181,8 +188,13 @@ inline bool websocket_link::take_events() {
             case kind::binary:
                 incoming_.push(websocket_message(session_->take_data(), event.what() == kind::text, event.more()));
                 break;
+            case kind::ping:
             case kind::pong:
-                break;
+                alive_.heard(loop_.now());  // it may be long since it came, if it was one of many
+                if (controls_.count(loop_.now())) break;
+                session_->keep_input();
+                out_->touch();
+                return false;
             case kind::closed:
             case kind::failed:
                 if (!out_->buffer().empty()) out_->touch();
