@@ -22,6 +22,7 @@
 #include <ferry/http/writer.hpp>
 
 #include <ferry/websocket/client_handshake.hpp>
+#include <ferry/websocket/control_rate.hpp>
 #include <ferry/websocket/handshake.hpp>
 #include <ferry/websocket/keep_alive.hpp>
 #include <ferry/websocket/session.hpp>

@@ -13,6 +13,7 @@
 #include "support/catch.hpp"
 #include "support/faulty_stream.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <stdexcept>
@@ -105,56 +106,162 @@ TEST_CASE("a reset anywhere in a request is disconnected, and ends the connectio
 }
 
 namespace {
-/// Sends an octet each second.
-ferry::task<> trickle(net::memory_stream& to, std::string_view octets) {
-    for (std::size_t at = 0; at < octets.size(); ++at) {
+using connection = ferry::http_connection<net::memory_stream>;
+
+/// Sends so many octets each second.
+ferry::task<> trickle(net::memory_stream& to, std::string octets, std::size_t each_second = 1) {
+    for (std::size_t at = 0; at < octets.size(); at += each_second) {
         co_await ferry::sleep_for(1s);
-        co_await to.send_all(octets.substr(at, 1));
+        co_await to.send_all(std::string_view(octets).substr(at, each_second));
     }
 }
-ferry::task<std::string> ask(ferry::http_connection<net::memory_stream>& with) {
+ferry::task<std::string> ask(connection& with) {
     co_await with.begin("GET", "/", "a.test");
     co_await with.finish();
     co_await with.response();
     co_return co_await with.read_all();
 }
-}  // namespace
+ferry::task<std::string> ask_in_pieces(connection& with) {
+    co_await with.begin("GET", "/", "a.test");
+    co_await with.finish();
+    co_await with.response();
+    std::string body;
+    for (std::string piece = co_await with.read(); !piece.empty(); piece = co_await with.read()) body += piece;
+    co_return body;
+}
+ferry::task<std::string> post(connection& with, const ferry::client_request& what) {
+    const std::string target = "/";
+    const std::string host = "a.test";
+    ferry::client_response whole = co_await with.exchange(what, target, host);
+    co_return whole.take_body();
+}
+/// Takes so many octets each second.
+ferry::task<> sip(net::memory_stream& from, std::size_t octets, std::size_t each_second) {
+    std::string buffer(each_second, '\0');
+    while (octets > 0) {
+        co_await ferry::sleep_for(1s);
+        octets -= co_await from.receive(buffer.data(), std::min(octets, each_second));
+    }
+}
 
-TEST_CASE("a head that trickles has its time, a body that trickles may go on", "[client][http_connection]") {
-    ferry::virtual_clock clock;
-    ferry::event_loop loop(clock);
-    const auto options = ferry::http_client_options().response_timeout(10s).stall_timeout(2s);
-    auto [here, there] = net::memory_pair(loop);
-    ferry::http_connection connection(loop, std::move(here), options);
-    auto asking = ferry::spawn(loop, ask(connection));
-    const std::string head = "HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n";
-    ferry::future<void> sending;
-    const auto pass = [&](int seconds) {
+/// A connection whose other end is the test.
+struct slow_world {
+    explicit slow_world(const ferry::http_client_options& options) : asker(loop, std::move(ends.first), options) {}
+    ~slow_world() { loop.close(); }
+
+    /// Lets so much time pass, or as much as `asking` takes.
+    void pass(int seconds, const ferry::future<std::string>& asking) {
         for (; seconds > 0 && !asking.is_ready(); --seconds) {
             loop.run_until_idle();
             clock.advance(1s);
         }
         loop.run_until_idle();
-    };
-    SECTION("the head") {
-        sending = ferry::spawn(loop, trickle(there, head));
-        pass(9);
-        CHECK_FALSE(asking.is_ready());
-        pass(1);
-        REQUIRE(asking.is_ready());
-        CHECK_THROWS_AS(loop.run(std::move(asking)), ferry::timeout_error);
     }
-    SECTION("the body") {
-        REQUIRE(there.send_some(head) == head.size());
-        const std::string body(30, 'x');
-        sending = ferry::spawn(loop, trickle(there, body));
-        pass(29);
-        CHECK_FALSE(asking.is_ready());
-        pass(2);
-        REQUIRE(asking.is_ready());
-        CHECK(loop.run(std::move(asking)) == body);
+    net::memory_stream& there() { return ends.second; }
+
+    ferry::virtual_clock clock;
+    ferry::event_loop loop{clock};
+    std::pair<net::memory_stream, net::memory_stream> ends = net::memory_pair(loop, 4096);
+    connection asker;
+};
+
+std::string head_of(std::size_t body) {
+    return "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body) + "\r\n\r\n";
+}
+std::string why_late(slow_world& world, ferry::future<std::string> asking) {
+    try {
+        return "it has the body: " + world.loop.run(std::move(asking));
+    } catch (const ferry::timeout_error& late) {
+        return late.what();
     }
-    loop.close();
+}
+}  // namespace
+
+TEST_CASE("a head that trickles has its time and no more", "[client][http_connection]") {
+    slow_world world(ferry::http_client_options().response_timeout(10s).stall_timeout(2s));
+    auto asking = ferry::spawn(world.loop, ask(world.asker));
+    const ferry::future<void> sending = ferry::spawn(world.loop, trickle(world.there(), head_of(30)));
+    world.pass(9, asking);
+    CHECK_FALSE(asking.is_ready());
+    world.pass(1, asking);
+    REQUIRE(asking.is_ready());
+    CHECK_THROWS_AS(world.loop.run(std::move(asking)), ferry::timeout_error);
+}
+
+TEST_CASE("a body that trickles is given up where it is taken whole, and may go on in pieces",
+          "[client][http_connection]") {
+    const std::string body(60, 'x');
+    ferry::http_client_options options;
+    SECTION("whole") {
+        const std::string longer(1000, 'x');
+        options.body_grace_time(5s);
+        slow_world world(options);
+        auto asking = ferry::spawn(world.loop, ask(world.asker));
+        const ferry::future<void> sending =
+            ferry::spawn(world.loop, trickle(world.there(), head_of(1000) + longer, 40));
+        world.pass(6, asking);  // one for the head
+        CHECK_FALSE(asking.is_ready());
+        world.pass(2, asking);
+        REQUIRE(asking.is_ready());
+        CHECK(why_late(world, std::move(asking)) ==
+              "ferry: GET http://a.test/: the server sends the body too slowly, less than 240 bytes a second");
+        CHECK_FALSE(world.asker.reusable());
+    }
+    SECTION("in pieces") {
+        options.stall_timeout(2s);
+        slow_world world(options);
+        auto asking = ferry::spawn(world.loop, ask_in_pieces(world.asker));
+        REQUIRE(world.there().send_some(head_of(60)) == head_of(60).size());
+        const ferry::future<void> sending = ferry::spawn(world.loop, trickle(world.there(), body));
+        world.pass(61, asking);
+        REQUIRE(asking.is_ready());
+        CHECK(world.loop.run(std::move(asking)) == body);
+    }
+    SECTION("without a rate") {
+        options.stall_timeout(2s).min_body_rate(0);
+        slow_world world(options);
+        auto asking = ferry::spawn(world.loop, ask(world.asker));
+        REQUIRE(world.there().send_some(head_of(60)) == head_of(60).size());
+        const ferry::future<void> sending = ferry::spawn(world.loop, trickle(world.there(), body));
+        world.pass(61, asking);
+        REQUIRE(asking.is_ready());
+        CHECK(world.loop.run(std::move(asking)) == body);
+    }
+}
+
+TEST_CASE("a body that comes steadily, or after the server has thought for a while, is taken whole",
+          "[client][http_connection]") {
+    slow_world world(ferry::http_client_options{});
+    auto asking = ferry::spawn(world.loop, ask(world.asker));
+    const std::string body(30'000, 'x');
+    REQUIRE(world.there().send_some(head_of(body.size())) == head_of(body.size()).size());
+    world.pass(28, asking);
+    const ferry::future<void> sending = ferry::spawn(world.loop, trickle(world.there(), body, 250));
+    world.pass(121, asking);
+    REQUIRE(asking.is_ready());
+    CHECK(world.loop.run(std::move(asking)) == body);
+}
+
+TEST_CASE("a body may come slowly while the server still takes the request", "[client][http_connection]") {
+    slow_world world(ferry::http_client_options().body_grace_time(5s));
+    const auto what = ferry::client_request::post("http://a.test/", std::string(40'000, 'x'));
+    auto asking = ferry::spawn(world.loop, post(world.asker, what));
+    const ferry::future<void> taking = ferry::spawn(world.loop, sip(world.there(), 40'000, 1000));
+    const ferry::future<void> sending =
+        ferry::spawn(world.loop, trickle(world.there(), head_of(20) + "begun at once; ", 60));
+    world.pass(30, asking);
+    CHECK_FALSE(asking.is_ready());
+    SECTION("and then comes to its end") {
+        const ferry::future<void> rest = ferry::spawn(world.loop, trickle(world.there(), "done.", 5));
+        world.pass(15, asking);
+        REQUIRE(asking.is_ready());
+        CHECK(world.loop.run(std::move(asking)) == "begun at once; done.");
+    }
+    SECTION("but not for ever") {
+        world.pass(20, asking);
+        REQUIRE(asking.is_ready());
+        CHECK(why_late(world, std::move(asking)).find("too slowly") != std::string::npos);
+    }
 }
 
 TEST_CASE("calls out of order are refused", "[client][http_connection]") {

@@ -26,6 +26,11 @@ public:
     http_client_options& response_timeout(milliseconds limit) { return set(response_timeout_, limit); }
     /// For the next octet of a body, in either direction. Default 60 s.
     http_client_options& stall_timeout(milliseconds limit) { return set(stall_timeout_, limit); }
+    /// Of a response that is taken whole, by fetch() and read_all(): its body must come at this rate, in octets a second.
+    /// One that is read in pieces may be a stream of events, and has stall_timeout only. Default 240; 0 is none.
+    http_client_options& min_body_rate(std::size_t bytes_per_second) { return set(min_body_rate_, bytes_per_second); }
+    /// By how much such a body may be late: a server may think in the middle of its answer. Default 30 s.
+    http_client_options& body_grace_time(milliseconds limit) { return set(body_grace_time_, limit); }
     /// For the server's "100 Continue", where a request asks for it; then the body is sent all the same. Default 1 s.
     http_client_options& continue_timeout(milliseconds limit) { return set(continue_timeout_, limit); }
     /// How long a connection may be idle and be used again: less than servers keep it. Default 4 s; 0 uses each once.
@@ -41,6 +46,8 @@ public:
     [[nodiscard]] milliseconds connect_timeout() const noexcept { return connect_timeout_; }
     [[nodiscard]] milliseconds response_timeout() const noexcept { return response_timeout_; }
     [[nodiscard]] milliseconds stall_timeout() const noexcept { return stall_timeout_; }
+    [[nodiscard]] std::size_t min_body_rate() const noexcept { return min_body_rate_; }
+    [[nodiscard]] milliseconds body_grace_time() const noexcept { return body_grace_time_; }
     [[nodiscard]] milliseconds continue_timeout() const noexcept { return continue_timeout_; }
     [[nodiscard]] milliseconds keep_alive_timeout() const noexcept { return keep_alive_timeout_; }
     [[nodiscard]] std::size_t max_idle_connections() const noexcept { return max_idle_connections_; }
@@ -58,6 +65,8 @@ private:
     milliseconds connect_timeout_{10'000};
     milliseconds response_timeout_{60'000};
     milliseconds stall_timeout_{60'000};
+    std::size_t min_body_rate_ = 240;
+    milliseconds body_grace_time_{30'000};
     milliseconds continue_timeout_{1'000};
     milliseconds keep_alive_timeout_{4'000};
     std::size_t max_idle_connections_ = 8;

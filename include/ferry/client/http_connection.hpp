@@ -7,6 +7,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/error.hpp>
 #include <ferry/core/task.hpp>
+#include <ferry/http/body_pace.hpp>
 #include <ferry/http/headers.hpp>
 #include <ferry/http/request_writer.hpp>
 #include <ferry/http/response_head.hpp>
@@ -16,6 +17,7 @@
 #include <ferry/loop/timeout.hpp>
 #include <ferry/net/stream.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <optional>
@@ -58,10 +60,9 @@ public:
 
     /// The head of the final response; the reference is valid until the next begin().
     task<const http::response_head&> response();
-    /// The next piece of the response's body; empty at its end. A server may send it as slowly as stall_timeout lets it:
-    /// put a timeout() around the whole where that matters.
+    /// The next piece of the response's body; empty at its end. A server may send it as slowly as stall_timeout lets it.
     task<std::string> read();
-    /// The rest of it, no more than the options' max_body_bytes.
+    /// The rest of it, no more than the options' max_body_bytes, no slower than their min_body_rate.
     task<std::string> read_all();
     /// After the end of the body.
     [[nodiscard]] const http::headers& trailers() const noexcept { return parser_.trailers(); }
@@ -91,6 +92,7 @@ private:
     task<bool> may_send();
     task<> await_continue();
     task<client_response> take_response();
+    task<std::string> read_in_time(http::body_pace& pace);
     task<http::response_event> next_event(milliseconds limit, const event_loop::time_point& since);
     task<bool> receive_more(milliseconds limit, const event_loop::time_point& since);
     [[noreturn]] void fail(const std::string& why);
@@ -285,9 +287,10 @@ template <net::stream Stream>
 task<std::string> http_connection<Stream>::read_all() {
     if (!head_seen_) throw std::logic_error("ferry: read_all() before response()");
     std::string body;
+    http::body_pace pace(options_.min_body_rate(), options_.body_grace_time(), options_.stall_timeout());
     const std::size_t limit = options_.max_body_bytes();
     for (bool more = head_.body().length() <= limit; more;) {
-        const std::string piece = co_await read();
+        const std::string piece = co_await read_in_time(pace);
         more = !piece.empty();
         if (piece.size() > limit - body.size()) break;
         body += piece;
@@ -298,6 +301,23 @@ task<std::string> http_connection<Stream>::read_all() {
              " bytes; raise max_body_bytes, or read() it in pieces");
     }
     co_return body;
+}
+
+template <net::stream Stream>
+task<std::string> http_connection<Stream>::read_in_time(http::body_pace& pace) {
+    event_loop::time_point since = loop_.now();
+    for (;;) {
+        std::optional<std::string> piece = co_await try_timeout(since + pace.patience() - loop_.now(), read());
+        since = std::max(since, last_sent_);  // while the server still takes octets of the request, its answer may wait
+        if (piece) {
+            pace.waited(loop_.now() - since, piece->size());
+            co_return std::move(*piece);
+        }
+        if (loop_.now() - since < pace.patience()) continue;
+        broken_ = true;
+        throw timeout_error("ferry: " + what_ + ": the server sends the body too slowly, less than " +
+                            std::to_string(options_.min_body_rate()) + " bytes a second");
+    }
 }
 
 /// The next thing that the parser finds; an error throws.

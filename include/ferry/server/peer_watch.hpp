@@ -6,6 +6,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/error.hpp>
 #include <ferry/core/task.hpp>
+#include <ferry/http/body_pace.hpp>
 #include <ferry/loop/event.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/sleep.hpp>
@@ -15,7 +16,6 @@
 #include <ferry/server/serve_options.hpp>
 #include <ferry/server/shown.hpp>
 
-#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -35,10 +35,13 @@ namespace detail {
 class peer_watch {
 public:
     peer_watch(event_loop& loop, net::socket& socket, outbox& out, const serve_options& options) noexcept
-        : loop_(loop), socket_(socket), out_(out), options_(options) {}
+        : loop_(loop), socket_(socket), out_(out), options_(options), pace_(new_pace()) {}
 
     /// A body begins. Its octets are awaited by more_body(), and have their times there.
-    void begin_body() noexcept;
+    void begin_body() noexcept {
+        trickles_ = false;
+        pace_ = new_pace();
+    }
     /// Awaits `receive`, which appends to `octets` and yields false at the end of the stream. False also if it came too
     /// slowly: see trickles().
     task<bool> more_body(task<bool> receive, const std::string& octets);
@@ -58,6 +61,9 @@ public:
     void check(event_loop::time_point now);
 
 private:
+    [[nodiscard]] http::body_pace new_pace() const noexcept {
+        return http::body_pace(options_.min_body_rate(), options_.body_grace_time(), options_.stall_timeout());
+    }
     void check_end();
     void check_output(event_loop::time_point now);
 
@@ -67,7 +73,7 @@ private:
     const serve_options& options_;
     cancel_scope* body_ = nullptr;  // the wait in more_body()
     event_loop::time_point body_since_;
-    std::chrono::nanoseconds body_left_{};  // how long it may wait
+    http::body_pace pace_;
     bool trickles_ = false;
     std::uint64_t taken_bytes_ = 0;       // of the output, and since when no more are
     event_loop::time_point taken_since_;  // now, while nothing waits to be written
@@ -98,11 +104,6 @@ inline task<> peer_watch::end() {
     co_await came.wait();
 }
 
-inline void peer_watch::begin_body() noexcept {
-    trickles_ = false;
-    body_left_ = options_.min_body_rate() == 0 ? options_.stall_timeout() : options_.body_grace_time();
-}
-
 inline task<bool> peer_watch::more_body(task<bool> receive, const std::string& octets) {
     logical_task& self = co_await current_task();
     entered_scope waiting(self);
@@ -111,13 +112,7 @@ inline task<bool> peer_watch::more_body(task<bool> receive, const std::string& o
     const std::size_t before = octets.size();
     try {
         const bool alive = co_await std::move(receive);
-        const std::chrono::seconds most = options_.stall_timeout();
-        body_left_ = options_.min_body_rate() == 0
-                         ? most
-                         : std::min<std::chrono::nanoseconds>(
-                               most, body_left_ - (loop_.now() - body_since_) +
-                                         std::chrono::nanoseconds(std::chrono::seconds(octets.size() - before)) /
-                                             static_cast<std::int64_t>(options_.min_body_rate()));
+        pace_.waited(loop_.now() - body_since_, octets.size() - before);
         co_return alive;
     } catch (const cancelled&) {
         if (!waiting.cancelled_here()) throw;
@@ -128,7 +123,7 @@ inline task<bool> peer_watch::more_body(task<bool> receive, const std::string& o
 
 inline void peer_watch::check(event_loop::time_point now) {
     if (unread_ != nullptr) check_end();
-    if (body_ != nullptr && now - body_since_ >= body_left_) body_->cancel();
+    if (body_ != nullptr && now - body_since_ >= pace_.patience()) body_->cancel();
     check_output(now);
 }
 
