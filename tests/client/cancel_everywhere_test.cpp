@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "support/cancel_everywhere.hpp"
 
+#include <ferry/client/detail/connection_limit.hpp>
 #include <ferry/client/detail/message_queue.hpp>
 
 #include "support/catch.hpp"
@@ -65,6 +66,28 @@ private:
     stepping_loop& loop_;
     ferry::detail::message_queue queue_;
 };
+
+class limit_world final : public world {
+public:
+    limit_world(stepping_loop& loop, bool contended) : world(contended) {
+        if (contended) loop.run(take());
+    }
+    std::string wrong() override {
+        complete();
+        return limit_.in_use() == 0 ? "" : "a place under the limit was lost";
+    }
+
+private:
+    task<int> use() override {
+        co_await take();
+        limit_.release(place_);
+        co_return 1;
+    }
+    void other_side() override { limit_.release(place_); }
+    task<> take() { co_await limit_.acquire(place_); }
+    const std::string place_ = "a.test 80";
+    ferry::detail::connection_limit limit_{1, 1};
+};
 }  // namespace
 
 TEST_CASE("a WebSocket client's waits are cancelled at any step, in any nesting", "[client][cancel_everywhere]") {
@@ -75,4 +98,10 @@ TEST_CASE("a WebSocket client's waits are cancelled at any step, in any nesting"
 TEST_CASE("a WebSocket client's reader is cancelled at any step, in any nesting", "[client][cancel_everywhere]") {
     CHECK(cancel_everywhere(&make<room_world, true>) == "");
     CHECK(cancel_everywhere(&make<room_world, false>) == "");
+}
+
+TEST_CASE("an HTTP client's wait for a connection is cancelled at any step, in any nesting",
+          "[client][cancel_everywhere]") {
+    CHECK(cancel_everywhere(&make<limit_world, true>) == "");
+    CHECK(cancel_everywhere(&make<limit_world, false>) == "");
 }

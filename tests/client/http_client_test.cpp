@@ -3,6 +3,7 @@
 #include <ferry/client/http_client.hpp>
 #include <ferry/core/error.hpp>
 #include <ferry/core/task.hpp>
+#include <ferry/loop/event.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/sleep.hpp>
 #include <ferry/loop/spawn.hpp>
@@ -117,6 +118,75 @@ TEST_CASE("requests at the same time have a connection each, and few of them are
     }
     CHECK(client.idle_connections() == 2);
     server.until([&] { return server.server().connections() == 2; });
+}
+
+TEST_CASE("requests beyond the limit wait in their order, and use the connections that there are",
+          "[client][http_client]") {
+    std::string asked;
+    ferry::event_loop* loop = nullptr;
+    std::optional<ferry::event> go_on;
+    site server([&](app::scope what, app::receive, app::send send) -> ferry::task<> {
+        asked += what.path();
+        co_await go_on->wait();
+        co_await respond(send, std::string(what.path()));
+    });
+    loop = &server.loop();
+    go_on.emplace(*loop);
+    http_client client(*loop, http_client_options().max_connections_per_host(2));
+    std::vector<ferry::future<client_response>> answers;
+    for (int i = 0; i < 5; ++i) {
+        answers.push_back(ferry::spawn(*loop, client.get(url_of(server, "/" + std::to_string(i)))));
+    }
+    server.until([&] { return asked == "/0/1"; });
+    for (int i = 0; i < 20; ++i) server.turn();
+    CHECK(asked == "/0/1");
+    CHECK(client.active_connections() == 2);
+    CHECK(server.server().connections() == 2);
+    go_on->set();
+    for (ferry::future<client_response>& answer : answers) {
+        server.until([&] { return answer.is_ready(); });
+        CHECK(loop->run(std::move(answer)).status() == 200);
+    }
+    CHECK(asked == "/0/1/2/3/4");
+    CHECK(server.server().connections() == 2);
+    CHECK(client.active_connections() == 0);
+}
+
+TEST_CASE("a call counts until it is destroyed, and a request that waits can be cancelled", "[client][http_client]") {
+    site server(say_path);
+    http_client client(server.loop(), http_client_options().max_connections(1));
+    std::optional<ferry::http_call> call(finish(server, client.open(client_request::get(url_of(server)))));
+    CHECK(client.active_connections() == 1);
+    const auto hasty = ferry::spawn(server.loop(), [&]() -> ferry::task<bool> {
+        auto answer = co_await ferry::try_timeout(1s, client.get(url_of(server, "/hasty")));
+        co_return answer.has_value();
+    });
+    const auto patient = ferry::spawn(server.loop(), client.get(url_of(server, "/patient")));
+    server.advance(1s);
+    server.until([&] { return hasty.is_ready(); });
+    CHECK_FALSE(patient.is_ready());
+    CHECK(client.active_connections() == 1);
+    call.reset();
+    server.until([&] { return patient.is_ready(); });
+    CHECK(client.active_connections() == 0);
+}
+
+TEST_CASE("a request that fails, however it does, gives its place back", "[client][http_client]") {
+    ferry::virtual_clock clock;
+    ferry::event_loop loop(clock);
+    net::address nobody;
+    { nobody = net::listener(loop, net::address("127.0.0.1", 0)).local(); }
+    scripted_server server(loop, {"nonsense", ok + "Content-Length: 5\r\n\r\nhell", ok_hi});
+    http_client client(loop, http_client_options().max_connections(1).stall_timeout(3s));
+    CHECK_THROWS_AS(finish(loop, clock, client.get("http://" + nobody.to_string() + "/"), 0s), std::system_error);
+    CHECK_THROWS_AS(finish(loop, clock, client.get("http://" + nobody.to_string() + "/"), 0s), std::system_error);
+    CHECK_THROWS_AS(finish(loop, clock, client.get(server.url()), 0s), ferry::bad_response);
+    CHECK_THROWS_AS(finish(loop, clock, client.get(server.url()), 1s), ferry::timeout_error);
+    CHECK(client.active_connections() == 0);
+    CHECK(finish(loop, clock, client.get(server.url()), 0s).body() == "hi");
+    CHECK_THROWS_AS(http_client_options().max_connections(0), std::invalid_argument);
+    CHECK_THROWS_AS(http_client_options().max_connections_per_host(0), std::invalid_argument);
+    loop.close();
 }
 
 TEST_CASE("any method, any body, and any way to frame an answer", "[client][http_client]") {

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstddef>
 #include <optional>
+#include <stdexcept>
 #include <utility>
 
 namespace ferry::inline FERRY_ABI {
@@ -35,6 +36,12 @@ public:
     http_client_options& continue_timeout(milliseconds limit) { return set(continue_timeout_, limit); }
     /// How long a connection may be idle and be used again: less than servers keep it. Default 4 s; 0 uses each once.
     http_client_options& keep_alive_timeout(milliseconds limit) { return set(keep_alive_timeout_, limit); }
+    /// Connections in use at a time, in all and to one host and port. A request that would need one more waits until another
+    /// has ended, and an http_call ends when it is destroyed. Default 256 and 64; std::invalid_argument for 0.
+    http_client_options& max_connections(std::size_t count) { return set(max_connections_, at_least_one(count)); }
+    http_client_options& max_connections_per_host(std::size_t count) {
+        return set(max_connections_per_host_, at_least_one(count));
+    }
     /// Idle connections that are kept. Default 8.
     http_client_options& max_idle_connections(std::size_t count) { return set(max_idle_connections_, count); }
     /// Of a response that is taken whole, by fetch() and read_all(). Default 1 MiB; a streamed one has `limits` only.
@@ -50,6 +57,8 @@ public:
     [[nodiscard]] milliseconds body_grace_time() const noexcept { return body_grace_time_; }
     [[nodiscard]] milliseconds continue_timeout() const noexcept { return continue_timeout_; }
     [[nodiscard]] milliseconds keep_alive_timeout() const noexcept { return keep_alive_timeout_; }
+    [[nodiscard]] std::size_t max_connections() const noexcept { return max_connections_; }
+    [[nodiscard]] std::size_t max_connections_per_host() const noexcept { return max_connections_per_host_; }
     [[nodiscard]] std::size_t max_idle_connections() const noexcept { return max_idle_connections_; }
     [[nodiscard]] std::size_t max_body_bytes() const noexcept { return max_body_bytes_; }
     [[nodiscard]] const http::response_limits& limits() const noexcept { return limits_; }
@@ -61,6 +70,10 @@ private:
         option = std::move(chosen);
         return *this;
     }
+    static std::size_t at_least_one(std::size_t connections) {
+        if (connections == 0) throw std::invalid_argument("ferry: an HTTP client without connections");
+        return connections;
+    }
 
     milliseconds connect_timeout_{10'000};
     milliseconds response_timeout_{60'000};
@@ -69,6 +82,8 @@ private:
     milliseconds body_grace_time_{30'000};
     milliseconds continue_timeout_{1'000};
     milliseconds keep_alive_timeout_{4'000};
+    std::size_t max_connections_ = 256;
+    std::size_t max_connections_per_host_ = 64;
     std::size_t max_idle_connections_ = 8;
     std::size_t max_body_bytes_ = 1024 * 1024;
     http::response_limits limits_;
