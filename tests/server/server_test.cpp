@@ -3,6 +3,8 @@
 #include <ferry/core/error.hpp>
 #include <ferry/core/frame_allocator.hpp>
 #include <ferry/loop/sleep.hpp>
+#include <ferry/loop/spawn.hpp>
+#include <ferry/net/detail/descriptor.hpp>
 #include <ferry/server/server.hpp>
 
 #include "server/apps.hpp"
@@ -19,8 +21,10 @@
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -142,6 +146,52 @@ TEST_CASE("of several addresses the first that can be listened on is taken", "[s
     CHECK_THROWS_AS(ferry::server(loop, mixed, std::vector<ferry::net::address>{first.address(), first.address()}),
                     std::system_error);
     CHECK_THROWS_AS(ferry::server(loop, mixed, std::vector<ferry::net::address>()), std::invalid_argument);
+}
+
+TEST_CASE("servers share a port where each asks for it, and the kernel spreads the clients", "[server][server]") {
+    site first(say_path, ferry::serve_options().reuse_port(true));
+    const auto say_second = [](app::scope, app::receive, app::send send) -> ferry::task<> {
+        co_await respond(send, "second");
+    };
+    const std::vector<ferry::net::address> there{first.address()};
+    const auto quiet = ferry::serve_options().on_listening([](const ferry::net::address&) {});
+    CHECK_THROWS_AS(ferry::server(first.loop(), say_second, there, quiet), std::system_error);
+    ferry::server second(first.loop(), say_second, there, ferry::serve_options(quiet).reuse_port(true));
+    const auto running = ferry::spawn(first.loop(), second.run());
+    int of_first = 0;
+    int of_second = 0;
+    for (int visit = 0; visit < 64; ++visit) {
+        raw_client client(first);
+        client.request("GET", "/first");
+        ++(client.read_response().body == "second" ? of_second : of_first);
+    }
+    CHECK(of_first > 0);
+    CHECK(of_second > 0);
+    second.stop();
+    first.until([&] { return running.is_ready(); });
+    for (int visit = 0; visit < 8; ++visit) {  // all that come now are the first one's
+        raw_client client(first);
+        client.request("GET", "/first");
+        CHECK(client.read_response().body == "/first");
+    }
+}
+
+TEST_CASE("the kernel keeps as many connections ready as backlog says", "[server][server]") {
+    const auto kept_ready = [](ferry::serve_options options) {
+        ferry::event_loop loop;  // which does not run: nobody accepts
+        const ferry::server server(loop, mixed, {ferry::net::address("127.0.0.1", 0)}, std::move(options));
+        std::deque<ferry::net::detail::unique_descriptor> clients;
+        int established = 0;
+        for (int client = 0; client < 20; ++client) {
+            clients.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+            static_cast<void>(::connect(clients.back().get(), server.address().data(), server.address().size()));
+            ::pollfd made{clients.back().get(), POLLOUT, 0};
+            established += ::poll(&made, 1, 0) == 1 ? 1 : 0;
+        }
+        return established;
+    };
+    CHECK(kept_ready(ferry::serve_options()) == 20);
+    CHECK(kept_ready(ferry::serve_options().backlog(3)) == 4);  // Linux keeps one more
 }
 
 TEST_CASE("a server without connections sleeps", "[server][server]") {

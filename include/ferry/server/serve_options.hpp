@@ -5,6 +5,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/http/request_limits.hpp>
 #include <ferry/net/address.hpp>
+#include <ferry/net/listener.hpp>
 #include <ferry/websocket/handshake.hpp>
 #include <ferry/websocket/session_options.hpp>
 
@@ -44,6 +45,11 @@ public:
     serve_options& host(std::string name) { return set(host_, std::move(name)); }
     /// 0 lets the kernel choose. Default 8000.
     serve_options& port(std::uint16_t number) { return set(port_, number); }
+    /// Connections that the kernel keeps ready while the server does not come to accept them. Default 4096.
+    serve_options& backlog(int connections) { return set(backlog_, connections); }
+    /// Several servers share the port, in one process or in many: each needs this option, and the kernel spreads the
+    /// connections over them. Default false.
+    serve_options& reuse_port(bool shared) { return set(reuse_port_, shared); }
     /// Connections at a time; further ones wait in the kernel's queue. Default 10000.
     serve_options& max_connections(std::size_t count) { return set(max_connections_, count); }
     serve_options& http_limits(const http::request_limits& limits) { return set(http_limits_, limits); }
@@ -83,6 +89,8 @@ public:
 
     [[nodiscard]] const std::string& host() const noexcept { return host_; }
     [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+    [[nodiscard]] int backlog() const noexcept { return backlog_; }
+    [[nodiscard]] bool reuse_port() const noexcept { return reuse_port_; }
     [[nodiscard]] std::size_t max_connections() const noexcept { return max_connections_; }
     [[nodiscard]] const http::request_limits& http_limits() const noexcept { return http_limits_; }
     [[nodiscard]] const websocket::session_options& websocket_limits() const noexcept { return websocket_limits_; }
@@ -114,6 +122,8 @@ private:
 
     std::string host_ = "127.0.0.1";
     std::uint16_t port_ = 8000;
+    int backlog_ = net::listener_options().backlog();
+    bool reuse_port_ = false;
     std::size_t max_connections_ = 10000;
     http::request_limits http_limits_;
     websocket::session_options websocket_limits_;

@@ -109,9 +109,11 @@ inline server::server(event_loop& loop, app::any_application app, const std::vec
                       serve_options options)
     : context_(loop, std::move(app), std::move(options)) {
     if (where.empty()) throw std::invalid_argument("ferry: a server needs an address to listen at");
+    const serve_options& chosen = context_.options();
+    const auto door = net::listener_options().backlog(chosen.backlog()).reuse_port(chosen.reuse_port());
     for (const net::address& candidate : where) {
         try {
-            listener_.emplace(loop, candidate);
+            listener_.emplace(loop, candidate, door);
             address_ = listener_->local();
             return;
         } catch (const std::system_error&) {
