@@ -46,7 +46,7 @@ ferry::task<> inspect(app::scope scope, app::receive receive, app::send send) {
     const ferry::http::request_head& head = scope.head();
     std::string body_hex;
     value trailers = value::list();
-    for (bool more = scope.is_http(); more;) {  // a WebSocket handshake has no body, and gets the same answer
+    for (bool more = true; more;) {
         const app::message next = co_await receive();
         const auto* piece = std::get_if<app::http_request>(&next);
         if (piece == nullptr) co_return;  // the client is gone, or its body was wrong and it has been told
@@ -65,5 +65,6 @@ ferry::task<> inspect(app::scope scope, app::receive receive, app::send send) {
 int main(int argc, char** argv) {
     // The body is kept until the answer: no more than 1 MiB of it.
     const auto limits = ferry::http::request_limits().max_body_bytes(1024 * 1024);
-    return ferry::serve_main(&inspect, argc, argv, ferry::serve_options().http_limits(limits));
+    // A WebSocket handshake, well-formed or not, is a request that is shown like any other.
+    return ferry::serve_main(&inspect, argc, argv, ferry::serve_options().http_limits(limits).websockets(false));
 }

@@ -158,6 +158,24 @@ def test_a_websocket_handshake_is_shown_like_any_request(port):
     return ""
 
 
+def test_a_malformed_websocket_handshake_is_shown_too(port):
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    for start, fields, body in (
+        ("GET / HTTP/1.1", "Upgrade: websocket\r\n", ""),
+        ("GET / HTTP/1.1", f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 12\r\n{key}", ""),
+        ("GET / HTTP/1.1", "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: short\r\n", ""),
+        ("GET / HTTP/1.1", f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nOrigin: http://evil.test\r\n{key}", ""),
+        ("POST / HTTP/1.1", f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n{key}Content-Length: 2\r\n", "hi"),
+        ("GET / HTTP/1.0", f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n{key}", ""),
+    ):
+        [(status, _, answer)] = responses_of(exchange(port, [f"{start}\r\nHost: a.test\r\n{fields}\r\n{body}".encode()]))
+        said = json.loads(answer)
+        check(status == 200, f"it answered {status} to {start} {fields!r}")
+        check(["Upgrade", "websocket"] in said["headers"], f"the headers are {said['headers']}")
+        check(said["body_hex"] == body.encode().hex(), f"the body is {said['body_hex']}")
+    return ""
+
+
 def test_a_body_beyond_a_mebibyte_is_refused(port):
     head = b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1048577\r\n\r\n"
     [(status, _, _)] = responses_of(exchange(port, [head]))

@@ -65,6 +65,22 @@ TEST_CASE("a bad handshake gets the status that says what is wrong", "[server][w
     CHECK(status_of_handshake("Upgrade: websocket\r\n" + std::string(key) + std::string(version)) == 400);
 }
 
+TEST_CASE("a server that speaks no WebSocket takes a handshake, good or bad, for a request",
+          "[server][websocket_faults]") {
+    site server(echo_body, ferry::serve_options().websockets(false));
+    raw_client client(server);
+    for (const std::string fields : {"Upgrade: websocket\r\n",
+                                     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                                     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+                                     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: no\r\n"}) {
+        client.request("POST", "/", fields + "Content-Length: 4\r\n");
+        client.send("body");
+        const response answer = client.read_response();
+        CHECK(answer.status == 200);
+        CHECK(answer.body == "body");
+    }
+}
+
 TEST_CASE("a page of another site may not open a WebSocket unless it is listed", "[server][websocket_faults]") {
     const std::string good = std::string(upgrade) + std::string(key) + std::string(version);
     CHECK(status_of_handshake(good + "Origin: http://test\r\n") == 101);
@@ -363,7 +379,7 @@ TEST_CASE("a flood of pings in front of the answer to a close frame does not out
 TEST_CASE("a ping in front of messages that nobody takes yet is answered at once", "[server][websocket_faults]") {
     site server([](app::scope, app::receive receive, app::send send) -> ferry::task<> {
         co_await send(app::websocket_accept());
-        co_await ferry::sleep_for(60s);
+        co_await ferry::sleep_for(1s);
         co_await until_disconnect(receive);
     });
     raw_client client(server);

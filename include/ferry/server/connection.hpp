@@ -14,6 +14,8 @@
 #include <ferry/loop/task_group.hpp>
 #include <ferry/loop/timeout.hpp>
 #include <ferry/net/socket.hpp>
+#include <ferry/net/stream.hpp>
+#include <ferry/server/application_call.hpp>
 #include <ferry/server/http_exchange.hpp>
 #include <ferry/server/outbox.hpp>
 #include <ferry/server/peer_watch.hpp>
@@ -68,13 +70,10 @@ private:
     task<next_step> read_head();
     task<next_step> try_read_head();
     task<bool> serve_request();
-    task<> read_body(http_exchange& exchange, task_group& tasks);
+    task<> read_body(http_exchange& exchange, application_call& application, task_group& tasks);
     task<> serve_websocket();
-    task<> read_messages(websocket_exchange& exchange, task_group& tasks);
-    task<bool> call_application(app::scope what, app::receive in, app::send out);
-    task<> give_application_time(task_group& tasks);
+    task<> read_messages(websocket_exchange& exchange, application_call& application, task_group& tasks);
     task<> close_gently();
-    task<> discard_input();
     bool skip_body();
 
     /// More octets into `pending_`; false at the end of the stream.
@@ -93,7 +92,6 @@ private:
     websocket_exchange* websocket_ = nullptr;
     bool cut_ = false;
     bool gave_up_ = false;  // a peer that has not answered the close frame had its time
-    std::string path_;      // of the request that runs, for reports
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
@@ -118,7 +116,7 @@ inline task<> connection::run() {
 inline task<> connection::serve() {
     for (;;) {
         if (co_await read_head() == next_step::close) co_return;
-        if (websocket::wants_websocket(parser_.head())) {
+        if (options_.websockets() && websocket::wants_websocket(parser_.head())) {
             co_await serve_websocket();
             co_return;
         }
@@ -188,15 +186,15 @@ inline task<bool> connection::serve_request() {
     const shown<http_exchange> for_shutdown(http_, exchange);
     if (server_.stopping()) exchange.writer().close_connection();
     app::scope what(app::protocol::http, parser_.take_head(), socket_.peer(), socket_.local());
-    path_ = what.path();
+    application_call application(server_, what.path());
     bool failed = false;
     co_await with_task_group([&](task_group& tasks) -> task<> {
-        tasks.start(read_body(exchange, tasks));
-        failed = !co_await call_application(what, app::receive(exchange.incoming()), app::send(exchange));
+        tasks.start(read_body(exchange, application, tasks));
+        failed = !co_await application.run(what, app::receive(exchange.incoming()), app::send(exchange));
         tasks.cancel();
     });
     if (!exchange.finish(failed)) {
-        report("ferry: the application for " + path_ + " ended before its response did; the connection is cut");
+        application.report(" ended before its response did; the connection is cut");
         cut_ = true;
         co_return false;
     }
@@ -213,27 +211,8 @@ inline bool connection::skip_body() {
     return found == http::request_event::end;
 }
 
-/// True if it returned; false if it threw, which is reported here.
-inline task<bool> connection::call_application(app::scope what, app::receive in, app::send out) {
-    const logical_task& self = co_await current_task();
-    try {
-        co_await server_.app()(std::move(what), in, out);
-        co_return true;
-    } catch (const cancelled&) {
-        if (self.scope().cancelled()) throw;
-        report("ferry: the application for " + path_ + " failed: it threw `cancelled`, but nobody had cancelled it");
-    } catch (const client_gone&) {
-        co_return true;
-    } catch (const std::exception& error) {
-        report("ferry: the application for " + path_ + " failed: " + error.what());
-    } catch (...) {
-        report("ferry: the application for " + path_ + " failed with an exception of unknown type");
-    }
-    co_return false;
-}
-
 /// Feeds the application with the body, then waits for the client to go away.
-inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) {
+inline task<> connection::read_body(http_exchange& exchange, application_call& application, task_group& tasks) {
     try {
         if (exchange.wants_continue() && !exchange.writer().started()) {
             exchange.writer().interim(100);
@@ -281,15 +260,7 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
     } catch (const std::runtime_error&) {  // reset by the client, or a network that fails
         out_->set_broken();
     }
-    if (!exchange.writer().finished()) co_await give_application_time(tasks);
-}
-
-inline task<> connection::give_application_time(task_group& tasks) {
-    co_await sleep_for(options_.application_close_timeout());
-    report("ferry: the application for " + path_ + " still runs " +
-           std::to_string(options_.application_close_timeout().count()) +
-           " s after its client has gone; it is cancelled");
-    tasks.cancel();
+    if (!exchange.writer().finished()) co_await application.give_time(tasks);
 }
 
 inline task<> connection::serve_websocket() {
@@ -302,16 +273,15 @@ inline task<> connection::serve_websocket() {
     std::vector<std::string> offered = opening.subprotocols();
     websocket_exchange exchange(server_, *out_, parser_.head(), std::move(opening));
     app::scope what(app::protocol::websocket, parser_.take_head(), socket_.peer(), socket_.local(), std::move(offered));
-    path_ = what.path();
+    application_call application(server_, what.path());
     exchange.keep_early(pending_);
     std::string().swap(pending_);
     const shown<websocket_exchange> for_shutdown(websocket_, exchange);
     if (server_.stopping()) exchange.go_away();
     try {
         co_await with_task_group([&](task_group& tasks) -> task<> {
-            tasks.start(read_messages(exchange, tasks));
-            const bool failed =
-                !co_await call_application(what, app::receive(exchange.incoming()), app::send(exchange));
+            tasks.start(read_messages(exchange, application, tasks));
+            const bool failed = !co_await application.run(what, app::receive(exchange.incoming()), app::send(exchange));
             exchange.finish(failed);
             if (!exchange.closed()) co_await timeout(options_.close_timeout(), exchange.until_closed());
             tasks.cancel();
@@ -321,7 +291,8 @@ inline task<> connection::serve_websocket() {
     }
 }
 
-inline task<> connection::read_messages(websocket_exchange& exchange, task_group& tasks) {
+inline task<> connection::read_messages(websocket_exchange& exchange, application_call& application,
+                                        task_group& tasks) {
     try {
         while (!exchange.closed()) {
             net::borrowed_bytes octets = co_await socket_.receive();
@@ -348,7 +319,7 @@ inline task<> connection::read_messages(websocket_exchange& exchange, task_group
         co_await sleep_for(options_.close_timeout());
         exchange.conclude();
     }
-    co_await give_application_time(tasks);
+    co_await application.give_time(tasks);
 }
 
 inline void connection::refuse(int status, std::string_view why, const http::headers& fields) {
@@ -364,15 +335,7 @@ inline task<> connection::close_gently() {
     if (!written) co_return;
     // A client that owes nothing, and is sent away between two requests, has nothing to lose.
     if (server_.stopping() && pending_.empty() && parser_.idle()) co_return;
-    socket_.shutdown_send();
-    co_await timeout(options_.close_timeout(), discard_input());
-}
-
-inline task<> connection::discard_input() {
-    for (;;) {
-        const net::borrowed_bytes octets = co_await socket_.receive();
-        if (octets.empty()) co_return;
-    }
+    co_await net::lingering_close(socket_, options_.close_timeout());
 }
 
 inline void connection::begin_shutdown() {

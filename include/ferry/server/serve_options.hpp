@@ -54,6 +54,8 @@ public:
     serve_options& max_connections(std::size_t count) { return set(max_connections_, count); }
     serve_options& http_limits(const http::request_limits& limits) { return set(http_limits_, limits); }
     serve_options& websocket_limits(const websocket::session_options& limits) { return set(websocket_limits_, limits); }
+    /// Default true. False: a request for a WebSocket is a request like any other, as RFC 9110 7.8 lets a server see it.
+    serve_options& websockets(bool spoken) { return set(websockets_, spoken); }
     /// Which sites' pages may open WebSockets here. Default: those of the same host.
     serve_options& websocket_origins(websocket::handshake_options rules) { return set(origins_, std::move(rules)); }
     /// Output of one connection beyond which send() waits. Default 64 KiB.
@@ -93,6 +95,7 @@ public:
     [[nodiscard]] bool reuse_port() const noexcept { return reuse_port_; }
     [[nodiscard]] std::size_t max_connections() const noexcept { return max_connections_; }
     [[nodiscard]] const http::request_limits& http_limits() const noexcept { return http_limits_; }
+    [[nodiscard]] bool websockets() const noexcept { return websockets_; }
     [[nodiscard]] const websocket::session_options& websocket_limits() const noexcept { return websocket_limits_; }
     [[nodiscard]] const websocket::handshake_options& websocket_origins() const noexcept { return origins_; }
     [[nodiscard]] std::size_t high_water_mark() const noexcept { return high_water_mark_; }
@@ -126,6 +129,7 @@ private:
     bool reuse_port_ = false;
     std::size_t max_connections_ = 10000;
     http::request_limits http_limits_;
+    bool websockets_ = true;
     websocket::session_options websocket_limits_;
     websocket::handshake_options origins_;
     std::size_t high_water_mark_ = 64 * 1024;
