@@ -3,54 +3,21 @@
 #pragma once
 
 #include <ferry/core/config.hpp>
+#include <ferry/http/message_limits.hpp>
 
 #include <cstddef>
-#include <cstdint>
-#include <limits>
 
 namespace ferry::inline FERRY_ABI::http {
-/// The limits of one request. Octets are counted as received, line ends and the like included.
-class request_limits {
+/// The limits of one request, set in a chain; most of them are message_limits'.
+class request_limits : public message_limits<request_limits> {
 public:
     constexpr request_limits() noexcept = default;
 
     /// The request line, with the empty lines before it. Default 8 KiB; beyond it: 414.
-    constexpr request_limits& max_request_line_bytes(std::size_t bytes) noexcept {
-        request_line_bytes_ = bytes;
-        return *this;
-    }
-    /// The header section and the trailer section together. Default 32 KiB; beyond it: 431.
-    constexpr request_limits& max_header_bytes(std::size_t bytes) noexcept {
-        header_bytes_ = bytes;
-        return *this;
-    }
-    /// Headers and trailers together. Default 100; beyond it: 431.
-    constexpr request_limits& max_header_fields(std::size_t fields) noexcept {
-        header_fields_ = fields;
-        return *this;
-    }
-    /// All chunk extensions of one body together. Default 4 KiB; beyond it: 413.
-    constexpr request_limits& max_chunk_extension_bytes(std::size_t bytes) noexcept {
-        chunk_extension_bytes_ = bytes;
-        return *this;
-    }
-    /// The body without its chunk framing. Not limited by default; beyond it: 413, as soon as a length says so.
-    constexpr request_limits& max_body_bytes(std::uint64_t bytes) noexcept {
-        body_bytes_ = bytes;
-        return *this;
-    }
-
-    [[nodiscard]] constexpr std::size_t max_request_line_bytes() const noexcept { return request_line_bytes_; }
-    [[nodiscard]] constexpr std::size_t max_header_bytes() const noexcept { return header_bytes_; }
-    [[nodiscard]] constexpr std::size_t max_header_fields() const noexcept { return header_fields_; }
-    [[nodiscard]] constexpr std::size_t max_chunk_extension_bytes() const noexcept { return chunk_extension_bytes_; }
-    [[nodiscard]] constexpr std::uint64_t max_body_bytes() const noexcept { return body_bytes_; }
+    constexpr request_limits& max_request_line_bytes(std::size_t bytes) noexcept { return set(line_bytes_, bytes); }
+    [[nodiscard]] constexpr std::size_t max_request_line_bytes() const noexcept { return line_bytes_; }
 
 private:
-    std::size_t request_line_bytes_ = 8 * 1024;
-    std::size_t header_bytes_ = 32 * 1024;
-    std::size_t header_fields_ = 100;
-    std::size_t chunk_extension_bytes_ = 4 * 1024;
-    std::uint64_t body_bytes_ = std::numeric_limits<std::uint64_t>::max();
+    std::size_t line_bytes_ = 8 * 1024;
 };
 }  // namespace ferry::inline FERRY_ABI::http
