@@ -1,10 +1,12 @@
 // tests/fuzz/uri_fuzz.cpp - any octets as a target, a host, a path and a query
 // SPDX-License-Identifier: BSL-1.0
+#include <ferry/client/http_url.hpp>
 #include <ferry/http/uri.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
@@ -64,6 +66,22 @@ void check_host(std::string_view text) {
     }
 }
 
+/// What the client makes of a URL is a place where somebody may listen, and a request that stays in its line.
+void check_url(std::string_view text) {
+    for (const std::string_view scheme : {"", "http://"}) {
+        try {
+            const ferry::http_url url(std::string(scheme).append(text));
+            must(!url.host().empty() && url.port() != 0, "a URL that leads nowhere");
+            must(http::valid_host(url.authority()), "an authority that is no host");
+            const auto target = http::request_target::split(url.target());
+            must(target && target->form() == http::target_form::origin, "a target that no server takes");
+            const ferry::http_url again("http://" + url.authority() + url.target());
+            must(again.host() == url.host() && again.port() == url.port() && again.target() == url.target(),
+                 "written out it is another URL");
+        } catch (const std::invalid_argument&) {}
+    }
+}
+
 void check_escapes(std::string_view text) {
     must(http::decode_path(escape(text)) == text, "what was escaped is not what is decoded");
     if (const auto decoded = http::decode_path(text)) must(decoded->size() <= text.size(), "decoding adds octets");
@@ -85,6 +103,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::string_view text = ferry_test::view_of(data, size);
     check_target(text);
     check_host(text);
+    check_url(text);
     check_escapes(text);
     return 0;
 }
