@@ -135,6 +135,11 @@ void slow_heads(attackers& all) {
     all.connect(1000);
     all.trickle("GET /a-rather-long-path HTTP/1.1\r\nHost: x\r\nX-Field: a", 100ms);
 }
+void slow_bodies(attackers& all) {
+    all.connect(1000);
+    all.send_until("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n", clock_type::now() + 5s);
+    all.trickle(std::string(60, 'x'), 100ms);
+}
 void slow_messages(attackers& all) {
     all.open_websockets(1000);
     all.trickle(frame(0x81, 200, std::string(40, 'x')), 100ms);
@@ -170,6 +175,17 @@ void unread_small_echoes(attackers& all) {
     for (int i = 0; i < 1000; ++i) octets += frame(0x81, 1, "x");
     all.flood_until(octets, clock_type::now() + 6s);
 }
+void unread_responses(attackers& all) {
+    all.connect(100);
+    std::string octets;
+    for (int i = 0; i < 1000; ++i) octets += "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    all.flood_until(octets, clock_type::now() + 6s);
+}
+void closes(attackers& all) {
+    all.open_websockets(1000);
+    all.send_until(frame(0x88, 0, ""), clock_type::now() + 1s);  // and nobody ends the connection
+    std::this_thread::sleep_for(4s);
+}
 void idle_websockets(attackers& all) {
     all.open_websockets(10'000);
     std::this_thread::sleep_for(2s);
@@ -196,12 +212,15 @@ constexpr scenario scenarios[] = {
     {"incomplete_messages: 1000 of 1 MiB, 64 KiB sent", &incomplete_messages, 160, false},
     {"announced_messages: 1000 of 1 MiB, nothing sent", &announced_messages, 16, false},
     {"slow_heads: 1000 requests, 10 octets/s", &slow_heads, 16, true},
+    {"slow_bodies: 1000 requests, 10 octets/s", &slow_bodies, 20, true},
     {"slow_messages: 1000 messages, 10 octets/s", &slow_messages, 20, false},
     {"fragments: 20 floods of 1 octet each", &fragments, 16, true},
     {"empty_fragments: 20 floods", &empty_fragments, 16, true},
     {"pings: 20 floods, no pong read", &pings, 24, false},
     {"unread_echoes: 100 floods of 32 KiB", &unread_echoes, 140, false},
     {"unread_small_echoes: 100 floods of 1 octet", &unread_small_echoes, 24, false},
+    {"unread_responses: 100 floods of requests", &unread_responses, 24, false},
+    {"closes: 1000, no connection ended", &closes, 16, true},
     {"idle_websockets: 10,000", &idle_websockets, 120, false},
     {"idle_connections: 10,000, no request", &idle_connections, 100, false},
     {"half_open: 1000, no ping answered", &half_open, 16, true},
@@ -212,6 +231,7 @@ bool run(const scenario& one) {
                              .max_connections(11'000)
                              .header_timeout(2s)
                              .keep_alive_timeout(30s)
+                             .body_grace_time(2s)
                              .stall_timeout(20s)
                              .ping_interval(one.attack == &half_open ? 1s : 20s)
                              .pong_timeout(one.attack == &half_open ? 2s : 20s)

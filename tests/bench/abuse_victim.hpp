@@ -29,9 +29,15 @@
 namespace ferry_bench {
 namespace app = ferry::app;
 
-/// Sends every WebSocket message back, and answers every request.
+/// Sends every WebSocket message back, and answers every request when its body has come.
 inline ferry::task<> echo_all(app::scope scope, app::receive receive, app::send send) {
     if (!scope.is_websocket()) {
+        for (bool more = true; more;) {
+            const app::message next = co_await receive();
+            const auto* piece = std::get_if<app::http_request>(&next);
+            if (piece == nullptr) co_return;
+            more = piece->more_body();
+        }
         co_await send(app::http_response_start(200));
         co_await send(app::http_response_body("hello\n"));
         co_return;
