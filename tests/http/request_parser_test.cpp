@@ -304,6 +304,42 @@ TEST_CASE("chunk extensions are limited for the body as a whole", "[http][reques
     CHECK(refused(chunked_head + "000000001\r\nx\r\n0\r\n\r\n", limits) == 413);
 }
 
+TEST_CASE("a chunk's extension ends with its line, whatever quotes it opens", "[http][request_parser]") {
+    CHECK(refused(chunked_head + "1;a=\"\r\nx\r\n0;b=\"\r\n\r\n") == 0);
+    const auto smuggled = ferry_test::read_whole(chunked_head + "1;a=\"\r\nx\r\n0\r\n\r\nGET /\"\r\n");
+    REQUIRE(smuggled.requests().size() == 1);
+    CHECK(smuggled.requests().front().body == "x");
+    CHECK(refused(chunked_head + "1;a=\"\n\"\r\nx\r\n0\r\n\r\n") == 400);
+    CHECK(refused(chunked_head + "1;a=\"\rb\"\r\nx\r\n0\r\n\r\n") == 400);
+}
+TEST_CASE("framing fields that are folded or named by halves are refused", "[http][request_parser]") {
+    for (const std::string fields :
+         {"Transfer-Encoding:\r\n chunked\r\n", "Transfer-Encoding: chunked\r\n ,identity\r\n",
+          "Transfer-Encoding\r\n: chunked\r\n", "Content-Length: 1\r\n 0\r\n", "Content-Length\r\n:5\r\n",
+          "\tContent-Length: 5\r\n", "Transfer-Encoding: chunked\x0B\r\n", "Transfer-Encoding:\x0B chunked\r\n",
+          "Transfer-Encoding\xA0: chunked\r\n", "Content-Length: 5\x85\r\n"}) {
+        const int status = refused("POST / HTTP/1.1\r\nHost: a.test\r\n" + fields + "\r\n5\r\nhello\r\n0\r\n\r\n");
+        CHECK((status == 400 || status == 501));
+    }
+}
+TEST_CASE("a megabyte of a head or a trailer is read octet by octet, each of them once", "[http][request_parser]") {
+    // Whoever began anew with each read would look at half a million times as many octets.
+    constexpr std::size_t size = 1 << 20;
+    const auto limits = http::request_limits().max_request_line_bytes(2 * size).max_header_bytes(2 * size);
+    for (const std::string& octets : {"GET /" + std::string(size, 'x') + " HTTP/1.1\r\nHost: a.test\r\n\r\n",
+                                      "GET / HTTP/1.1\r\nHost: a.test\r\nX: " + std::string(size, 'x') + "\r\n\r\n",
+                                      "GET / HTTP/1.1\r\nHost: a.test\r\n" + std::string(size, 'x') + ": y\r\n\r\n",
+                                      chunked_head + "0\r\nX: " + std::string(size, ' ') + "y\r\n\r\n"}) {
+        http::request_parser parser(limits);
+        http::request_event last = http::request_event::need_more;
+        for (const char octet : octets) {
+            std::string_view one(&octet, 1);
+            last = parser.read(one);
+            if (last == http::request_event::head) last = parser.read(one);
+        }
+        CHECK(last == http::request_event::end);
+    }
+}
 TEST_CASE("chunk sizes never wrap", "[http][request_parser]") {
     CHECK(refused(chunked_head + "FFFFFFFFFFFFFFFF\r\nx") == 0);  // waits for that much
     CHECK(refused(chunked_head + "10000000000000000\r\nx") == 413);

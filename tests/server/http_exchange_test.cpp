@@ -90,6 +90,38 @@ TEST_CASE("a request body reaches the application in order, however it is cut", 
     CHECK(client.read_response().body == big);
 }
 
+TEST_CASE("tiny chunks that come together reach the application together", "[server][http_exchange]") {
+    int pieces = 0;
+    site server([&](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        std::size_t bytes = 0;
+        for (bool more = true; more; ++pieces) {
+            const app::message next = co_await receive();
+            const auto& piece = std::get<app::http_request>(next);
+            bytes += piece.body().size();
+            more = piece.more_body();
+        }
+        co_await respond(send, std::to_string(bytes));
+    });
+    raw_client client(server);
+    std::string request = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (int chunk = 0; chunk < 100'000; ++chunk) request += "1\r\nx\r\n";
+    client.send(request + "0\r\n\r\n");
+    CHECK(client.read_response().body == "100000");
+    CHECK(pieces < 1000);
+}
+
+TEST_CASE("what a request says of its sender is a header and nothing else", "[server][http_exchange]") {
+    site server([](app::scope what, app::receive, app::send send) -> ferry::task<> {
+        co_await respond(send, what.client().to_string().substr(0, 10) + " " + std::string(what.header("remote_addr")) +
+                                   " " + std::string(what.header("x-forwarded-for")));
+    });
+    raw_client client(server);
+    client.request("GET", "/",
+                   "Remote-Addr: 192.0.2.1\r\nX_Forwarded_For: 192.0.2.1\r\nForwarded: for=192.0.2.1\r\n"
+                   "X-Real-IP: 192.0.2.1\r\n");
+    CHECK(client.read_response().body == "127.0.0.1:  ");  // and "_" in a name is not "-"
+}
+
 TEST_CASE("trailers reach the application behind the body, and apart from the headers", "[server][http_exchange]") {
     site server([](app::scope scope, app::receive receive, app::send send) -> ferry::task<> {
         std::string said;
@@ -169,6 +201,20 @@ TEST_CASE("an application that fails before its response costs a 500 and a repor
     CHECK(answer.body.find("database") == std::string::npos);  // clients are told nothing about the inside
     CHECK(client.at_end());
     CHECK(reported.mention("the application for /account failed: no database"));
+}
+
+TEST_CASE("a path cannot forge a report", "[server][http_exchange]") {
+    const reports reported;
+    site server([](app::scope what, app::receive, app::send) -> ferry::task<> {
+        CHECK(what.path() == "/x\nferry: all is well");
+        throw std::runtime_error("no database");
+        co_return;
+    });
+    raw_client client(server);
+    client.request("GET", "/x%0Aferry:%20all%20is%20well");
+    CHECK(client.read_response().status == 500);
+    CHECK(reported.mention("the application for /x%0Aferry:%20all%20is%20well failed: no database"));
+    CHECK_FALSE(reported.mention("\n"));
 }
 
 TEST_CASE("an application that throws `cancelled` by itself costs a 500 and not the server",

@@ -19,10 +19,11 @@
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
-/// A server outlives its application's failures: they are reports, with the path of the request.
+/// A server outlives its application's failures: they are reports, with the path of the request as it was received, in
+/// which nothing can end a line.
 class application_call {
 public:
-    application_call(server_context& server, std::string_view path) : server_(server), path_(path) {}
+    application_call(server_context& server, std::string_view raw_path) : server_(server), path_(raw_path) {}
 
     /// True if it returned; false if it threw, which is reported.
     task<bool> run(app::scope what, app::receive in, app::send out);

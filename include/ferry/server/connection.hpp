@@ -74,6 +74,7 @@ private:
     task<> serve_websocket();
     task<> read_messages(websocket_exchange& exchange, application_call& application, task_group& tasks);
     task<> close_gently();
+    http::request_event take_body(std::string& piece);
     bool skip_body();
 
     /// More octets into `pending_`; false at the end of the stream.
@@ -186,7 +187,7 @@ inline task<bool> connection::serve_request() {
     const shown<http_exchange> for_shutdown(http_, exchange);
     if (server_.stopping()) exchange.writer().close_connection();
     app::scope what(app::protocol::http, parser_.take_head(), socket_.peer(), socket_.local());
-    application_call application(server_, what.path());
+    application_call application(server_, what.raw_path());
     bool failed = false;
     co_await with_task_group([&](task_group& tasks) -> task<> {
         tasks.start(read_body(exchange, application, tasks));
@@ -201,14 +202,20 @@ inline task<bool> connection::serve_request() {
     co_return exchange.writer().keep_alive() && skip_body();
 }
 
+/// What has come of the body in one piece, however many chunks it came in, and what is behind it.
+inline http::request_event connection::take_body(std::string& piece) {
+    std::string_view unread = pending_;
+    http::request_event found = parser_.read(unread);
+    for (; found == http::request_event::body; found = parser_.read(unread)) piece.append(parser_.body());
+    pending_.erase(0, pending_.size() - unread.size());
+    return found;
+}
+
 /// What the application left unread of the body comes before the next request. True if all of it is here already;
 /// otherwise the connection ends rather than wait for it.
 inline bool connection::skip_body() {
-    std::string_view unread = pending_;
-    http::request_event found = parser_.read(unread);
-    while (found == http::request_event::body) found = parser_.read(unread);
-    pending_.erase(0, pending_.size() - unread.size());
-    return found == http::request_event::end;
+    std::string unwanted;
+    return take_body(unwanted) == http::request_event::end;
 }
 
 /// Feeds the application with the body, then waits for the client to go away.
@@ -220,18 +227,14 @@ inline task<> connection::read_body(http_exchange& exchange, application_call& a
         }
         watch_->begin_body();
         for (bool complete = false; !complete;) {
-            std::string_view unread = pending_;
-            const http::request_event found = parser_.read(unread);
-            std::string piece(found == http::request_event::body ? parser_.body() : std::string_view());
-            pending_.erase(0, pending_.size() - unread.size());
+            std::string piece;
+            const http::request_event found = take_body(piece);
+            if (const std::size_t bytes = piece.size(); bytes != 0) {
+                exchange.incoming().push(app::http_request(std::move(piece), true), bytes);
+                if (exchange.incoming().full()) co_await watch_->room(exchange.incoming());
+                if (out_->broken()) break;
+            }
             switch (found) {
-                case http::request_event::body: {
-                    const std::size_t bytes = piece.size();
-                    exchange.incoming().push(app::http_request(std::move(piece), true), bytes);
-                    if (exchange.incoming().full()) co_await watch_->room(exchange.incoming());
-                    complete = out_->broken();
-                    break;
-                }
                 case http::request_event::end:
                     exchange.incoming().push(app::http_request::end(parser_.trailers()), 0);
                     complete = true;
@@ -273,7 +276,7 @@ inline task<> connection::serve_websocket() {
     std::vector<std::string> offered = opening.subprotocols();
     websocket_exchange exchange(server_, *out_, parser_.head(), std::move(opening));
     app::scope what(app::protocol::websocket, parser_.take_head(), socket_.peer(), socket_.local(), std::move(offered));
-    application_call application(server_, what.path());
+    application_call application(server_, what.raw_path());
     exchange.keep_early(pending_);
     std::string().swap(pending_);
     const shown<websocket_exchange> for_shutdown(websocket_, exchange);
