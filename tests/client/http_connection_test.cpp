@@ -264,6 +264,35 @@ TEST_CASE("a body may come slowly while the server still takes the request", "[c
     }
 }
 
+TEST_CASE("tiny chunks that have come together are one piece, and what is behind them is not lost",
+          "[client][http_connection]") {
+    ferry::virtual_clock clock;
+    ferry::event_loop loop(clock);
+    auto [here, there] = net::memory_pair(loop);
+    const ferry::http_client_options options;
+    connection asker(loop, std::move(here), options);
+    loop.run(asker.begin("GET", "/", "a.test"));
+    loop.run(asker.finish());
+    std::string chunks;
+    for (int chunk = 0; chunk < 1000; ++chunk) chunks += "1\r\nx\r\n";
+    const std::string head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    SECTION("the end") {
+        REQUIRE(there.send_some(head + chunks + "0\r\nT: u\r\n\r\n") != 0);
+        loop.run(asker.response());
+        CHECK(loop.run(asker.read()) == std::string(1000, 'x'));
+        CHECK(loop.run(asker.read()).empty());
+        CHECK(asker.trailers().find("t") == "u");
+        CHECK(asker.reusable());
+    }
+    SECTION("an error") {
+        REQUIRE(there.send_some(head + chunks + "nonsense\r\n") != 0);
+        loop.run(asker.response());
+        CHECK(loop.run(asker.read()) == std::string(1000, 'x'));
+        CHECK_THROWS_AS(loop.run(asker.read()), ferry::bad_response);
+        CHECK_FALSE(asker.reusable());
+    }
+}
+
 TEST_CASE("calls out of order are refused", "[client][http_connection]") {
     ferry::virtual_clock clock;
     ferry::event_loop loop(clock);

@@ -48,7 +48,10 @@ public:
     http_client_options& max_body_bytes(std::size_t bytes) { return set(max_body_bytes_, bytes); }
     http_client_options& limits(const http::response_limits& chosen) { return set(limits_, chosen); }
     /// Where to connect, whatever host the URL names: a proxy, a unix-domain socket, a server under test.
-    http_client_options& connect_to(net::address where) { return set(connect_to_, std::optional(std::move(where))); }
+    http_client_options& connect_to(net::address where) {
+        elsewhere_ = true;
+        return set(connect_to_, std::move(where));
+    }
 
     [[nodiscard]] milliseconds connect_timeout() const noexcept { return connect_timeout_; }
     [[nodiscard]] milliseconds response_timeout() const noexcept { return response_timeout_; }
@@ -62,7 +65,9 @@ public:
     [[nodiscard]] std::size_t max_idle_connections() const noexcept { return max_idle_connections_; }
     [[nodiscard]] std::size_t max_body_bytes() const noexcept { return max_body_bytes_; }
     [[nodiscard]] const http::response_limits& limits() const noexcept { return limits_; }
-    [[nodiscard]] const std::optional<net::address>& connect_to() const noexcept { return connect_to_; }
+    [[nodiscard]] std::optional<net::address> connect_to() const {
+        return elsewhere_ ? std::optional(connect_to_) : std::nullopt;
+    }
 
 private:
     template <class T>
@@ -87,6 +92,7 @@ private:
     std::size_t max_idle_connections_ = 8;
     std::size_t max_body_bytes_ = 1024 * 1024;
     http::response_limits limits_;
-    std::optional<net::address> connect_to_;
+    bool elsewhere_ = false;  // beside the address: of an optional, GCC 12 believes that it may not be initialised
+    net::address connect_to_;
 };
 }  // namespace ferry::inline FERRY_ABI

@@ -278,9 +278,16 @@ task<std::string> http_connection<Stream>::read() {
     if (!head_seen_) throw std::logic_error("ferry: read() before response()");
     if (ended_) co_return std::string();
     const http::response_event found = co_await next_event(options_.stall_timeout(), last_progress_);
-    if (found == http::response_event::body) co_return std::string(parser_.body());
-    ended_ = true;
-    co_return std::string();
+    std::string piece;
+    if (found == http::response_event::body) {
+        piece = parser_.body();
+        std::string_view unread = std::string_view(pending_).substr(unread_from_);
+        while (parser_.read(unread) == http::response_event::body)
+            piece += parser_.body();  // what it says else, it repeats
+        unread_from_ = pending_.size() - unread.size();
+    }
+    ended_ = piece.empty();
+    co_return piece;
 }
 
 template <net::stream Stream>
