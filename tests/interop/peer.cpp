@@ -1,16 +1,17 @@
 // tests/interop/peer.cpp - ferry's side of the tests with other programs: does what it is told, and prints how that ended
 // SPDX-License-Identifier: BSL-1.0
 //
-//   peer serve [--host NAME] [--port NUMBER] [--idle SECONDS]
+//   peer serve [--host NAME] [--port NUMBER] [--idle SECONDS] [--ping SECONDS]
 //       /length/N, /chunks/N   N octets, of declared length or in chunks
 //       /status/N              that status
 //       /echo                  the request's body, as it comes
 //       /hang                  nothing, until the client has gone
+//       /page                  an empty page, for a browser
 //       any WebSocket          does what the messages say, see below
 //     prints for each request "METHOD PATH asked", and at its end the same with "done", or with "gone" where the client has
 //     left; for each WebSocket "PATH closed CODE REASON".
 //     Every response names its connection, in x-connection.
-//   peer connect URL [--offer SUBPROTOCOL]...
+//   peer connect URL [--offer SUBPROTOCOL]... [--ping SECONDS]
 //     a WebSocket that does what the messages say; prints "open SUBPROTOCOL" and "closed CODE REASON"
 //
 // A text message "close CODE REASON" is answered with this close, "pieces N" with N octets of text in 1000 octets a piece;
@@ -100,6 +101,9 @@ task<> respond(app::scope scope, app::receive receive, app::send send) {
         co_await send_back(scope, receive, send);
     } else if (path == "/hang") {
         co_await hang(receive);
+    } else if (path == "/page") {
+        co_await send(app::http_response_start(200).header("content-type", "text/html"));
+        co_await send(app::http_response_body("<!doctype html><title>peer</title><link rel=icon href=data:,>\n"));
     } else {
         co_await send(start_of(scope, 404));
         co_await send(app::http_response_body("no such page\n"));
@@ -206,6 +210,8 @@ task<> connect(std::string url, ferry::websocket_options options) {
     co_await server.close();
     say("closed " + std::to_string(server.close_code()) + " " + server.close_reason());
 }
+
+std::chrono::seconds seconds_of(const std::string& text) { return std::chrono::seconds(std::stoi(text)); }
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -214,15 +220,23 @@ int main(int argc, char** argv) try {
     if (mode == "connect" && argc > 2) {
         ferry::websocket_options options;
         options.limits(limits);
-        for (int at = 3; at + 1 < argc && argv[at] == std::string_view("--offer"); at += 2)
-            options.subprotocol(argv[at + 1]);
+        for (int at = 3; at + 1 < argc; at += 2) {
+            const std::string_view option = argv[at];
+            if (option == "--offer") options.subprotocol(argv[at + 1]);
+            if (option == "--ping")
+                options.ping_interval(seconds_of(argv[at + 1])).pong_timeout(seconds_of(argv[at + 1]));
+        }
         ferry::run(connect(argv[2], options));
         return 0;
     }
     if (mode != "serve") throw std::invalid_argument("the first argument is serve, or connect and a URL");
     auto options = ferry::serve_options().websocket_limits(limits);
     const std::vector<std::string> rest = options.take_arguments(argc - 1, argv + 1);
-    if (rest.size() == 2 && rest[0] == "--idle") options.keep_alive_timeout(std::chrono::seconds(std::stoi(rest[1])));
+    for (std::size_t at = 0; at + 1 < rest.size(); at += 2) {
+        if (rest[at] == "--idle") options.keep_alive_timeout(seconds_of(rest[at + 1]));
+        if (rest[at] == "--ping")
+            options.ping_interval(seconds_of(rest[at + 1])).pong_timeout(seconds_of(rest[at + 1]));
+    }
     ferry::serve(&site, options);
     return 0;
 } catch (const std::exception& error) {

@@ -190,8 +190,11 @@ class Nginx(Program):
         self.directory.cleanup()
 
 
-def main(description, tests, program="peer"):
-    """Runs what is named test_*, prints a line for each, and ends with 1 if one failed, 77 if none could run."""
+def main(description, tests, program="peer", failures=()):
+    """Runs what is named test_*, prints a line for each, and ends with 1 if one failed, 77 if none could run.
+
+    `failures` are further exceptions that make a test fail; any others end everything.
+    """
     global BIN
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", required=True, metavar="DIR", help="where the built examples are")
@@ -215,7 +218,7 @@ def main(description, tests, program="peer"):
         except Skipped as why:
             reason = why
             print(f"skipped {title}: {why}", flush=True)
-        except (Failure, OSError, ValueError, subprocess.SubprocessError) as why:
+        except (Failure, OSError, ValueError, subprocess.SubprocessError, *failures) as why:
             ran += 1
             failed += 1
             print(f"failed {title}: {str(why) or type(why).__name__}", flush=True)
