@@ -292,6 +292,26 @@ TEST_CASE("a request that its client cuts is the client's fault, unless the appl
     }
 }
 
+TEST_CASE("an application that leaves its response unfinished since its client has cut the request is not blamed",
+          "[server][http_exchange]") {
+    const reports reported;
+    site server([](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        co_await send(app::http_response_start(200));
+        co_await send(app::http_response_body("begun", true));
+        co_await until_disconnect(receive);
+    });
+    for (const bool malformed : {false, true}) {
+        raw_client client(server);
+        client.request("POST", "/", "Transfer-Encoding: chunked\r\n");
+        client.send("5\r\nhello\r\n");
+        if (malformed) client.send("no chunk\r\n");
+        if (!malformed) client.finish_sending();
+        CHECK(client.was_reset());
+        server.until_empty();
+    }
+    CHECK(!reported.mention("ended before its response did"));
+}
+
 TEST_CASE("messages out of place throw into the application", "[server][http_exchange]") {
     int refused = 0;
     site server([&](app::scope, app::receive, app::send send) -> ferry::task<> {

@@ -195,7 +195,7 @@ inline task<bool> connection::serve_request() {
         tasks.cancel();
     });
     if (!exchange.finish(failed)) {
-        application.report(" ended before its response did; the connection is cut");
+        if (!exchange.was_cut()) application.report(" ended before its response did; the connection is cut");
         cut_ = true;
         co_return false;
     }

@@ -42,9 +42,11 @@ public:
         cut_ = true;
         disconnect();
     }
+    /// Whether the request's body did not come to its end, through the client's fault.
+    [[nodiscard]] bool was_cut() const noexcept { return cut_; }
     /// The request's body is malformed: the application is told that the client is gone, the client why, if it can be.
     void refuse(int status, std::string_view why) {
-        disconnect();
+        cut();
         if (writer_.started()) return;
         refused_ = true;
         respond(status, why);
