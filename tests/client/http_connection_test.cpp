@@ -4,6 +4,7 @@
 #include <ferry/core/error.hpp>
 #include <ferry/core/task.hpp>
 #include <ferry/loop/event_loop.hpp>
+#include <ferry/loop/future.hpp>
 #include <ferry/loop/sleep.hpp>
 #include <ferry/loop/spawn.hpp>
 #include <ferry/loop/virtual_clock.hpp>
@@ -16,6 +17,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -334,6 +336,56 @@ TEST_CASE("of a body that is not wanted no octet is sent", "[client][http_connec
     CHECK_FALSE(there.is_readable());
     CHECK(loop.run(connection.read()).empty());
     CHECK_FALSE(connection.reusable());
+}
+
+namespace {
+ferry::task<std::string> give_body(ferry::http_connection<net::memory_stream>& to) {
+    const bool wanted = co_await to.send("body");
+    co_await to.finish();
+    co_return wanted ? "sent" : "kept";
+}
+
+ferry::task<int> take_status(ferry::http_connection<net::memory_stream>& from) {
+    const ferry::http::response_head& head = co_await from.response();
+    co_return head.status();
+}
+
+/// What becomes of the body, and when, and the status, where one task sends and another one receives.
+std::string agreement(std::string_view first_answer, int order) {
+    ferry::virtual_clock clock;
+    ferry::event_loop loop(clock);
+    auto [here, there] = net::memory_pair(loop);
+    ferry::http_connection connection(loop, std::move(here));
+    loop.run(connection.begin("PUT", "/", "a.test", ferry::http::headers().add("Expect", "100-continue")));
+    std::optional<ferry::future<std::string>> given;
+    if (order == 1) given.emplace(ferry::spawn(loop, give_body(connection)));
+    auto taken = ferry::spawn(loop, take_status(connection));
+    if (order == 2) given.emplace(ferry::spawn(loop, give_body(connection)));
+    loop.run_until_idle();
+    if (!first_answer.empty()) REQUIRE(there.send_some(first_answer) > 0);
+    loop.run_until_idle();
+    if (order == 3) given.emplace(ferry::spawn(loop, give_body(connection)));
+    loop.run_until_idle();
+    std::string outcome = given->is_ready() ? "at once " : "late ";
+    clock.advance(1s);
+    loop.run_until_idle();
+    REQUIRE(given->is_ready());
+    if (!taken.is_ready()) REQUIRE(there.send_some("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") > 0);
+    outcome += loop.run(std::move(*given));
+    return outcome + " " + std::to_string(loop.run(std::move(taken)));
+}
+}  // namespace
+
+TEST_CASE("one task may wait for the response while another waits for 100 Continue", "[client][http_connection]") {
+    for (const int order :
+         {1, 2, 3}) {  // the body is offered before the other task waits, behind it, or after the answer
+        CHECK(agreement("HTTP/1.1 100 Continue\r\n\r\n", order) == "at once sent 200");
+        CHECK(agreement("HTTP/1.1 103 Hint\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n", order) == "at once sent 200");
+        CHECK(agreement("HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 204 Done\r\n\r\n", order) == "at once sent 204");
+        CHECK(agreement("HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n", order) == "at once kept 417");
+        CHECK(agreement("HTTP/1.1 103 Hint\r\n\r\n", order) == "late sent 200");
+        CHECK(agreement("", order) == "late sent 200");
+    }
 }
 
 TEST_CASE("a request that cannot be written changes nothing", "[client][http_connection]") {

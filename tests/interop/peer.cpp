@@ -13,6 +13,9 @@
 //     Every response names its connection, in x-connection.
 //   peer connect URL [--offer SUBPROTOCOL]... [--ping SECONDS]
 //     a WebSocket that does what the messages say; prints "open SUBPROTOCOL" and "closed CODE REASON"
+//   peer fetch {METHOD[,chunked][,expect] URL SIZE}...
+//     requests one after another with so much body, in chunks and asking for 100 Continue or not; prints for each
+//     "STATUS SIZE pattern|other CONNECTION TRAILER": of the answer's body, its x-connection and the trailer x-trailer, or "-"
 //
 // A text message "close CODE REASON" is answered with this close, "pieces N" with N octets of text in 1000 octets a piece;
 // any other message is sent back.
@@ -184,7 +187,7 @@ task<> site(app::scope scope, app::receive receive, app::send send) {
     say(name + " done");
 }
 
-// ---- the client --------------------------------------------------------------------------------------------------
+// ---- the WebSocket client ----------------------------------------------------------------------------------------
 task<> obey(ferry::websocket_message& said, ferry::websocket_client& server) {
     const command wanted(said.is_text() ? std::string_view(said.data()) : std::string_view());
     if (wanted.close) {
@@ -211,6 +214,50 @@ task<> connect(std::string url, ferry::websocket_options options) {
     say("closed " + std::to_string(server.close_code()) + " " + server.close_reason());
 }
 
+// ---- the HTTP client ---------------------------------------------------------------------------------------------
+task<bool> send_pattern(ferry::http_call& call, std::size_t size) {
+    constexpr std::size_t piece_bytes = 10'000;
+    for (std::size_t at = 0; at < size; at += piece_bytes) {
+        const bool wanted = co_await call.send(pattern(at, std::min(piece_bytes, size - at)));
+        if (!wanted) co_return false;
+    }
+    co_await call.finish();
+    co_return true;
+}
+
+task<ferry::client_response> take(ferry::http_call& call) {
+    ferry::http::response_head head = co_await call.response();
+    std::string body = co_await call.read_all();
+    co_return ferry::client_response(std::move(head), std::move(body), call.trailers());
+}
+
+task<ferry::client_response> upload(ferry::http_client& client, ferry::client_request request, std::size_t size) {
+    ferry::http_call call = co_await client.upload(std::move(request));
+    auto [sent, answer] = co_await ferry::when_all(send_pattern(call, size), take(call));
+    co_return std::move(answer);
+}
+
+task<ferry::client_response> ask(ferry::http_client& client, std::string how, std::string url, std::size_t size) {
+    ferry::client_request request(how.substr(0, how.find(',')), std::move(url));
+    if (how.find(",expect") != std::string::npos) request.header("Expect", "100-continue");
+    if (how.find(",chunked") != std::string::npos) co_return co_await upload(client, std::move(request), size);
+    request.body(pattern(0, size));
+    co_return co_await client.fetch(std::move(request));
+}
+
+task<> fetch(std::vector<std::string> what) {
+    const auto options = ferry::http_client_options().max_body_bytes(4 * max_message_bytes);
+    ferry::http_client client(*ferry::event_loop::current(), options);
+    for (std::size_t at = 0; at + 2 < what.size(); at += 3) {
+        const ferry::client_response answer = co_await ask(client, what[at], what[at + 1], std::stoul(what[at + 2]));
+        const bool is_pattern = answer.body() == pattern(0, answer.body().size());
+        const std::string_view connection = answer.header("x-connection");
+        say(std::to_string(answer.status()) + " " + std::to_string(answer.body().size()) +
+            (is_pattern ? " pattern " : " other ") + std::string(connection.empty() ? "-" : connection) + " " +
+            std::string(answer.trailers().find("x-trailer").value_or("-")));
+    }
+}
+
 std::chrono::seconds seconds_of(const std::string& text) { return std::chrono::seconds(std::stoi(text)); }
 }  // namespace
 
@@ -229,7 +276,11 @@ int main(int argc, char** argv) try {
         ferry::run(connect(argv[2], options));
         return 0;
     }
-    if (mode != "serve") throw std::invalid_argument("the first argument is serve, or connect and a URL");
+    if (mode == "fetch") {
+        ferry::run(fetch(std::vector<std::string>(argv + 2, argv + argc)));
+        return 0;
+    }
+    if (mode != "serve") throw std::invalid_argument("the first argument is serve, connect or fetch");
     auto options = ferry::serve_options().websocket_limits(limits);
     const std::vector<std::string> rest = options.take_arguments(argc - 1, argv + 1);
     for (std::size_t at = 0; at + 1 < rest.size(); at += 2) {

@@ -12,6 +12,7 @@
 #include <ferry/http/request_writer.hpp>
 #include <ferry/http/response_head.hpp>
 #include <ferry/http/response_parser.hpp>
+#include <ferry/loop/async_mutex.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/task_group.hpp>
 #include <ferry/loop/timeout.hpp>
@@ -47,7 +48,7 @@ template <net::stream Stream>
 class http_connection {
 public:
     http_connection(event_loop& loop, Stream stream, const http_client_options& options = http_client_options())
-        : loop_(loop), stream_(std::move(stream)), options_(options), parser_(options.limits()) {}
+        : loop_(loop), stream_(std::move(stream)), options_(options), parser_(options.limits()), reading_(loop) {}
     http_connection(const http_connection&) = delete;
     http_connection& operator=(const http_connection&) = delete;
 
@@ -90,7 +91,7 @@ private:
     task<> flush();
     task<> flush_while_answered();
     task<bool> may_send();
-    task<> await_continue();
+    task<> read_heads(const bool& enough);
     task<client_response> take_response();
     task<std::string> read_in_time(http::body_pace& pace);
     task<http::response_event> next_event(milliseconds limit, const event_loop::time_point& since);
@@ -107,11 +108,13 @@ private:
     http::response_head head_;
     std::string pending_;  // received; parsed up to unread_from_
     std::size_t unread_from_ = 0;
+    async_mutex reading_;  // heads: a task that sends waits for "100 Continue", while another waits for the response
     event_loop::time_point last_sent_;      // when the server's side took something
     event_loop::time_point last_progress_;  // or something came from it
     bool head_seen_ = false;
     bool ended_ = false;
     bool waits_for_continue_ = false;
+    bool continued_ = false;  // a 100 has come
     bool unwanted_ = false;   // the body
     bool sending_ = false;    // or it was given up in the middle
     bool keep_alive_ = true;  // as far as the requests say
@@ -132,7 +135,7 @@ void http_connection<Stream>::start(std::string_view method, std::string_view ta
     parser_.begin(method == "HEAD");
     writer_.emplace(out_).start(method, target, host, fields);
     what_ = std::string(method).append(" http://").append(host).append(target);
-    head_seen_ = ended_ = unwanted_ = false;
+    head_seen_ = ended_ = unwanted_ = continued_ = false;
     waits_for_continue_ = fields.contains_token("expect", "100-continue");
     keep_alive_ = !fields.contains_token("connection", "close");
     last_sent_ = last_progress_ = loop_.now();
@@ -166,22 +169,26 @@ template <net::stream Stream>
 task<bool> http_connection<Stream>::may_send() {
     if (!writer_) throw std::logic_error("ferry: a body before begin()");
     if (std::exchange(waits_for_continue_, false)) {
-        const bool in_time = co_await try_timeout(options_.continue_timeout(), await_continue());
-        unwanted_ = in_time && head_seen_;  // the server may or may not wait for the body: RFC 9110 10.1.1
+        const bool in_time = co_await try_timeout(options_.continue_timeout(), read_heads(continued_));
+        unwanted_ = in_time && !continued_;  // the server may or may not wait for the body: RFC 9110 10.1.1
         last_sent_ = loop_.now();
     }
     co_return !unwanted_;
 }
 
+/// Until there is enough, or the final one has come.
 template <net::stream Stream>
-task<> http_connection<Stream>::await_continue() {
-    for (bool waiting = true; waiting;) {
+task<> http_connection<Stream>::read_heads(const bool& enough) {
+    while (!enough && !head_seen_) {
+        const async_mutex::guard my_turn = co_await reading_.lock();
+        if (enough || head_seen_) break;  // the other task has read it
         const http::response_event found = co_await next_event(options_.response_timeout(), last_sent_);
         if (found == http::response_event::head) {
             head_ = parser_.take_head();
             head_seen_ = true;
+        } else if (found == http::response_event::interim && parser_.head().status() == 100) {
+            continued_ = true;
         }
-        waiting = found == http::response_event::interim && parser_.head().status() != 100;
     }
 }
 
@@ -264,12 +271,7 @@ task<client_response> http_connection<Stream>::take_response() {
 template <net::stream Stream>
 task<const http::response_head&> http_connection<Stream>::response() {
     if (!writer_) throw std::logic_error("ferry: response() before begin()");
-    while (!head_seen_) {
-        const http::response_event found = co_await next_event(options_.response_timeout(), last_sent_);
-        if (found != http::response_event::head) continue;  // an interim one
-        head_ = parser_.take_head();
-        head_seen_ = true;
-    }
+    co_await read_heads(head_seen_);
     co_return head_;
 }
 
