@@ -404,6 +404,7 @@ struct thread_state {
     thread_exit_hook wait_nodes_hook;
     wait_node* record = nullptr;  // this thread's own node, made on first use
     thread_exit_hook record_hook;
+    std::uint32_t promised = 0;                  // promises that it has said it will keep, and has not
     bool ended = false;                          // the exit hooks have run: cache nothing any more
     thread_parker* parker = nullptr;             // where this thread sleeps, made on first use
     const blocking_scope* allowance = nullptr;   // the innermost allow_blocking or forbid_blocking
@@ -708,7 +709,7 @@ public:
     enum class kind : std::uint8_t { task, thread, loop, call, promise, deadline, family, lock, holding, pool, limit };
     using flags = std::uint16_t;
     static constexpr flags cancellable = 1;  // task: a cancellation ends this wait; call: though it has begun
-    static constexpr flags joins = 2;        // task: it waits for all members of the family
+    static constexpr flags joins = 2;        // task, thread: it waits for all members of the family, or pool
     static constexpr flags begun = 4;        // call: a thread runs it
     static constexpr flags in_turn = 8;      // thread: while it waits it serves no calls and drives no loop
     static constexpr flags timed = 16;       // task, thread: the wait has a limit of its own
@@ -716,7 +717,8 @@ public:
     static constexpr flags refused = 64;     // thread: it has been, by another thread, and was woken
     /// lock: an unknown may release it; pool: a thread may join it; limit: there is room; scope: it is cancelled.
     static constexpr flags open = 128;
-    static constexpr flags bound = 256;  // loop: nobody turns it, and only that thread may
+    static constexpr flags bound = 256;    // loop: nobody turns it, and only that thread may
+    static constexpr flags patient = 512;  // call: it may take as long as it likes
 
     [[nodiscard]] static wait_node& acquire(kind what);
     void release() noexcept;
@@ -1508,7 +1510,7 @@ public:
         if (self.finished_) self.finished_function_(self);
     }
     /// Starts it in the middle of another task of the same executor, beneath that many resumptions.
-    void start_inside(std::uint32_t nesting) noexcept;  // defined in core/task.hpp
+    void start_inside(unsigned nesting) noexcept;  // defined in core/task.hpp
 
 private:
     // With the node, the first 64 bytes hold all that a switch touches: up to the root scope's flags.
@@ -2370,21 +2372,21 @@ template <bool Records = records_for_reports>
 class frame_record {
 public:
     explicit frame_record(const std::source_location& function) noexcept : function_(function) {}
-    [[nodiscard]] const char* name() const noexcept { return is_named_ ? given_name_ : function_.function_name(); }
+    [[nodiscard]] const char* name() const noexcept { return is_named_ != 0 ? given_name_ : function_.function_name(); }
     void set_name(const char* name) noexcept {
-        is_named_ = name != nullptr;
+        is_named_ = name != nullptr ? 1 : 0;
         given_name_ = name;
     }
     [[nodiscard]] const char* file() const noexcept { return function_.file_name(); }
     /// Where it awaits, or last awaited; 0 before its first co_await.
     [[nodiscard]] std::uint32_t awaiting_line() const noexcept { return awaiting_line_; }
-    void set_awaiting_line(int line) noexcept { awaiting_line_ = static_cast<std::uint32_t>(line) & 0x7fff'ffff; }
+    void set_awaiting_line(int line) noexcept { awaiting_line_ = static_cast<std::uint32_t>(line); }
 
 private:
     std::source_location function_;
     const char* given_name_;  // if is_named_: few are, and a frame's first stores are much of what it costs
-    std::uint32_t awaiting_line_ : 31 = 0;
-    std::uint32_t is_named_ : 1 = 0;
+    std::uint32_t awaiting_line_ = 0;
+    std::uint16_t is_named_ = 0;
 };
 static_assert(sizeof(frame_record<true>) <= 24);
 template <>
@@ -2452,9 +2454,9 @@ public:
     /// Has it come to its end, or a generator to a value?
     [[nodiscard]] bool has_ended() const noexcept { return place_ == ended; }
     /// How many resumptions it lies beneath on the native stack, while it runs; 0 when the executor resumed it.
-    [[nodiscard]] std::uint32_t nesting() const noexcept { return place_ / one_deeper; }
+    [[nodiscard]] unsigned nesting() const noexcept { return place_ / one_deeper; }
     /// Begins or ends the time in which somebody else than an awaiting frame resumes it in place.
-    void set_nesting(std::uint32_t depth) noexcept { place_ = depth * one_deeper; }
+    void set_nesting(unsigned depth) noexcept { place_ = static_cast<std::uint16_t>(depth * one_deeper); }
 
     /// Makes this frame the first of a logical task.
     void begin_chain(logical_task& owner, std::coroutine_handle<> self) noexcept {
@@ -2469,14 +2471,14 @@ public:
         logical_task& owner = *parent.task_;
         task_ = &owner;
         parent_frame_ = parent_frame.address();
-        const std::uint32_t parents_place = parent.place_ & ~inside_await;
+        const unsigned parents_place = parent.place_ & ~inside_await;
         if (parents_place >= deepest) [[unlikely]] {
             place_ = apart;
             owner.suspend_at(self);
             owner.owner().run_next(owner);
             return true;
         }
-        place_ = parents_place + one_deeper + inside_await;
+        place_ = static_cast<std::uint16_t>(parents_place + one_deeper + inside_await);
         self.resume();
         if (place_ == ended) [[likely]]
             return false;
@@ -2487,7 +2489,7 @@ public:
 protected:
     /// This frame has no more to do for now (a generator's is continued once for each value): its parent goes on.
     void end() noexcept {
-        if ((std::exchange(place_, ended) & inside_await) != 0) [[likely]]
+        if ((std::exchange(place_, std::uint16_t{ended}) & inside_await) != 0) [[likely]]
             return;
         if (parent_frame_ == nullptr) return task_->mark_finished();
         task_->suspend_at(std::coroutine_handle<>::from_address(parent_frame_));
@@ -2496,14 +2498,14 @@ protected:
 
 private:
     // Where it is: its nesting, with a mark while its parent's await_suspend runs it; or apart, suspended and on no stack;
-    // or at its end. One word, as wide as the line before it: one store begins both, one says all that its start says.
-    static constexpr std::uint32_t apart = 0;
-    static constexpr std::uint32_t inside_await = 1;
-    static constexpr std::uint32_t ended = 2;
-    static constexpr std::uint32_t one_deeper = 4;
-    static constexpr std::uint32_t deepest = (executor::max_depth - 1) * one_deeper;
+    // or at its end. It fills the word that the line before it begins: one store begins both.
+    static constexpr unsigned apart = 0;
+    static constexpr unsigned inside_await = 1;
+    static constexpr unsigned ended = 2;
+    static constexpr unsigned one_deeper = 4;
+    static constexpr unsigned deepest = (executor::max_depth - 1) * one_deeper;
 
-    std::uint32_t place_ = apart;
+    std::uint16_t place_ = apart;
     // These two are set when the frame starts, not before.
     logical_task* task_;
     void* parent_frame_;  // whose promise is a promise_base, too: see task_promise's assertion
@@ -2525,7 +2527,7 @@ inline void logical_task::note_place(wait_node& in) const noexcept {
         in.set_line(frame == nullptr ? nullptr : frame->file(), frame == nullptr ? 0 : frame->awaiting_line());
     }
 }
-inline void logical_task::start_inside(std::uint32_t nesting) noexcept {
+inline void logical_task::start_inside(unsigned nesting) noexcept {
     promise_base& root = std::coroutine_handle<promise_base>::from_address(resume_point_.address()).promise();
     root.set_nesting(nesting);
     {
@@ -2982,9 +2984,9 @@ private:
     }
     // The members are below the parent's scope, so a cancellation has reached them already.
     static void go_on_waiting(waiter&) noexcept {}
-    bool start(std::uint32_t nesting) noexcept;
+    bool start(unsigned nesting) noexcept;
     static void start_apart(ready_node& self) noexcept;
-    void start_members(std::uint32_t nesting) noexcept;
+    void start_members(unsigned nesting) noexcept;
     void need_members() noexcept;
     void one_less() noexcept;
     void ended(member_base& member) noexcept;
@@ -3103,7 +3105,7 @@ family::join_awaiter family::join_all(Members& members) noexcept {
 
 /// True when there is something to wait for. Where the native stack is too deep, all of it happens from the run-next list:
 /// the members start in the same order, and those that must not start do not, at any depth.
-inline bool family::start(std::uint32_t nesting) noexcept {
+inline bool family::start(unsigned nesting) noexcept {
     running_ = 1;  // the parent's own share, so that members that end at once do not wake it
     if (nesting >= executor::max_depth - 1) {
         task().owner().run_next(*this);
@@ -3124,7 +3126,7 @@ inline void family::start_apart(ready_node& self) noexcept {
     apart.one_less();
 }
 
-inline void family::start_members(std::uint32_t nesting) noexcept {
+inline void family::start_members(unsigned nesting) noexcept {
     for (member_base* member = members_; member != nullptr && !decided_; member = member->next_) {
         ++running_;
         member->running_ = true;
@@ -3841,7 +3843,7 @@ public:
         state_ = nullptr;
         fn_();
     }
-    ~stop_callback() {
+    [[gnu::noinline]] ~stop_callback() {  // or GCC 12 takes the one in an empty optional for uninitialized
         if (state_ == nullptr) return;
         state_->remove(*this);
         state_->release();
@@ -5318,9 +5320,11 @@ public:
     /// `who` names those that are waited for, in lines of their own, and the way out.
     void report(time_point now, const std::string& who) {
         reported_ = true;
-        next_report_ = after(2 * (now - began_));
+        put_off(now);
         detail::report("hang: " + std::string(operation_) + " has waited for " + seconds(now) + "\n" + who);
     }
+    /// It is no reason for one: asked again when it has doubled.
+    void put_off(time_point now) noexcept { next_report_ = after(2 * (now - began_)); }
     /// The wait is over.
     void ended(time_point now) const {
         if (!reported_) return;
@@ -5458,7 +5462,7 @@ public:
         serves,      // thread: does it come to the calls of its queue?
         interrupts,  // scope: can something end the waits inside?
         is_granted,  // task: does it get what it wants of the lock? A question to the lock
-        all_end,     // family: can all of the children end?
+        all_end,     // family, pool: can all of the children, or threads, end?
     };
     class gate {
     public:
@@ -5557,6 +5561,7 @@ inline bool wait_graph::ends_well(const wait_node& start) noexcept {
             return any;
         }
         if (what == kind::lock || what == kind::limit || what == kind::family || what == kind::deadline) return false;
+        if (what == kind::thread && node->has(wait_node::joins)) return false;
         if (what == kind::task) {
             const wait_node* const loop = node->within();
             const wait_node* const thread = loop == nullptr || goes_on_at_once(*loop) ? nullptr : loop->needs();
@@ -5643,12 +5648,12 @@ inline void wait_graph::expand(std::size_t index) {
     } else if (node.what() == kind::loop && !node.has(wait_node::bound)) {
         const wait_node& thread = *self.needs;
         // Its thread waits: it turns the loop meanwhile, or comes back to it later, or never.
-        self.open = thread.needs() == nullptr || (!thread.has(wait_node::in_turn) && thread.within() == &node);
+        self.open = thread.needs() == nullptr || thread.within() == &node;
         add(&thread, role::goes_on);
     } else if (node.what() == kind::call && !node.has(wait_node::begun) && self.needs->what() == kind::thread) {
         add(self.needs, role::serves);
     } else {
-        add(self.needs, role::goes_on);
+        add(self.needs, node.has(wait_node::joins) ? role::all_end : role::goes_on);
     }
     self.count = static_cast<std::uint32_t>(inputs_.size()) - self.first;
     if (self.threshold == 0) self.open = true;
@@ -5839,8 +5844,6 @@ private:
 [[nodiscard]] std::string operation_of(const wait_node& waiting);
 /// "app.cpp:12", or nothing where that is not known.
 [[nodiscard]] std::string place_of(const wait_node& node);
-/// Lines that say for whom it waits, and that one in turn. With the graph's lock held; true at one time each.
-[[nodiscard]] std::string chain_of_waits(const wait_node& from);
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 inline std::string name_of(const wait_node& node) {
@@ -5855,10 +5858,11 @@ inline std::string name_of(const wait_node& node) {
     return name == nullptr ? "?" : name;
 }
 
-inline std::string place_of(const wait_node& node) {
-    if (node.line() == 0 || node.file() == nullptr) return "";
-    return std::string(node.file()) + ":" + std::to_string(node.line());
+/// "app.cpp:12", or nothing without a line.
+[[nodiscard]] inline std::string place_in_source(const char* file, std::uint32_t line) {
+    return line == 0 || file == nullptr ? "" : std::string(file) + ":" + std::to_string(line);
 }
+inline std::string place_of(const wait_node& node) { return place_in_source(node.file(), node.line()); }
 
 inline std::string operation_of(const wait_node& waiting) {
     const char* const in = waiting.waits_in();
@@ -5915,30 +5919,22 @@ inline std::string operation_of(const wait_node& waiting) {
             return place == nullptr ? "a promise" : "a result that " + name_of(*place) + " has promised";
         case kind::loop:
             return "a loop";
+        case kind::pool:
+            return "the threads of " + name_of(*whom);
         default:
             return name_of(*whom);
     }
 }
 
 inline std::string circle::line_of(const wait_node& node) {
-    if (node.waits_in() == nullptr) return name_of(node) + " goes on running";
+    const char* const in = node.waits_in();  // once: of one that is not in the circle it may change
+    if (in == nullptr) return name_of(node) + " goes on running";
     const wait_node* const needed = node.needs();
     const bool is_call = needed != nullptr && needed->what() == kind::call;
     const std::string whom = needs_in_words(node);
     const std::string where = place_of(node);
-    return name_of(node) + " waits in " + (is_call ? operation_of(node) : std::string(node.waits_in())) +
+    return name_of(node) + " waits in " + (is_call ? operation_of(node) : std::string(in)) +
            (where.empty() ? "" : " (" + where + ")") + (whom.empty() ? "" : " for " + whom);
-}
-
-inline std::string chain_of_waits(const wait_node& from) {
-    std::string text;
-    const wait_node* node = &from;
-    for (int lines = 0; node != nullptr && lines < 10; node = node->needs()) {
-        if (node->what() != wait_node::kind::task && node->what() != wait_node::kind::thread) continue;
-        text.append(text.empty() ? "  " : "\n  ").append(circle::line_of(*node));
-        ++lines;
-    }
-    return text;
 }
 
 /// What a gate adds to the story: tasks and threads have a line, the rest is named in the lines of those who wait for it.
@@ -6031,6 +6027,12 @@ inline circle::words circle::words_for_locks(const wait_node& lock, std::size_t 
                 : "acquire all that is needed at once, with acquire(n), or give permits back before waiting for more"};
 }
 
+/// Does it wait in a destructor?
+[[nodiscard]] inline bool ends_somebody(const wait_node& node) {
+    const char* const in = node.what() == wait_node::kind::thread ? node.waits_in() : nullptr;
+    return in != nullptr && std::string_view(in).find('~') != std::string_view::npos;
+}
+
 inline circle::words circle::choose_words() const {
     std::size_t tasks = 0;
     std::size_t threads = 0;
@@ -6039,15 +6041,21 @@ inline circle::words circle::choose_words() const {
     const wait_node* lock = nullptr;
     bool serves = false;
     bool joins = false;
+    bool ends = false;
     for_each_node([&](role asked, const wait_node& node) {
+        ends = ends || ends_somebody(node);
         tasks += node.what() == kind::task && asked == role::goes_on;
         threads += node.what() == kind::thread;
         loops += node.what() == kind::loop;
-        if (node.what() == kind::pool) pool = &node;
+        if (node.what() == kind::pool && asked != role::all_end) pool = &node;
         if (node.what() == kind::lock) lock = &node;
         joins = joins || node.what() == kind::family;
         serves = serves || asked == role::serves;
     });
+    if (ends) {
+        return {"join", "a thread that is waiting for it",
+                "end it outside of what its own threads and tasks wait for, such as a call of theirs"};
+    }
     if (pool != nullptr) return words_for_pool(*pool);
     if (lock != nullptr) return words_for_locks(*lock, tasks, threads > 0, joins);
     if (serves) {
@@ -6112,6 +6120,15 @@ inline deadlock_error circle::error(const wait_node& told) const {
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
+/// Tells the processor that this is a loop that waits.
+inline void pause_cpu() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 /// To sleep and to be woken costs tens of microseconds, most of it for the waker: whoever is answered sooner spins for
 /// the answer. Never for longer than `limit`, not where there is one usable CPU, on which the answer needs this very CPU,
 /// and no more once it has failed to pay for some times: then only every 32nd wait tries again.
@@ -6133,7 +6150,7 @@ public:
                     credit_ = most_credit;
                     return true;
                 }
-                pause();
+                pause_cpu();
             }
         } while (std::chrono::steady_clock::now() < end);
         if (credit_ > 0) --credit_;
@@ -6143,13 +6160,6 @@ public:
 private:
     static constexpr std::uint8_t most_credit = 3;
 
-    static void pause() noexcept {
-#if defined(__x86_64__) || defined(__i386__)
-        __builtin_ia32_pause();
-#elif defined(__aarch64__)
-        __asm__ volatile("yield");
-#endif
-    }
     /// Asked again now and then: somebody may pin the program while it runs.
     bool has_several_cpus() noexcept {
         if (cpus_asked_++ % 4096 == 0) {
@@ -6435,10 +6445,106 @@ inline void inspect_waits(const wait_node& changed, logical_task* waiting) noexc
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/deadlock/chain.hpp - for whom somebody waits, and that one in turn: for reports of waits that take long
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Lines that say for whom it waits, and that one in turn. With the graph's lock held; true at one time each.
+[[nodiscard]] std::string chain_of_waits(const wait_node& from);
+/// Does that chain come to a call that may take as long as it likes?
+[[nodiscard]] bool leads_to_patient_call(const wait_node& from);
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+/// Whom the wait comes to next: of several children, threads or holders the first.
+[[nodiscard]] inline const wait_node* next_in_chain(const wait_node& node) {
+    using kind = wait_node::kind;
+    const bool has_members = node.what() == kind::family || node.what() == kind::pool || node.what() == kind::lock;
+    return has_members ? node.first_member() : node.needs();
+}
+
+/// Those in the chain, until somebody comes again, or for long enough.
+template <class Fn>
+void for_each_in_chain(const wait_node& from, Fn fn) {
+    constexpr std::size_t longest = 32;
+    std::vector<const wait_node*> seen;
+    const auto is_new = [&seen](const wait_node* node) {
+        return node != nullptr && std::find(seen.begin(), seen.end(), node) == seen.end();
+    };
+    for (const wait_node* node = &from; is_new(node) && seen.size() < longest; node = next_in_chain(*node)) {
+        seen.push_back(node);
+        fn(*node);
+    }
+}
+
+inline std::string chain_of_waits(const wait_node& from) {
+    std::string text;
+    const auto add = [&text](const wait_node& node) {
+        if (node.what() != wait_node::kind::task && node.what() != wait_node::kind::thread) return;
+        text.append(text.empty() ? "  " : "\n  ").append(circle::line_of(node));
+    };
+    if (from.what() != wait_node::kind::pool) {
+        for_each_in_chain(from, add);
+        return text;
+    }
+    for (const wait_node* each = from.first_member(); each != nullptr; each = each->next_member()) {
+        if (each->waits_in() != nullptr) for_each_in_chain(*each, add);
+    }
+    return text;
+}
+
+inline bool leads_to_patient_call(const wait_node& from) {
+    bool found = false;
+    for_each_in_chain(from, [&found](const wait_node& node) {
+        found = found || (node.what() == wait_node::kind::call && node.has(wait_node::patient));
+    });
+    return found;
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/deadlock/wait_options.hpp - what a blocking call says of its wait: where it is, and whether it may take long
+
+namespace ferry::inline FERRY_ABI {
+/// The last argument of every blocking call. Without it reports know the line of the call; with it the call can say that a
+/// long wait is meant:
+///
+///     ferry::block_on(loop, serve_for_ever(), ferry::wait_options().patient());
+///
+/// Cost  Two words; nobody looks at them unless the thread sleeps.
+class wait_options {
+public:
+    /// Not explicit: `wait_options how = std::source_location::current()`, as a default argument, is the caller's line.
+    constexpr wait_options(std::source_location where = std::source_location::current()) noexcept : where_(where) {}
+
+    /// The wait may take as long as it likes: it gets no hang report. One that can never end is refused all the same.
+    [[nodiscard]] constexpr wait_options patient() const noexcept {
+        wait_options copy = *this;
+        copy.patient_ = true;
+        return copy;
+    }
+
+    [[nodiscard]] constexpr const std::source_location& where() const noexcept { return where_; }
+    [[nodiscard]] constexpr bool is_patient() const noexcept { return patient_; }
+
+private:
+    std::source_location where_;
+    bool patient_ = false;
+};
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/deadlock/thread_wait.hpp - a thread's wait in the wait graph and in the reports
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
+/// What only those who wait can say of whom they wait for.
+class wait_words {
+public:
+    [[nodiscard]] virtual std::string who() const = 0;
+
+protected:
+    ~wait_words() = default;
+};
+
 /// One wait of this thread for somebody known: in which call, on what, for whom. It is in the graph from the thread's first
 /// sleep to its end; where the thread serves calls or drives a loop meanwhile, only while it sleeps: in between a call's own
 /// wait may be there. When it takes longer than hang_after(), the thread itself reports it.
@@ -6447,8 +6553,9 @@ public:
     using clock = thread_parker::clock;
 
     /// Both names are literals, or outlive the wait. A reference to nobody: no one knows who will end it.
-    thread_wait(const char* operation, const char* subject, const node_reference& whom) noexcept
-        : operation_(operation), subject_(subject), whom_(whom) {}
+    thread_wait(const char* operation, const char* subject, const node_reference& whom,
+                const wait_options& how) noexcept
+        : operation_(operation), subject_(subject), whom_(whom), how_(how) {}
     ~thread_wait() {
         leave();
         if (watch_) watch_->ended(clock::now());
@@ -6466,12 +6573,22 @@ public:
         refusable_ = false;
         return *this;
     }
-    /// It may take as long as it likes.
-    thread_wait& patient() noexcept {
-        patient_ = true;
+    /// Whom it waits for is known to its reports alone, and no circle goes through it: its end is under way, by a cancellation
+    /// that the graph knows nothing of.
+    thread_wait& for_report_only() noexcept {
+        in_circles_ = false;
         return *this;
     }
-
+    /// It waits until all the threads of a pool have left it.
+    thread_wait& for_all_members() noexcept {
+        joins_ = true;
+        return *this;
+    }
+    /// What its reports say besides: lines of text, each with its end.
+    thread_wait& tells(const wait_words& more) noexcept {
+        more_ = &more;
+        return *this;
+    }
     /// A stop request may end it, too: where it closes a circle, that is reported, and nobody gets an error.
     thread_wait& stoppable() noexcept {
         stoppable_ = true;
@@ -6500,9 +6617,12 @@ private:
     const char* operation_;
     const char* subject_;
     node_reference whom_;
+    wait_options how_;
     const wait_node* loop_ = nullptr;
+    const wait_words* more_ = nullptr;
     bool refusable_ = true;
-    bool patient_ = false;
+    bool in_circles_ = true;
+    bool joins_ = false;
     bool stoppable_ = false;
     bool warned_ = false;
     bool in_graph_ = false;
@@ -6529,12 +6649,13 @@ private:
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
-    if (!watch_ && !patient_) watch_.emplace(operation_, clock::now());
+    if (!watch_ && !how_.is_patient()) watch_.emplace(operation_, clock::now());
     const thread_state& thread = this_thread();
     wait_node& self = record_of_this_thread();
     unsigned how = refusable_ ? wait_node::refusable : 0;
     if (thread.turn != nullptr) how |= wait_node::in_turn;
     if (timed || stoppable_) how |= wait_node::timed;
+    if (joins_) how |= wait_node::joins;
     std::exception_ptr refusal;
     std::string warning;
     {
@@ -6543,13 +6664,15 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
         self.refusal = nullptr;
         self.set_name(thread.thread_name);
         self.set_waits_in(operation_);
+        self.set_line(how_.where().file_name(), how_.where().line());
         self.set_within(driven);
         self.set_scope(loop_);
-        self.wait_for(whom_, static_cast<wait_node::flags>(how));
+        const node_reference needed = in_circles_ ? whom_ : node_reference();
+        self.wait_for(needed, static_cast<wait_node::flags>(how));
         in_graph_ = true;
+        if (needed.node() == nullptr) return;
         blocked_threads().fetch_add(1, std::memory_order_relaxed);
         std::atomic_thread_fence(std::memory_order_seq_cst);  // inspect_waits()' other half
-        if (whom_.node() == nullptr) return;
         wait_graph& graph = wait_graph::instance();
         if (timed || stoppable_) {
             if (!warned_ && graph.is_hopeless_without_limit(self)) warning = circle(graph).error(self).what();
@@ -6580,9 +6703,9 @@ inline void thread_wait::refuse_if_hopeless(bool serves, const wait_node* driven
 inline void thread_wait::leave_graph() noexcept {
     in_graph_ = false;
     wait_node& self = record_of_this_thread();
+    if (in_circles_ && whom_.node() != nullptr) blocked_threads().fetch_sub(1, std::memory_order_relaxed);
     self.wait_is_over();
     self.set_waits_in(nullptr);
-    blocked_threads().fetch_sub(1, std::memory_order_relaxed);
 }
 
 inline void thread_wait::look() {
@@ -6598,11 +6721,16 @@ inline void thread_wait::look() {
         if (refusal != nullptr) std::rethrow_exception(refusal);
     }
     if (!watch_ || !watch_->is_due(clock::now())) return;
-    std::string who = "  it waits for " + short_name(subject_);
+    const std::string where = place_in_source(how_.where().file_name(), how_.where().line());
+    std::string who = "  " + name_of(self) + " waits in " + operation_ + (where.empty() ? "" : " (" + where + ")") +
+                      " for " + short_name(subject_);
+    if (more_ != nullptr) who.append("\n").append(more_->who());
     {
         const std::lock_guard lock(wait_graph::mutex());
         if (whom_.node() != nullptr && whom_.node()->generation() == whom_.generation()) {
-            who.append("\n").append(chain_of_waits(*whom_.node()));
+            if (leads_to_patient_call(*whom_.node())) return watch_->put_off(clock::now());
+            if (who.back() != '\n') who += '\n';
+            who += chain_of_waits(*whom_.node());
         }
     }
     watch_->report(clock::now(), who);
@@ -6630,16 +6758,50 @@ protected:
     ~drivable() = default;
 };
 
+/// Told by a thread that it blocks: its pool, which may let another thread work meanwhile. Waits nest, where a thread serves
+/// during one; each of them tells.
+class blocking_observer {
+public:
+    virtual void blocks() noexcept = 0;
+    /// Once for each blocks().
+    virtual void goes_on() noexcept = 0;
+
+protected:
+    ~blocking_observer() = default;
+};
+
+/// From begin() to its end the thread counts as blocked. A wait begins before it sleeps, or serves: what it serves may block,
+/// too, or turn on and on, and wait for what needs another thread. One that is answered while it spins never does.
+class blocked_part {
+public:
+    blocked_part() noexcept = default;
+    ~blocked_part() {
+        if (told_ != nullptr) told_->goes_on();
+    }
+    blocked_part(const blocked_part&) = delete;
+    blocked_part& operator=(const blocked_part&) = delete;
+    /// Once more does nothing.
+    void begin() noexcept {
+        if (told_ != nullptr) return;
+        told_ = this_thread().blocking;
+        if (told_ != nullptr) told_->blocks();
+    }
+
+private:
+    blocking_observer* told_ = nullptr;
+};
+
 /// What a thread does while it waits, where others depend on it: it runs the thread-sensitive calls that come home to it,
 /// and drives the loop that a frame beneath turns. A token for the thread's parker says that there is something to do.
 class wait_service {
 public:
+    [[nodiscard]] virtual bool has_call() const noexcept = 0;
     /// Runs one call; false when there is none.
     virtual bool serve_call() noexcept = 0;
     /// A call or a turn. Each goes first every other time, so that neither keeps the other from its share.
-    bool serve() noexcept {
+    bool serve(blocked_part& blocked) noexcept {
         calls_first_ = !calls_first_;
-        return calls_first_ ? serve_call() || turn() : turn() || serve_call();
+        return calls_first_ ? next_call(blocked) || next_turn(blocked) : next_turn(blocked) || next_call(blocked);
     }
     bool spin(thread_parker& parker) noexcept {
         if (driven_ == nullptr) return parker.spin();
@@ -6684,40 +6846,20 @@ protected:
     ~wait_service() = default;
 
 private:
-    bool turn() noexcept { return driven_ != nullptr && driven_->loop_.turn(); }
+    bool next_call(blocked_part& blocked) noexcept {
+        if (!has_call()) return false;
+        blocked.begin();
+        return serve_call();
+    }
+    bool next_turn(blocked_part& blocked) noexcept {
+        if (driven_ == nullptr) return false;
+        blocked.begin();
+        return driven_->loop_.turn();
+    }
 
     driving* driven_ = nullptr;  // the innermost
     bool calls_first_ = false;
 };
-/// Told by a thread that it blocks: its pool, which may let another thread work meanwhile. Waits nest, where a thread serves
-/// during one; each of them tells.
-class blocking_observer {
-public:
-    virtual void blocks() noexcept = 0;
-    /// Once for each blocks().
-    virtual void goes_on() noexcept = 0;
-
-protected:
-    ~blocking_observer() = default;
-};
-
-/// While it lives, the thread counts as blocked: from when a wait does not end at once to its end. What it serves meanwhile
-/// may block, too, or turn on and on, and wait for what needs another thread.
-class blocked_part {
-public:
-    blocked_part() noexcept : told_(this_thread().blocking) {
-        if (told_ != nullptr) told_->blocks();
-    }
-    ~blocked_part() {
-        if (told_ != nullptr) told_->goes_on();
-    }
-    blocked_part(const blocked_part&) = delete;
-    blocked_part& operator=(const blocked_part&) = delete;
-
-private:
-    blocking_observer* told_;
-};
-
 /// What this thread does during a wait that begins here: nothing inside a turn, which must not be entered again.
 [[nodiscard]] inline wait_service* service_of_this_wait() noexcept {
     const thread_state& self = this_thread();
@@ -6743,14 +6885,15 @@ void check_wait_for_task(const char* operation, const char* subject, const execu
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 /// What happens between two looks at done(): the thread serves, or sleeps. False when the deadline has passed.
-inline bool serve_or_sleep(wait_service* service, thread_parker& parker, thread_wait* what,
+inline bool serve_or_sleep(wait_service* service, thread_parker& parker, thread_wait* what, blocked_part& blocked,
                            thread_parker::clock::time_point deadline) {
     using clock = thread_parker::clock;
     if (service != nullptr) {
         if (what != nullptr) what->leave();
-        if (service->serve()) return deadline == clock::time_point::max() || clock::now() < deadline;
+        if (service->serve(blocked)) return deadline == clock::time_point::max() || clock::now() < deadline;
     }
     if (service == nullptr ? parker.spin() : service->spin(parker)) return true;
+    blocked.begin();
     const thread_wait::asleep in_graph(what, service != nullptr ? service->driven_record() : nullptr, deadline);
     const clock::time_point until = in_graph.wakes_at();
     const bool in_time = service == nullptr ? parker.park_until(until) : service->sleep_until(parker, until);
@@ -6762,9 +6905,9 @@ bool wait_until(thread_wait& what, Done&& done, thread_parker::clock::time_point
     if (done()) return true;
     thread_parker& parker = thread_parker::of_this_thread();
     wait_service* const service = service_of_this_wait();
-    const blocked_part blocked;
+    blocked_part blocked;
     do {
-        if (!serve_or_sleep(service, parker, &what, deadline)) break;
+        if (!serve_or_sleep(service, parker, &what, blocked, deadline)) break;
         if (!done()) what.look();
     } while (!done());
     what.leave();
@@ -6776,9 +6919,9 @@ bool wait_until(Done&& done, thread_parker::clock::time_point deadline) {
     if (done()) return true;
     thread_parker& parker = thread_parker::of_this_thread();
     wait_service* const service = service_of_this_wait();
-    const blocked_part blocked;
+    blocked_part blocked;
     do {
-        if (!serve_or_sleep(service, parker, nullptr, deadline)) return done();
+        if (!serve_or_sleep(service, parker, nullptr, blocked, deadline)) return done();
     } while (!done());
     return true;
 }
@@ -6961,6 +7104,77 @@ inline poller_factory set_default_poller(poller_factory make) noexcept {
 }
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/loop/detail/loop_wait.hpp - a thread that turns a loop itself, in the wait graph and for its pool
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// One run() or close() of a loop, from its first rest to its end. A pool's worker counts as blocked for as long: what the loop's
+/// tasks wait for may need another thread. Whenever the thread sleeps in the loop, it waits in the wait graph for the task that it
+/// turns the loop for; it is not to be refused, and never reported: the loop's own tasks are.
+///
+/// Most threads that run a loop are waited for by nobody, and their sleep can close no circle: these stay out of the graph.
+class loop_wait {
+public:
+    loop_wait(const char* operation, const char* subject, const wait_options& how) noexcept
+        : operation_(operation), subject_(subject), how_(how) {}
+    loop_wait(const loop_wait&) = delete;
+    loop_wait& operator=(const loop_wait&) = delete;
+
+    /// Before each rest, outside of the loop's turn. `whom`: the task that it waits for; null where nobody knows.
+    loop_wait& rests_for(const wait_node* whom) noexcept {
+        if (!rested_) begin();
+        rested_ = true;
+        whom_ = whom;
+        return *this;
+    }
+    /// Somebody may wait for this thread though it does not look so.
+    loop_wait& always_in_graph() noexcept {
+        is_waited_for_ = true;
+        return *this;
+    }
+
+    /// While it lives, the thread sleeps, or is about to. `what` may be null.
+    class asleep;
+
+private:
+    void begin() noexcept {
+        const thread_state& self = this_thread();
+        if (self.running_call != nullptr || self.service != nullptr || self.turn != nullptr || self.promised != 0) {
+            is_waited_for_ = true;
+        }
+        blocked_.begin();
+    }
+
+    const char* operation_;
+    const char* subject_;
+    wait_options how_;
+    const wait_node* whom_ = nullptr;
+    bool rested_ = false;
+    bool is_waited_for_ = false;
+    blocked_part blocked_;
+};
+
+class loop_wait::asleep {
+public:
+    asleep(const loop_wait* what, const wait_node& loop) noexcept {
+        if (what == nullptr || !what->is_waited_for_) return;
+        wait_.emplace(what->operation_, what->subject_, node_reference(what->whom_), what->how_.patient());
+        wait_->not_refusable();
+        try {
+            const thread_wait::asleep in_graph(&*wait_, &loop, thread_parker::clock::time_point::max());
+        } catch (const std::exception& error) {  // no memory for the walk or its words: the wait goes on
+            report(std::string("ferry: the wait graph could not be walked: ") + error.what());
+        }
+    }
+    asleep(const asleep&) = delete;
+    asleep& operator=(const asleep&) = delete;
+
+private:
+    std::optional<thread_wait> wait_;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/loop/detail/owned_task.hpp - the tasks that a loop owns, and their names when they do not end
 
 namespace ferry::inline FERRY_ABI {
@@ -7015,6 +7229,19 @@ private:
     std::size_t tasks_ = 0;
 };
 
+/// Of the tasks that are owned, and those below them, one that waits for a call of a thread; null for none.
+inline const wait_node* who_waits_for_a_call(const intrusive_list<owned_task>& owned) noexcept {
+    for (const owned_task* each = owned.front(); each != nullptr; each = owned.next(*each)) {
+        const cancel_scope& top = each->root_task().root_scope();
+        for (const cancel_scope* scope = &top; scope != nullptr; scope = scope->next_in_tree(top)) {
+            const wait_node& task = scope->task().record();
+            const wait_node* const whom = task.needs();
+            if (whom != nullptr && whom->what() == wait_node::kind::call) return &task;
+        }
+    }
+    return nullptr;
+}
+
 /// What a loop that closes waits for, and the way out.
 inline std::string who_is_left(const intrusive_list<owned_task>& owned) {
     if (owned.empty()) return "  no task is left, only callbacks that are posted again and again: stop posting them";
@@ -7024,6 +7251,45 @@ inline std::string who_is_left(const intrusive_list<owned_task>& owned) {
            "  they were cancelled and have not ended: let `cancelled` pass, put a timeout inside a shield, and make a "
            "foreign awaitable, a thread's call or work on another loop come to its end";
 }
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/loop/detail/loop_end.hpp - how a loop brings its tasks to an end
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// The part of an event_loop (the only Loop) that cancels what it owns, and turns until all of it has ended. The wait is in the
+/// wait graph, whoever's thread it is: a loop is closed by its thread, and who joins that thread waits for it.
+template <class Loop>
+class loop_end {
+public:
+    loop_end(Loop& loop, const char* operation, const wait_options& how) noexcept
+        : loop_(loop), watch_(operation, loop.now()), here_(operation, "its tasks", how) {
+        here_.always_in_graph();
+    }
+
+    /// Tasks that are spawned meanwhile are cancelled too, so this ends unless a task refuses to.
+    void end_tasks() noexcept {
+        for (;;) {
+            for (owned_task* task = owned().front(); task != nullptr; task = owned().next(*task)) task->cancel();
+            loop_.work_in_turn();
+            if (!loop_.has_work()) return watch_.ended(loop_.now());
+            const owned_task* const first = owned().front();
+            here_.rests_for(first == nullptr ? nullptr : &first->root_task().record());
+            // A clock that jumps would jump from report to report: it waits for what really happens after the first one.
+            const bool jumps = watch_.reported() && loop_.poller_->is_virtual();
+            loop_.rest(jumps ? Loop::time_point::max() : watch_.next_report(), here_);
+            if (watch_.is_due(loop_.now()) && loop_.has_work()) watch_.report(loop_.now(), who_is_left(owned()));
+        }
+    }
+
+private:
+    [[nodiscard]] intrusive_list<owned_task>& owned() noexcept { return loop_.owned_; }
+
+    Loop& loop_;
+    hang_watch watch_;
+    loop_wait here_;
+};
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
@@ -7705,21 +7971,21 @@ public:
 
     /// Turns until the awaitable has ended, and returns its result or throws its exception.
     template <awaitable Awaitable>
-    detail::await_result<Awaitable> run(Awaitable what);
+    detail::await_result<Awaitable> run(Awaitable what, wait_options how = std::source_location::current());
     /// Turns until stop().
-    void run();
+    void run(wait_options how = std::source_location::current());
     /// Waits at most `max_wait` for something to do, then does one turn of it. To embed the loop, poll native_handle()
     /// until next_deadline(), then call this.
     void run_once(std::chrono::nanoseconds max_wait = std::chrono::nanoseconds(0));
     /// Turns until nothing is ready and no thread works for this loop. Does not wait for timers or descriptors.
-    void run_until_idle();
+    void run_until_idle(wait_options how = std::source_location::current());
     /// Makes run() return after the current turn. Tasks stay where they are.
     void stop() noexcept;
     /// Cancels every task that the loop owns, and turns until all have ended; those that take longer than hang_after() are
     /// reported. New ones may be started afterwards.
-    void cancel_tasks();
+    void cancel_tasks(wait_options how = std::source_location::current());
     /// The same, and refuses new work: what had not started does not start, and its waiters get closed_error.
-    void close();
+    void close(wait_options how = std::source_location::current());
 
     /// Runs fn on the loop's thread, in a turn; what it throws goes to the unhandled-exception handler.
     template <class Fn>
@@ -7790,6 +8056,7 @@ private:
     static constexpr std::size_t slice = 16;   // ready nodes between two looks at the clock
 
     class turn_guard;
+    friend class detail::loop_end<event_loop>;
 
     explicit event_loop(poller* given);
     // A turn is work(), then rest(), which lets a home thread serve its thread-sensitive calls, or polls. Whoever turns until
@@ -7802,10 +8069,10 @@ private:
     bool spin_for_answer(const detail::thread_parker* parker) noexcept;
     bool sleep_until(detail::thread_parker& parker, time_point deadline) noexcept override;
     [[nodiscard]] const detail::wait_node& loop_record() const noexcept override { return record(); }
-    void rest(time_point until, bool heeds_stop = false) noexcept;
+    void rest(time_point until, const detail::loop_wait& here, bool heeds_stop = false) noexcept;
     [[nodiscard]] bool anything_ready() const noexcept { return has_ready() || control_->has_mail(); }
     [[nodiscard]] bool has_work() const noexcept { return anything_ready() || !owned_.empty() || !turn_end_.empty(); }
-    void end_tasks(const char* operation) noexcept;
+    void end_tasks(const char* operation, const wait_options& how) noexcept;
     void prepare_wake_descriptor();
 
     std::unique_ptr<poller> own_poller_;
@@ -7861,7 +8128,7 @@ inline event_loop::~event_loop() {
 }
 
 template <awaitable Awaitable>
-detail::await_result<Awaitable> event_loop::run(Awaitable what) {
+detail::await_result<Awaitable> event_loop::run(Awaitable what, wait_options how) {
     using T = detail::await_result<Awaitable>;
     const typename detail::main_task<T>::pointer main(
         new detail::main_task<T>(*this, *control_.get(), detail::to_task(std::move(what))));
@@ -7872,20 +8139,22 @@ detail::await_result<Awaitable> event_loop::run(Awaitable what) {
     control_->receive();
     schedule_all(control_->take_received(static_cast<std::size_t>(-1)));  // what was posted before goes first
     schedule(*main);
+    detail::loop_wait here("event_loop::run", main->name(), how);
     for (work_in_turn(); !main->ended(); work_in_turn()) {
         check_process("event_loop::run");  // a task may fork, and go on in the child
-        rest(time_point::max());
+        rest(time_point::max(), here.rests_for(&main->record()));
     }
     detail::exchange_current_context(std::move(main->context()));
     return main->outcome().take();
 }
 
-inline void event_loop::run() {
+inline void event_loop::run(wait_options how) {
     detail::check_own_wait("event_loop::run", "loop", this);
+    detail::loop_wait here("event_loop::run", "stop()", how);
     while (!stop_requested_.exchange(false, std::memory_order_acquire)) {
         check_process("event_loop::run");
         work_in_turn();
-        rest(time_point::max(), true);
+        rest(time_point::max(), here.rests_for(nullptr), true);
     }
 }
 
@@ -7899,12 +8168,17 @@ inline void event_loop::run_once(std::chrono::nanoseconds max_wait) {
     embedded_ = true;
 }
 
-inline void event_loop::run_until_idle() {
+inline void event_loop::run_until_idle(wait_options how) {
     detail::check_own_wait("event_loop::run_until_idle", "loop", this);
+    detail::loop_wait here("event_loop::run_until_idle", "calls", how);
+    here.rests_for(nullptr);
     const turn_guard inside(*this);
     do {
         check_process("event_loop::run_until_idle");
         work();
+        const bool sleeps = outside_work_ > 0 && !anything_ready();
+        here.rests_for(sleeps ? detail::who_waits_for_a_call(owned_) : nullptr);
+        const detail::loop_wait::asleep in_graph(sleeps ? &here : nullptr, record());
         poll(outside_work_ > 0 ? time_point::max() : time_point::min());
     } while (anything_ready() || outside_work_ > 0 || timers_.next() <= now());
 }
@@ -7915,35 +8189,25 @@ inline void event_loop::stop() noexcept {
     keep->wake();
 }
 
-inline void event_loop::cancel_tasks() {
+inline void event_loop::cancel_tasks(wait_options how) {
     detail::check_own_wait("event_loop::cancel_tasks", "loop", this);
     check_process("event_loop::cancel_tasks");
-    end_tasks("event_loop::cancel_tasks");
+    end_tasks("event_loop::cancel_tasks", how);
 }
 
-/// Tasks that are spawned meanwhile are cancelled too, so this ends unless a task refuses to.
-inline void event_loop::end_tasks(const char* operation) noexcept {
-    if (!has_work()) return;
-    detail::hang_watch watch(operation, now());
-    for (;;) {
-        for (detail::owned_task* task = owned_.front(); task != nullptr; task = owned_.next(*task)) task->cancel();
-        work_in_turn();
-        if (!has_work()) return watch.ended(now());
-        // A clock that jumps would jump from report to report: it waits for what really happens after the first one.
-        rest(watch.reported() && poller_->is_virtual() ? time_point::max() : watch.next_report());
-        if (watch.is_due(now()) && has_work()) watch.report(now(), detail::who_is_left(owned_));
-    }
+inline void event_loop::end_tasks(const char* operation, const wait_options& how) noexcept {
+    if (has_work()) detail::loop_end<event_loop>(*this, operation, how).end_tasks();
 }
 
-inline void event_loop::close() {
+inline void event_loop::close(wait_options how) {
     if (closing_) return;
     check_process("event_loop::close");
     if (has_work() || current() == this) detail::check_own_wait("event_loop::close", "loop", this);
     closing_ = true;
     control_->refuse_new_work();
-    end_tasks("event_loop::close");
+    end_tasks("event_loop::close", how);
     control_->seal();
-    end_tasks("event_loop::close");  // what was on its way when new work was refused
+    end_tasks("event_loop::close", how);  // what was on its way when new work was refused
 }
 
 template <class Fn>
@@ -7975,7 +8239,7 @@ inline bool event_loop::work_in_turn() noexcept {
     return work();
 }
 
-inline void event_loop::rest(time_point until, bool heeds_stop) noexcept {
+inline void event_loop::rest(time_point until, const detail::loop_wait& here, bool heeds_stop) noexcept {
     detail::wait_service* const service = detail::service_of_this_wait();
     if (service != nullptr) {
         const turned_here buried_by_a_call(*this);
@@ -7985,6 +8249,7 @@ inline void event_loop::rest(time_point until, bool heeds_stop) noexcept {
     detail::thread_parker* const parker = service == nullptr ? nullptr : &detail::thread_parker::of_this_thread();
     if (parker != nullptr && !parker->begin_sleep_in(*control_.get())) return;
     {
+        const detail::loop_wait::asleep in_graph(anything_ready() ? nullptr : &here, record());
         const turn_guard inside(*this);
         poll(until, heeds_stop, parker);
     }
@@ -8019,9 +8284,9 @@ inline bool event_loop::sleep_until(detail::thread_parker& parker, time_point de
 /// to wait for the tasks that are under way, nor to unwind them: the program ends with that error's text.
 inline void event_loop::poll(time_point until, bool heeds_stop, const detail::thread_parker* sleeper) noexcept {
     until = anything_ready() ? time_point::min() : std::min(until, timers_.next());
+    if (until != time_point::min() && sleeper == nullptr && spin_for_answer(nullptr)) until = time_point::min();
     // The descriptor that wakes it has nothing to tell to a loop that is awake; who embeds it watches that one, too.
     if (until == time_point::min() && watched_ == 0 && !embedded_) return;
-    if (until != time_point::min() && sleeper == nullptr && spin_for_answer(nullptr)) until = time_point::min();
     prepare_wake_descriptor();
     // Asked after prepare_sleep(): a stop(), or a token, that comes later finds the loop asleep and wakes it.
     if (until != time_point::min() &&
@@ -8725,6 +8990,7 @@ public:
     void produced_by_this_thread() noexcept {
         if (promise_ == nullptr) return;
         promise_->wait_for(node_reference(&record_of_this_thread()));
+        ++this_thread().promised;
         inspect_waits(*promise_, nullptr);
     }
 
@@ -8735,7 +9001,7 @@ public:
     }
     [[nodiscard]] bool ready() const noexcept { return word_.load(std::memory_order_acquire) == ready_word; }
     void complete() noexcept {
-        if (promise_ != nullptr) promise_->wait_is_over();
+        if (promise_ != nullptr && promise_->needs() != nullptr) is_kept();
         const std::uintptr_t before = word_.exchange(ready_word, std::memory_order_acq_rel);
         if (before == empty_word) return;
         if ((before & thread_tag) != 0) {
@@ -8765,7 +9031,7 @@ public:
     }
     /// Blocks the calling thread. False when the deadline passed, or a stop was requested, first.
     bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation, const char* subject,
-                    const stop_token& stop = {});
+                    const wait_options& how, const stop_token& stop = {});
 
     void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
     /// True for the last one.
@@ -8777,6 +9043,11 @@ private:
     static constexpr std::uintptr_t thread_tag = 2;
     static constexpr std::uintptr_t relay_tag = 4;
 
+    void is_kept() noexcept {
+        thread_state& self = this_thread();
+        if (promise_->needs() == self.record) --self.promised;
+        promise_->wait_is_over();
+    }
     bool enter(std::uintptr_t waiter) noexcept {
         std::uintptr_t expected = empty_word;
         if (word_.compare_exchange_strong(expected, waiter, std::memory_order_acq_rel)) return true;
@@ -8832,7 +9103,7 @@ private:
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadline, const char* operation,
-                                     const char* subject, const stop_token& stop) {
+                                     const char* subject, const wait_options& how, const stop_token& stop) {
     if (ready()) return true;
     refuse_if_left_behind(operation, subject);
     check_wait_for_task(operation, subject, producer_);
@@ -8843,7 +9114,7 @@ inline bool future_state::wait_until(std::chrono::steady_clock::time_point deadl
         std::uintptr_t expected = mine;
         return word_.compare_exchange_strong(expected, empty_word, std::memory_order_acq_rel);
     };
-    thread_wait here(operation, subject, whom_);
+    thread_wait here(operation, subject, whom_, how);
     if (stop.stop_possible()) here.stoppable();
     const stop_callback<unparking> on_stop(stop, unparking(parker));
     try {
@@ -8900,20 +9171,22 @@ public:
     [[nodiscard]] bool is_ready() const noexcept { return state().ready(); }
 
     /// Blocks until there is a result, and moves it out; the future is empty afterwards.
-    T get();
-    void wait() const {
-        state().wait_until(std::chrono::steady_clock::time_point::max(), "future::wait", state_->name());
+    T get(wait_options how = std::source_location::current());
+    void wait(wait_options how = std::source_location::current()) const {
+        state().wait_until(std::chrono::steady_clock::time_point::max(), "future::wait", state_->name(), how);
     }
     /// False when a stop was requested before there was a result.
-    [[nodiscard]] bool wait(const stop_token& stop) const {
-        return state().wait_until(std::chrono::steady_clock::time_point::max(), "future::wait", state_->name(), stop);
+    [[nodiscard]] bool wait(const stop_token& stop, wait_options how = std::source_location::current()) const {
+        return state().wait_until(std::chrono::steady_clock::time_point::max(), "future::wait", state_->name(), how,
+                                  stop);
     }
     /// False when there was no result in time.
     template <class Rep, class Period>
-    [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit) const {
+    [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit,
+                                wait_options how = std::source_location::current()) const {
         return state().wait_until(
             detail::deadline_after(std::chrono::steady_clock::now(), detail::to_nanoseconds(limit)), "future::wait_for",
-            state_->name());
+            state_->name(), how);
     }
 
     /// For many who wait: shared_future, in loop/shared_future.hpp.
@@ -9025,8 +9298,8 @@ auto future<T>::operator co_await() && -> awaiter {
 }
 
 template <class T>
-T future<T>::get() {
-    state().wait_until(std::chrono::steady_clock::time_point::max(), "future::get", state_->name());
+T future<T>::get(wait_options how) {
+    state().wait_until(std::chrono::steady_clock::time_point::max(), "future::get", state_->name(), how);
     const future done = std::move(*this);
     return done.state_->take();
 }
@@ -10054,9 +10327,9 @@ namespace ferry::inline FERRY_ABI {
 ///
 /// Errors  Whatever the awaitable throws. Inside a loop's turn: blocking_error, since it would block that loop.
 template <awaitable Awaitable>
-detail::await_result<Awaitable> run(Awaitable what) {
+detail::await_result<Awaitable> run(Awaitable what, wait_options how = std::source_location::current()) {
     event_loop loop;
-    return loop.run(std::move(what));
+    return loop.run(std::move(what), how);
 }
 
 /// run(cancel_on_signals, awaitable): SIGINT and SIGTERM cancel it. If it then ends without a value, run throws
@@ -10082,9 +10355,10 @@ task<T> until_signal(event_loop& loop, Awaitable what) {
 }  // namespace detail
 
 template <awaitable Awaitable>
-detail::await_result<Awaitable> run(cancel_on_signals_t, Awaitable what) {
+detail::await_result<Awaitable> run(cancel_on_signals_t, Awaitable what,
+                                    wait_options how = std::source_location::current()) {
     event_loop loop;
-    return loop.run(detail::until_signal<detail::await_result<Awaitable>>(loop, std::move(what)));
+    return loop.run(detail::until_signal<detail::await_result<Awaitable>>(loop, std::move(what)), how);
 }
 }  // namespace ferry::inline FERRY_ABI
 
@@ -10292,13 +10566,13 @@ public:
     }
     /// False when the deadline passed, or a stop was requested, first.
     bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation, const char* subject,
-                    const future_state& source, const stop_token& stop) {
+                    const future_state& source, const wait_options& how, const stop_token& stop) {
         if (ready()) return true;
         check_wait_for_task(operation, subject, source.producer());
         shared_waiter self;
         self.wait_as_thread(thread_parker::of_this_thread());
         if (!join(self)) return true;
-        thread_wait here(operation, subject, source.whom());
+        thread_wait here(operation, subject, source.whom(), how);
         if (stop.stop_possible()) here.stoppable();
         const stop_callback<unparking> on_stop(stop, unparking(thread_parker::of_this_thread()));
         try {
@@ -10363,20 +10637,23 @@ public:
     }
 
     /// Blocks until there is a result. The reference is valid while a copy of this future lives.
-    decltype(auto) get() const {
-        wait_until(std::chrono::steady_clock::time_point::max(), "shared_future::get");
+    decltype(auto) get(wait_options how = std::source_location::current()) const {
+        wait_until(std::chrono::steady_clock::time_point::max(), "shared_future::get", how);
         return state_->view();
     }
-    void wait() const { wait_until(std::chrono::steady_clock::time_point::max(), "shared_future::wait"); }
+    void wait(wait_options how = std::source_location::current()) const {
+        wait_until(std::chrono::steady_clock::time_point::max(), "shared_future::wait", how);
+    }
     /// False when a stop was requested before there was a result.
-    [[nodiscard]] bool wait(const stop_token& stop) const {
-        return wait_until(std::chrono::steady_clock::time_point::max(), "shared_future::wait", stop);
+    [[nodiscard]] bool wait(const stop_token& stop, wait_options how = std::source_location::current()) const {
+        return wait_until(std::chrono::steady_clock::time_point::max(), "shared_future::wait", how, stop);
     }
     /// False when there was no result in time.
     template <class Rep, class Period>
-    [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit) const {
+    [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> limit,
+                                wait_options how = std::source_location::current()) const {
         return wait_until(detail::deadline_after(std::chrono::steady_clock::now(), detail::to_nanoseconds(limit)),
-                          "shared_future::wait_for");
+                          "shared_future::wait_for", how);
     }
 
     using native_awaitable = void;
@@ -10410,11 +10687,11 @@ private:
         std::atomic<bool> received_{false};
     };
 
-    bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation,
+    bool wait_until(std::chrono::steady_clock::time_point deadline, const char* operation, const wait_options& how,
                     const stop_token& stop = {}) const {
         FERRY_ASSERT(state_ != nullptr, "an empty shared_future is waited for");
         state_->refuse_if_left_behind(operation);
-        return state_->wait_until(deadline, operation, state_->name(), state_->source(), stop);
+        return state_->wait_until(deadline, operation, state_->name(), state_->source(), how, stop);
     }
 
     state* state_ = nullptr;
@@ -10989,7 +11266,8 @@ public:
     [[nodiscard]] virtual home* made_at() const noexcept = 0;
     [[nodiscard]] virtual call_stop& stop() noexcept = 0;
 
-    /// While it lives, this thread is in the call: it sees what a call made where this one was made sees.
+    /// While it lives, this thread is in the call: it sees what a call made where this one was made sees. Whoever gives it
+    /// the thread says runs_on() before.
     class inside;
     /// Runs it on this thread.
     void run_here() noexcept;
@@ -10997,6 +11275,10 @@ public:
     [[nodiscard]] wait_node* record() const noexcept { return record_; }
     /// Whom it waits for: the pool, or the thread that serves its queue. Under the lock of the place where it is queued.
     void waits_for(const wait_node* place) noexcept { record_->wait_for(node_reference(place), flags_); }
+    /// That thread has it, and nobody can take it back any more. By the thread, or by whoever hands it over.
+    void runs_on(const wait_node& thread) noexcept {
+        record_->wait_for(node_reference(&thread), static_cast<wait_node::flags>(flags_ | wait_node::begun));
+    }
 
     const char* name = nullptr;                         // in reports
     std::chrono::steady_clock::time_point submitted{};  // where a pool measures
@@ -11007,8 +11289,10 @@ public:
     home* queued_at = nullptr;
 
 protected:
-    /// An abandonable one is waited for only until the task is cancelled.
-    explicit call(bool abandonable) noexcept : flags_(abandonable ? wait_node::cancellable : wait_node::flags{0}) {}
+    /// With wait_node::cancellable it is abandonable, and waited for only until the task is cancelled; patient, it may take as
+    /// long as it likes.
+    explicit call(wait_node::flags how) noexcept : flags_(how) {}
+    [[nodiscard]] wait_node::flags how() const noexcept { return flags_; }
     ~call() {
         if (record_ != nullptr) record_->release();
     }
@@ -11025,10 +11309,6 @@ protected:
     void is_over() noexcept { record_->wait_is_over(); }
 
 private:
-    void runs_here() noexcept {
-        record_->wait_for(node_reference(&record_of_this_thread()),
-                          static_cast<wait_node::flags>(flags_ | wait_node::begun));
-    }
     wait_node* record_ = nullptr;
     const wait_node::flags flags_ = 0;
 };
@@ -11038,9 +11318,7 @@ public:
     explicit inside(call& entered) noexcept
         : self_(this_thread()),
           outer_home_(std::exchange(self_.home, entered.made_at())),
-          outer_call_(std::exchange(self_.running_call, &entered)) {
-        entered.runs_here();
-    }
+          outer_call_(std::exchange(self_.running_call, &entered)) {}
     ~inside() {  // the call may be gone
         self_.running_call = outer_call_;
         self_.home = outer_home_;
@@ -11055,6 +11333,7 @@ private:
 };
 
 inline void call::run_here() noexcept {
+    runs_on(record_of_this_thread());
     const inside here(*this);
     run();
     deliver();
@@ -11322,6 +11601,7 @@ public:
     /// While it lives, calls for this thread go to a queue that was lent to it.
     class lent_queue;
 
+    [[nodiscard]] bool has_call() const noexcept override { return queue_->has_calls(); }
     bool serve_call() noexcept override {
         call* const oldest = homes::take(*queue_);
         if (oldest == nullptr) return false;
@@ -11495,17 +11775,14 @@ inline void report_destruction_in_turn(const char* what) {
     report(text);
 }
 
-/// Joins, unless this thread is inside a loop's turn, where a join would stop that loop: then the reaper joins, and a
-/// report says so, once for each kind of object. The thread must have been told to end.
-inline void join_or_hand_over(pthread_t thread, std::atomic<bool>& reported, const char* what) {
-    if (::pthread_equal(thread, ::pthread_self()) != 0) return reaper::join_later(thread);
-    if (may_block_here()) {
-        ::pthread_join(thread, nullptr);
-        return;
-    }
+/// True where this thread must not wait for that one, being that one, or inside a loop's turn, which a join would stop: then the
+/// reaper joins it, and a report says so, once for each kind of object. The thread must have been told to end.
+[[nodiscard]] inline bool handed_over(pthread_t thread, std::atomic<bool>& reported, const char* what) {
+    const bool is_own = ::pthread_equal(thread, ::pthread_self()) != 0;
+    if (!is_own && may_block_here()) return false;
     reaper::join_later(thread);
-    if (reported.exchange(true, std::memory_order_relaxed)) return;
-    report_destruction_in_turn(what);
+    if (!is_own && !reported.exchange(true, std::memory_order_relaxed)) report_destruction_in_turn(what);
+    return true;
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -11748,8 +12025,8 @@ inline void leased_threads::serve(worker& self) noexcept {
         const home_thread::lent_queue queue(thread, scope.queue());
         const home_thread::serving serving(thread);
         do {
-            thread_wait end_of_scope("thread_sensitive_scope", "its end", end);
-            wait_until(end_of_scope.patient().not_refusable(), [&scope] { return scope.has_gone(); });
+            thread_wait end_of_scope("thread_sensitive_scope", "its end", end, wait_options().patient());
+            wait_until(end_of_scope.not_refusable(), [&scope] { return scope.has_gone(); });
         } while (!homes::detach(scope.queue()));
     }
     scope.release();
@@ -11917,7 +12194,7 @@ public:
 
     /// Blocks until the task has ended on that loop. False if the loop is closed; then nothing has happened. `place` is the
     /// innermost home of the task.
-    [[nodiscard]] bool block(home* place) {
+    [[nodiscard]] bool block(home* place, const wait_options& how) {
         const loop_reference inbox(control_);  // the task may end, and the loop with it, before push_new() returns
         place_ = place;
         parker_ = &thread_parker::of_this_thread();
@@ -11926,7 +12203,8 @@ public:
         record_->set_name(name_);
         record_->set_within(control_.record().node());
         record_->set_scope(link_.scope());
-        thread_wait here("block_on", name_, node_reference(record_));
+        const node_reference record(record_);
+        thread_wait here("block_on", name_, record, how);
         const wait_service* const service = service_of_this_wait();
         here.refuse_if_hopeless(service != nullptr, service == nullptr ? nullptr : service->driven_record());
         const context_away lent(context_);
@@ -11935,7 +12213,7 @@ public:
         try {
             wait_until(here.for_task_on(*control_.record().node()), [this] { return is_done(); });
         } catch (const deadlock_error&) {
-            end_refused(std::current_exception());
+            end_refused(std::current_exception(), record, how);
         }
         link_.stop_listening();
         return true;
@@ -11988,11 +12266,11 @@ private:
         sent_task& owner_;
         std::atomic<bool> arrived_{false};
     };
-    void end_refused(const std::exception_ptr& refusal) {
+    void end_refused(const std::exception_ptr& refusal, const node_reference& record, const wait_options& how) {
         cancellation request(*this);
         const bool sent = control_.push(request);
-        thread_wait here("block_on", name_, node_reference());
-        wait_until(here, [&] { return is_done() && (!sent || request.has_arrived()); });
+        thread_wait here("block_on", name_, record, how);
+        wait_until(here.for_report_only(), [&] { return is_done() && (!sent || request.has_arrived()); });
         if (outcome_.has_exception()) std::rethrow_exception(refusal_if_cancelled(outcome_.exception(), refusal));
     }
     [[nodiscard]] bool is_done() const {
@@ -12063,7 +12341,7 @@ private:
 
 /// Drives a loop of this thread from the frame, the innermost home here, until the task on it has ended.
 template <class T>
-T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body) {
+T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body, const wait_options& how) {
     class cancellable final : public cancellation_link::target {
     public:
         explicit cancellable(logical_task& task) noexcept : task_(task) {}
@@ -12085,14 +12363,18 @@ T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body) {
         loop.check_process("block_on");  // a task may fork, and go on in the child
         return main->ended();
     };
-    thread_wait here("block_on", main->name(), node_reference(&main->record()));
+    const node_reference record(&main->record());
+    thread_wait here("block_on", main->name(), record, how);
     std::exception_ptr refusal;
     try {
         wait_until(here, has_ended);
     } catch (const deadlock_error&) {
         refusal = std::current_exception();
+    }
+    if (refusal != nullptr) {
         main->root_scope().cancel();
-        wait_until(has_ended);
+        thread_wait end("block_on", main->name(), record, how);
+        wait_until(end.for_report_only(), has_ended);
     }
     link.stop_listening();
     link.forget();
@@ -12107,7 +12389,7 @@ T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body) {
 /// The same on the private loop. What the outermost frame finds left behind there is cancelled and awaited (K11); an inner
 /// one leaves it to that (K12).
 template <class T>
-T run_on_private_loop(home_frame& frame, task<T> body) {
+T run_on_private_loop(home_frame& frame, task<T> body, const wait_options& how) {
     class leftovers {
     public:
         leftovers(const home_thread& thread, event_loop& loop)
@@ -12124,7 +12406,7 @@ T run_on_private_loop(home_frame& frame, task<T> body) {
     };
     event_loop& loop = private_loop();
     const leftovers end(frame.thread(), loop);
-    return run_on_own_loop(loop, frame, std::move(body));
+    return run_on_own_loop(loop, frame, std::move(body), how);
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -12138,19 +12420,21 @@ namespace ferry::inline FERRY_ABI {
 /// loop_thread was installed; else on a loop of this thread's own, which this call drives. No thread is started.
 ///
 /// While it waits, the thread is not idle: thread-sensitive calls that the awaitable makes, at any depth, run here, one
-/// after another. A stop that is requested of the call of to_thread around it cancels the awaitable.
+/// after another. A stop that is requested of the call of to_thread around it cancels the awaitable. When it takes longer
+/// than hang_after(), that is reported, unless the wait is patient (wait_options).
 ///
 /// Errors  Inside a loop's turn it throws before anything starts: blocking_error where the default loop would run it, else
 ///         deadlock_error; co_await it there. closed_error if the loop that made the call is closed, or if the loop that
 ///         runs the awaitable closes first.
 template <awaitable Awaitable>
-detail::await_result<Awaitable> block_on(Awaitable what);
+detail::await_result<Awaitable> block_on(Awaitable what, wait_options how = std::source_location::current());
 
 /// The same on a given loop, which another thread runs.
 ///
 /// Errors  closed_error if that loop is closed; as above inside a turn.
 template <awaitable Awaitable>
-detail::await_result<Awaitable> block_on(event_loop& loop, Awaitable what);
+detail::await_result<Awaitable> block_on(event_loop& loop, Awaitable what,
+                                         wait_options how = std::source_location::current());
 
 /// block_on(on_private_loop, awaitable): on a loop of this thread's own, whatever loop made the call around it (N15).
 class on_private_loop_t {
@@ -12159,7 +12443,8 @@ public:
 };
 inline constexpr on_private_loop_t on_private_loop{0};
 template <awaitable Awaitable>
-detail::await_result<Awaitable> block_on(on_private_loop_t, Awaitable what);
+detail::await_result<Awaitable> block_on(on_private_loop_t, Awaitable what,
+                                         wait_options how = std::source_location::current());
 
 /// An asynchronous function as a blocking one: what async_to_sync returns. Options are chained and make a copy.
 ///
@@ -12170,7 +12455,7 @@ template <class Fn>
 class sync_function {
 public:
     template <class F>
-    explicit sync_function(F&& fn) : fn_(std::forward<F>(fn)) {}
+    explicit sync_function(F&& fn, wait_options how) : fn_(std::forward<F>(fn)), how_(how) {}
 
     /// Runs its calls on that loop, which another thread runs.
     sync_function on(event_loop& loop) && {
@@ -12185,6 +12470,11 @@ public:
     /// The name that its calls have in reports; a literal.
     sync_function named(const char* name) && {
         name_ = name;
+        return std::move(*this);
+    }
+    /// Its calls may take as long as they like: they get no hang report.
+    sync_function patient() && {
+        how_ = how_.patient();
         return std::move(*this);
     }
     /// Its calls see and change these variables instead of the caller's (X06, X07).
@@ -12209,12 +12499,13 @@ public:
 private:
     template <class T>
     T run(task<T> body) {
-        if (private_loop_) return block_on(ferry::on_private_loop, std::move(body));
-        if (loop_ != nullptr) return block_on(*loop_, std::move(body));
-        return block_on(std::move(body));
+        if (private_loop_) return block_on(ferry::on_private_loop, std::move(body), how_);
+        if (loop_ != nullptr) return block_on(*loop_, std::move(body), how_);
+        return block_on(std::move(body), how_);
     }
 
     Fn fn_;
+    wait_options how_;
     event_loop* loop_ = nullptr;
     const char* name_ = nullptr;
     context* context_ = nullptr;
@@ -12222,13 +12513,13 @@ private:
 };
 
 /// Makes a reusable blocking function of an asynchronous one: a coroutine function or member pointer, or any callable
-/// that returns an awaitable.
+/// that returns an awaitable. In reports, its calls wait where this was written.
 ///
 ///     auto fetch = ferry::async_to_sync(&client::fetch);
 ///     std::string page = fetch(my_client, "/index.html");
 template <class Fn>
-sync_function<detail::stored_type<Fn>> async_to_sync(Fn&& fn) {
-    return sync_function<detail::stored_type<Fn>>(std::forward<Fn>(fn));
+sync_function<detail::stored_type<Fn>> async_to_sync(Fn&& fn, wait_options how = std::source_location::current()) {
+    return sync_function<detail::stored_type<Fn>>(std::forward<Fn>(fn), how);
 }
 
 // ---- implementation ----------------------------------------------------------------------------------------------
@@ -12241,30 +12532,30 @@ inline event_loop* driven_here(const loop_control& target) noexcept {
 }
 
 template <class T>
-T block_on_private_loop(task<T> body) {
+T block_on_private_loop(task<T> body, const wait_options& how) {
     home_frame frame;
-    return run_on_private_loop(frame, std::move(body));
+    return run_on_private_loop(frame, std::move(body), how);
 }
 
 /// `otherwise_private`: a loop that is closed is no error then, but replaced by a private one.
 template <class T>
-T block_on_loop(loop_control& target, task<T> body, bool otherwise_private = false) {
+T block_on_loop(loop_control& target, task<T> body, const wait_options& how, bool otherwise_private = false) {
     if (event_loop::current() != nullptr) {  // allow_blocking: this thread serves nobody meanwhile
         sent_task<T> sent(target, std::move(body));
-        if (!sent.block(current_home())) sent.throw_closed();
+        if (!sent.block(current_home(), how)) sent.throw_closed();
         return sent.take();
     }
     home_frame frame;
-    if (event_loop* const own = driven_here(target)) return run_on_own_loop(*own, frame, std::move(body));
+    if (event_loop* const own = driven_here(target)) return run_on_own_loop(*own, frame, std::move(body), how);
     sent_task<T> sent(target, std::move(body));
-    if (sent.block(&frame.place())) return sent.take();
+    if (sent.block(&frame.place(), how)) return sent.take();
     if (!otherwise_private) sent.throw_closed();
-    return run_on_private_loop(frame, sent.take_body());
+    return run_on_private_loop(frame, sent.take_body(), how);
 }
 }  // namespace detail
 
 template <awaitable Awaitable>
-detail::await_result<Awaitable> block_on(Awaitable what) {
+detail::await_result<Awaitable> block_on(Awaitable what, wait_options how) {
     using T = detail::await_result<Awaitable>;
     task<T> body = detail::to_task(std::move(what));
     const detail::thread_state& self = detail::this_thread();
@@ -12276,23 +12567,23 @@ detail::await_result<Awaitable> block_on(Awaitable what) {
     const event_loop* const turning = event_loop::current();
     const bool is_elsewhere = target && turning != nullptr && target.get() != &turning->control();
     detail::check_own_wait("block_on", body.name(), is_elsewhere ? nullptr : self.turn);
-    if (!target) return detail::block_on_private_loop(std::move(body));
+    if (!target) return detail::block_on_private_loop(std::move(body), how);
     // What lives on the loop that made the call must not be used on another.
-    return detail::block_on_loop(*target.get(), std::move(body), !from_call);
+    return detail::block_on_loop(*target.get(), std::move(body), how, !from_call);
 }
 
 template <awaitable Awaitable>
-detail::await_result<Awaitable> block_on(event_loop& loop, Awaitable what) {
+detail::await_result<Awaitable> block_on(event_loop& loop, Awaitable what, wait_options how) {
     auto body = detail::to_task(std::move(what));
     detail::check_wait_for_task("block_on", body.name(), &loop);
-    return detail::block_on_loop(loop.control(), std::move(body));
+    return detail::block_on_loop(loop.control(), std::move(body), how);
 }
 
 template <awaitable Awaitable>
-detail::await_result<Awaitable> block_on(on_private_loop_t, Awaitable what) {
+detail::await_result<Awaitable> block_on(on_private_loop_t, Awaitable what, wait_options how) {
     auto body = detail::to_task(std::move(what));
     detail::check_own_wait("block_on", body.name(), detail::this_thread().turn);
-    return detail::block_on_private_loop(std::move(body));
+    return detail::block_on_private_loop(std::move(body), how);
 }
 }  // namespace ferry::inline FERRY_ABI
 
@@ -12719,10 +13010,34 @@ private:
 };
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/bridge/detail/brief_mutex.hpp - a mutex for what takes nanoseconds
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Whoever finds it taken looks again for about a microsecond before it sleeps: two threads that hand each other work meet
+/// at it all the time, and to sleep there costs each of them two syscalls for nothing.
+class brief_mutex {
+public:
+    void lock() noexcept {
+        for (int looks = 0; looks < 50; ++looks) {
+            if (mutex_.try_lock()) return;
+            pause_cpu();
+        }
+        mutex_.lock();
+    }
+    void unlock() noexcept { mutex_.unlock(); }
+
+private:
+    std::mutex mutex_;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/bridge/detail/pool_worker.hpp - one thread of a pool
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
+class call;
 class pool_state;
 
 /// Calls and their times, in sum.
@@ -12779,6 +13094,11 @@ public:
     pool_worker(pool_state& of, std::size_t as_number, std::string with_name)
         : pool(of), number(as_number), name(std::move(with_name)) {}
 
+    [[nodiscard]] call* take_handed() noexcept {
+        call* const given = handed.load(std::memory_order_acquire);
+        if (given != nullptr) handed.store(nullptr, std::memory_order_relaxed);  // nobody gives another one meanwhile
+        return given;
+    }
     void blocks() noexcept override;
     void goes_on() noexcept override;
 
@@ -12788,6 +13108,9 @@ public:
     shared_sums sums;
     std::atomic<const char*> job{nullptr};  // the name of the call that runs; for reports, on any thread
     std::atomic<bool> blocked{false};       // the same
+
+    // Given with the mutex held, to an idle one that stops being idle; taken without.
+    std::atomic<call*> handed{nullptr};
 
     // Guarded by the pool's mutex.
     pthread_t thread{};
@@ -13077,7 +13400,7 @@ private:
     // The workers'; see pool_threads.hpp.
     static void work(void* worker) noexcept;
     call* next(pool_worker& self) noexcept;
-    bool wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept;
+    call* wait_for_work(pool_worker& self, std::unique_lock<brief_mutex>& lock) noexcept;
     void run(pool_worker& self, call& taken) noexcept;
     [[nodiscard]] std::exception_ptr prepare(pool_worker& self) noexcept;
     void leave(pool_worker& self) noexcept;
@@ -13098,7 +13421,7 @@ private:
     const std::uint32_t generation_ = process::generation();
     std::atomic<std::size_t> references_{1};
 
-    mutable std::mutex mutex_;    // guards everything below
+    mutable brief_mutex mutex_;   // guards everything below
     intrusive_list<call> queue_;  // oldest first; those beyond the limit wait for room
     std::size_t queue_length_ = 0;
     intrusive_list<pool_worker> workers_;
@@ -13173,7 +13496,6 @@ inline void pool_state::close() noexcept {
         }
         idle.swap(idle_);
         for (pool_worker* each : idle) each->idle = false;
-        active_ += idle.size();
         // Under the mutex: once awake they leave, and are gone.
         for (pool_worker* each : idle) each->parker->unpark();
     }
@@ -13208,7 +13530,7 @@ inline pool_metrics pool_state::metrics() const noexcept {
     return now;
 }
 
-/// Whom to wake for the oldest call, if one more thread may work; starts a thread where none is idle.
+/// Whom to wake for the oldest call, which it has then, if one more thread may work; starts a thread where none is idle.
 inline thread_parker* pool_state::find_runner() noexcept {
     if (queue_.empty() || active_ >= options_.size_) return nullptr;
     if (!idle_.empty()) {
@@ -13216,6 +13538,10 @@ inline thread_parker* pool_state::find_runner() noexcept {
         idle_.pop_back();
         chosen.idle = false;
         ++active_;
+        call& oldest = *queue_.front();
+        take_out(oldest);
+        oldest.runs_on(*chosen.record);  // by the thread that wrote there last
+        chosen.handed.store(&oldest, std::memory_order_release);
         return chosen.parker;
     }
     if (threads_ < most_threads() && start_worker()) ++active_;
@@ -13262,18 +13588,22 @@ inline bool pool_state::start_worker() noexcept {
 namespace ferry::inline FERRY_ABI {
 namespace detail {
 /// The end of a pool that is closed. One at a time for each pool.
-class pool_end {
+class pool_end final : public wait_words {
 public:
     using time_point = pool_state::clock::time_point;
 
     explicit pool_end(pool_state& closed) noexcept : pool_(closed) {}
 
     /// Blocks until all threads have left and are joined; the wait is a ferry wait, and serves as such. One that takes
-    /// long is reported, with those who keep it.
+    /// long is reported, with those who keep it. One that could never end is reported at once: then the threads end by themselves.
     void join(const char* operation) {
-        hang_watch watch(operation, pool_state::clock::now());
-        while (!wait(watch.next_report())) watch.report(pool_state::clock::now(), those_left());
-        watch.ended(pool_state::clock::now());
+        thread_wait here(operation, pool_.name(), node_reference(&pool_.record_), std::source_location());
+        try {
+            wait_for(&here, time_point::max());
+        } catch (const deadlock_error& hopeless) {
+            let_go();
+            return report(hopeless.report().text());
+        }
         join_last();
     }
     /// The threads end by themselves, whenever they have done their work.
@@ -13293,17 +13623,7 @@ public:
         ::pthread_join(last, nullptr);
     }
     /// False when the deadline has passed and there are still threads; the calling one, if it is the pool's, does not count.
-    [[nodiscard]] bool wait(time_point deadline) {
-        const std::size_t own = is_own_thread() ? 1 : 0;
-        thread_parker& mine = thread_parker::of_this_thread();
-        const watching here(pool_, &mine);
-        return wait_until(
-            [&] {
-                const std::lock_guard lock(pool_.mutex_);
-                return pool_.threads_ <= own;
-            },
-            deadline);
-    }
+    [[nodiscard]] bool wait(time_point deadline) { return wait_for(nullptr, deadline); }
     /// Is the calling thread one of the pool's?
     [[nodiscard]] bool is_own_thread() const noexcept {
         const blocking_observer* const mine = this_thread().blocking;
@@ -13314,7 +13634,7 @@ public:
         return each != nullptr;
     }
     /// The threads that have not left, but the calling one, in lines of their own.
-    [[nodiscard]] std::string those_left() const {
+    [[nodiscard]] std::string who() const override {
         std::string text;
         const std::lock_guard lock(pool_.mutex_);
         for (const pool_worker* each = pool_.workers_.front(); each != nullptr;
@@ -13329,6 +13649,17 @@ public:
     }
 
 private:
+    bool wait_for(thread_wait* what, time_point deadline) {
+        const std::size_t own = is_own_thread() ? 1 : 0;
+        thread_parker& mine = thread_parker::of_this_thread();
+        const watching here(pool_, &mine);
+        const auto all_have_left = [&] {
+            const std::lock_guard lock(pool_.mutex_);
+            return pool_.threads_ <= own;
+        };
+        if (what == nullptr) return wait_until(all_have_left, deadline);
+        return wait_until(what->for_all_members().tells(*this), all_have_left, deadline);
+    }
     /// While it lives, each thread that leaves wakes the watcher.
     class watching {
     public:
@@ -13385,43 +13716,49 @@ inline void pool_state::enter_graph(pool_worker& self) noexcept {
 inline call* pool_state::next(pool_worker& self) noexcept {
     if (!left_behind()) {  // else a call has forked, and goes on in the child
         std::unique_lock lock(mutex_);
-        do {
-            if (call* const oldest = queue_.front(); oldest != nullptr && active_ <= options_.size_) {
-                take_out(*oldest);
-                self.job.store(oldest->name == nullptr ? "?" : oldest->name, std::memory_order_relaxed);
-                return oldest;
-            }
-            --active_;
-        } while (wait_for_work(self, lock));
+        if (call* const oldest = queue_.front(); oldest != nullptr && active_ <= options_.size_) {
+            take_out(*oldest);
+            oldest->runs_on(*self.record);
+            return oldest;
+        }
+        --active_;
+        if (call* const handed = wait_for_work(self, lock)) return handed;
     }
     self.leaving = true;
     return nullptr;
 }
 
-/// False when there was none for so long that the thread ends, or will be none any more.
+/// The call that another thread has handed to this one; null when there was none for so long that the thread ends, or will be
+/// none any more.
 ///
-/// A thread puts itself on the idle list under the mutex under which calls are queued; whoever takes it off the list has
-/// made it active, and wakes it. Tokens left from other waits only make it look again.
-inline bool pool_state::wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept {
-    if (closed_) return false;
+/// A thread puts itself on the idle list under the mutex under which calls are queued; whoever takes it off the list makes it
+/// active, hands it the oldest call (release), and wakes it: it needs no lock to take that (acquire). Tokens left from other
+/// waits only make it look again.
+inline call* pool_state::wait_for_work(pool_worker& self, std::unique_lock<brief_mutex>& lock) noexcept {
+    if (closed_) return nullptr;
     self.idle = true;
     idle_.push_back(&self);
     lock.unlock();
-    const bool answered = self.parker->spin();
-    lock.lock();
-    if (answered && !self.idle) return true;
+    if (self.parker->spin()) {
+        if (call* const handed = self.take_handed()) return handed;
+    }
     const clock::time_point since = clock::now();
     for (;;) {
-        const auto patience = threads_ > options_.size_ ? options_.spare_linger_ : options_.idle_end_;
-        const clock::time_point until = deadline_after(since, to_nanoseconds(patience));
-        lock.unlock();
-        const bool in_time = self.parker->park_until(until);
         lock.lock();
-        if (!self.idle) return true;
-        if (in_time || (threads_ <= options_.size_ && patience != options_.idle_end_)) continue;
-        self.idle = false;
-        idle_.erase(std::find(idle_.begin(), idle_.end(), &self));
-        return false;
+        if (!self.idle) return self.take_handed();
+        const auto patience = threads_ > options_.size_ ? options_.spare_linger_ : options_.idle_end_;
+        lock.unlock();
+        const bool in_time = self.parker->park_until(deadline_after(since, to_nanoseconds(patience)));
+        if (call* const handed = self.take_handed()) return handed;
+        if (in_time) continue;
+        lock.lock();
+        if (!self.idle) return self.take_handed();
+        if (threads_ > options_.size_ || patience == options_.idle_end_) {
+            self.idle = false;
+            idle_.erase(std::find(idle_.begin(), idle_.end(), &self));
+            return nullptr;
+        }
+        lock.unlock();
     }
 }
 
@@ -13438,6 +13775,7 @@ inline std::exception_ptr pool_state::prepare(pool_worker& self) noexcept {
 
 /// The hooks are part of the call: they see what it sees. All that anyone may look at is up to date before it is delivered.
 inline void pool_state::run(pool_worker& self, call& taken) noexcept {
+    self.job.store(taken.name == nullptr ? "?" : taken.name, std::memory_order_relaxed);
     const call::inside here(taken);
     pool_call told;
     clock::time_point began;
@@ -13565,7 +13903,8 @@ public:
 /// its place (thread_pool_options::max_spare), since what it waits for may need this pool.
 ///
 /// Ownership      Destroying it closes it and waits for its threads; a wait beyond hang_after() is reported, with the calls
-///                that keep it. Inside a loop's turn, or on one of its own threads, they end in the background instead. The
+///                that keep it. Inside a loop's turn, on one of its own threads, or where the wait could never end (a report
+///                says so), they end in the background instead. The
 ///                default pool lives until the process ends, which waits for its calls (exit_wait()).
 /// Thread-safety  Every member, on any thread; the destructor like any destructor.
 /// Errors         A call for a closed pool, or in a forked child for one of its parent's, throws closed_error; one beyond
@@ -13674,7 +14013,7 @@ private:
         if (in_time) return;
         const auto tenths = limit / std::chrono::milliseconds(100);
         report("exit: calls still run after " + std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) +
-               " s, and the process ends without them\n" + left.those_left() +
+               " s, and the process ends without them\n" + left.who() +
                "  end or cancel them before main() returns, or give them time with set_exit_wait()");
     }
     static thread_pool_options options() {
@@ -13811,7 +14150,7 @@ public:
 
     template <class F, class... A>
     explicit abandonable_block(destination where, F&& fn, A&&... args)
-        : call(true), where_(where), fn_(std::forward<F>(fn)), args_(std::forward<A>(args)...) {}
+        : call(wait_node::cancellable), where_(where), fn_(std::forward<F>(fn)), args_(std::forward<A>(args)...) {}
     static void* operator new(std::size_t size) { return frame_allocator::allocate(size); }
     static void operator delete(void* block, std::size_t size) noexcept { frame_allocator::deallocate(block, size); }
 
@@ -13952,6 +14291,7 @@ public:
     destination where;
     const char* name = nullptr;
     ferry::context* variables = nullptr;  // instead of the caller's
+    wait_node::flags how = 0;
 };
 
 /// Who owns what: the call is in the awaiting frame, which cannot go away before the task resumes. submit() publishes it;
@@ -13970,7 +14310,8 @@ public:
 
     template <class F, class... A>
     explicit thread_call(const call_options& options, F&& fn, A&&... args)
-        : where_(options.where),
+        : call(options.how),
+          where_(options.where),
           name_(options.name),
           explicit_context_(options.variables),
           fn_(std::forward<F>(fn)),
@@ -13978,7 +14319,7 @@ public:
     // Awaitables are moved into when_all, timeout and spawn before they begin.
     thread_call(thread_call&& other)
         : leaf_awaiter<thread_call>(other),
-          call(),
+          call(other.how()),
           where_(other.where_),
           name_(other.name_),
           explicit_context_(other.explicit_context_),
@@ -14177,6 +14518,12 @@ public:
         copy.limit_ = detail::call_limit_reference(limit.state());
         return copy;
     }
+    /// Its calls may take as long as they like: a thread that waits for what awaits one gets no hang report.
+    async_function patient() const {
+        async_function copy = *this;
+        copy.patient_ = true;
+        return copy;
+    }
     /// Its calls see and change these variables instead of the caller's (X06, X07), one call at a time.
     async_function in(context& variables) const {
         async_function copy = *this;
@@ -14193,6 +14540,7 @@ public:
         if (limit_) options.where.limit_by(limit_);
         options.name = name_;
         options.variables = context_;
+        if (patient_) options.how = detail::wait_node::patient;
         return detail::thread_call<shared_call, detail::stored_type<Args>...>(options, shared_call(fn_),
                                                                               std::forward<Args>(args)...);
     }
@@ -14203,7 +14551,12 @@ private:
 
     /// With another function's options, and a place.
     explicit async_function(const async_function<Fn, false>& other, detail::destination where)
-        : fn_(other.fn_), where_(where), name_(other.name_), context_(other.context_), limit_(other.limit_) {}
+        : fn_(other.fn_),
+          where_(where),
+          name_(other.name_),
+          context_(other.context_),
+          limit_(other.limit_),
+          patient_(other.patient_) {}
     [[nodiscard]] async_function<Fn, true> placed(detail::destination where) const {
         return async_function<Fn, true>(*this, where);
     }
@@ -14225,6 +14578,7 @@ private:
     const char* name_ = nullptr;
     context* context_ = nullptr;
     detail::call_limit_reference limit_;
+    bool patient_ = false;
 };
 
 /// Makes a reusable asynchronous function of a blocking one: of a function or member pointer, a lambda, any callable,
@@ -14337,7 +14691,8 @@ namespace ferry::inline FERRY_ABI {
 ///     auto page = ferry::block_on(client.get("/"));
 ///
 /// Ownership      Owns the thread and the loop. The destructor closes the loop, which cancels what still runs on it, and
-///                joins; inside a loop's turn the thread ends in the background instead.
+///                waits for the thread, which is reported when it takes longer than hang_after(). Inside a loop's turn, or
+///                where the wait could never end (a report says so), the thread ends in the background instead.
 /// Thread-safety  loop() and make_default() on any thread.
 /// Errors         The constructor throws std::system_error when the thread cannot be started.
 class loop_thread {
@@ -14370,53 +14725,87 @@ private:
         event_loop& loop_;
         bool asked_ = false;
     };
-    /// Shared with the thread during its start only.
-    class start {
+    /// Shared with the thread, which may outlive this object; whoever lets go last deletes it.
+    ///
+    /// The thread writes what it is, then loop (release); it reads the watcher after the destructor's word has come through
+    /// the loop's inbox, and its last touch but release() is ended (release).
+    class life {
     public:
-        const char* name = nullptr;
-        detail::thread_parker* starter = nullptr;
+        explicit life(const char* of_thread) noexcept : name(of_thread) {}
+        void release() noexcept {
+            if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+        }
+
+        const char* const name;
+        detail::thread_parker* watcher = &detail::thread_parker::of_this_thread();
         ending* end = nullptr;
+        detail::node_reference record;
         std::atomic<event_loop*> loop{nullptr};
+        std::atomic<bool> ended{false};
+
+    private:
+        std::atomic<int> references_{2};
     };
     static void work(void* argument) noexcept;
+    void join();
 
+    life* life_;
     event_loop* loop_;
-    ending* ending_;
     pthread_t thread_;
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 inline loop_thread::loop_thread(const char* name) {
-    start begin;
-    begin.name = name;
-    begin.starter = &detail::thread_parker::of_this_thread();
-    thread_ = detail::start_thread(&work, &begin, name);
-    while ((loop_ = begin.loop.load(std::memory_order_acquire)) == nullptr) begin.starter->park();
-    ending_ = begin.end;
+    std::unique_ptr<life> begun(new life(name));
+    thread_ = detail::start_thread(&work, begun.get(), name);
+    life_ = begun.release();
+    while ((loop_ = life_->loop.load(std::memory_order_acquire)) == nullptr) life_->watcher->park();
 }
 
-/// The loop is published by the last touch of the starter's block; the parker is never freed.
 inline void loop_thread::work(void* argument) noexcept {
-    start& begin = *static_cast<start*>(argument);
-    detail::this_thread().thread_name = begin.name;
-    // Not on this stack: a forked child, where this thread is not, may reuse that while it still asks the loop.
-    const std::unique_ptr<event_loop> loop(new event_loop);
-    ending end(*loop);
-    begin.end = &end;
-    detail::thread_parker* const starter = begin.starter;
-    begin.loop.store(loop.get(), std::memory_order_release);
-    starter->unpark();
-    while (!end.asked()) loop->run();
-    loop->close();
+    life& self = *static_cast<life*>(argument);
+    detail::this_thread().thread_name = self.name;
+    detail::wait_node& record = detail::record_of_this_thread();
+    record.set_name(self.name);
+    self.record = detail::node_reference(&record);
+    {
+        // Not on this stack: a forked child, where this thread is not, may reuse that while it still asks the loop.
+        const std::unique_ptr<event_loop> loop(new event_loop);
+        ending end(*loop);
+        self.end = &end;
+        detail::thread_parker* const starter = self.watcher;
+        self.loop.store(loop.get(), std::memory_order_release);
+        starter->unpark();  // a parker is never freed
+        while (!end.asked()) loop->run();
+        loop->close();
+    }
+    detail::thread_parker* const watcher = self.watcher;
+    self.ended.store(true, std::memory_order_release);
+    watcher->unpark();
+    self.release();
+}
+
+/// The wait is a ferry wait, and serves as such. Where it could never end, the thread ends in the background.
+inline void loop_thread::join() {
+    detail::thread_wait here("loop_thread::~loop_thread", life_->name, life_->record, std::source_location());
+    try {
+        detail::wait_until(here, [this] { return life_->ended.load(std::memory_order_acquire); });
+    } catch (const deadlock_error& hopeless) {
+        detail::report(hopeless.report().text());
+        return detail::reaper::join_later(thread_);
+    }
+    ::pthread_join(thread_, nullptr);
 }
 
 inline loop_thread::~loop_thread() {
     static constinit std::atomic<bool> reported{false};
     const detail::loop_reference inbox(loop_->control());  // the loop may be gone as soon as the node is pushed
-    if (inbox->left_behind()) return;                      // so is the thread
+    if (inbox->left_behind()) return;                      // so is the thread, and what it shares stays as it is
     detail::default_loop::remove(*inbox.get());
-    [[maybe_unused]] const bool taken = inbox->push(*ending_);
-    detail::join_or_hand_over(thread_, reported, "loop_thread");
+    life_->watcher = &detail::thread_parker::of_this_thread();
+    [[maybe_unused]] const bool taken = inbox->push(*life_->end);
+    if (!detail::handed_over(thread_, reported, "loop_thread")) join();
+    life_->release();
 }
 }  // namespace ferry::inline FERRY_ABI
 
@@ -14483,15 +14872,17 @@ public:
 
     // For threads.
     /// Blocks while there is no room.
-    void push(T item);
+    void push(T item, wait_options how = std::source_location::current());
     /// False, and the item stays the caller's, when there was no room in time.
     template <class Rep, class Period>
-    [[nodiscard]] bool push_for(std::chrono::duration<Rep, Period> limit, T&& item);
+    [[nodiscard]] bool push_for(std::chrono::duration<Rep, Period> limit, T&& item,
+                                wait_options how = std::source_location::current());
     /// Blocks until there is an item.
-    [[nodiscard]] T pop();
+    [[nodiscard]] T pop(wait_options how = std::source_location::current());
     /// Empty when there was none in time.
     template <class Rep, class Period>
-    [[nodiscard]] std::optional<T> pop_for(std::chrono::duration<Rep, Period> limit);
+    [[nodiscard]] std::optional<T> pop_for(std::chrono::duration<Rep, Period> limit,
+                                           wait_options how = std::source_location::current());
 
     // For both: they never wait.
     /// False, and the item stays the caller's, when there is no room or the channel is closed.
@@ -14517,17 +14908,17 @@ private:
     class party;
     class wake_up;
 
-    bool push_before(time_point deadline, T& item, const char* operation);
+    bool push_before(time_point deadline, T& item, const char* operation, const wait_options& how);
     /// Blocks until the party is settled or the channel closed. False when the deadline passed first.
-    bool wait_for_end_of(const party& self, time_point deadline) const {
-        return detail::wait_until(
-            [&] {
-                const std::lock_guard lock(mutex_);
-                return closed_ || self.settled;
-            },
-            deadline);
+    bool wait_for_end_of(const party& self, time_point deadline, const char* operation, const wait_options& how) const {
+        detail::thread_wait here(operation, "a thread_channel", detail::node_reference(), how.patient());
+        const auto ended = [&] {
+            const std::lock_guard lock(mutex_);
+            return closed_ || self.settled;
+        };
+        return detail::wait_until(here, ended, deadline);
     }
-    std::optional<T> pop_before(time_point deadline, const char* operation);
+    std::optional<T> pop_before(time_point deadline, const char* operation, const wait_options& how);
     // With the mutex held; wake_up says whom to wake once it is released.
     bool offer(T& item, wake_up& whom) noexcept;
     bool take(std::optional<T>& item, wake_up& whom) noexcept;
@@ -14635,7 +15026,7 @@ std::optional<T> thread_channel<T>::try_pop() {
 }
 
 template <class T>
-bool thread_channel<T>::push_before(time_point deadline, T& item, const char* operation) {
+bool thread_channel<T>::push_before(time_point deadline, T& item, const char* operation, const wait_options& how) {
     detail::check_own_wait(operation, "a thread_channel with room", nullptr);
     wake_up whom;
     std::unique_lock lock(mutex_);
@@ -14649,7 +15040,7 @@ bool thread_channel<T>::push_before(time_point deadline, T& item, const char* op
     self.brings = &item;
     if (!closed_) pushers_.push_back(self);
     lock.unlock();
-    const bool in_time = wait_for_end_of(self, deadline);
+    const bool in_time = wait_for_end_of(self, deadline, operation, how);
     lock.lock();
     if (!in_time && !self.settled && !closed_) {
         pushers_.erase(self);
@@ -14660,7 +15051,7 @@ bool thread_channel<T>::push_before(time_point deadline, T& item, const char* op
 }
 
 template <class T>
-std::optional<T> thread_channel<T>::pop_before(time_point deadline, const char* operation) {
+std::optional<T> thread_channel<T>::pop_before(time_point deadline, const char* operation, const wait_options& how) {
     detail::check_own_wait(operation, "a thread_channel with an item", nullptr);
     wake_up whom;
     std::optional<T> item;
@@ -14674,7 +15065,7 @@ std::optional<T> thread_channel<T>::pop_before(time_point deadline, const char* 
     self.parker = &detail::thread_parker::of_this_thread();
     if (!closed_) poppers_.push_back(self);
     lock.unlock();
-    const bool in_time = wait_for_end_of(self, deadline);
+    const bool in_time = wait_for_end_of(self, deadline, operation, how);
     lock.lock();
     if (!in_time && !self.settled && !closed_) {
         poppers_.erase(self);
@@ -14685,24 +15076,24 @@ std::optional<T> thread_channel<T>::pop_before(time_point deadline, const char* 
 }
 
 template <class T>
-void thread_channel<T>::push(T item) {
-    push_before(time_point::max(), item, "thread_channel::push");
+void thread_channel<T>::push(T item, wait_options how) {
+    push_before(time_point::max(), item, "thread_channel::push", how);
 }
 template <class T>
 template <class Rep, class Period>
-bool thread_channel<T>::push_for(std::chrono::duration<Rep, Period> limit, T&& item) {
+bool thread_channel<T>::push_for(std::chrono::duration<Rep, Period> limit, T&& item, wait_options how) {
     return push_before(detail::deadline_after(std::chrono::steady_clock::now(), detail::to_nanoseconds(limit)), item,
-                       "thread_channel::push_for");
+                       "thread_channel::push_for", how);
 }
 template <class T>
-T thread_channel<T>::pop() {
-    return std::move(*pop_before(time_point::max(), "thread_channel::pop"));
+T thread_channel<T>::pop(wait_options how) {
+    return std::move(*pop_before(time_point::max(), "thread_channel::pop", how));
 }
 template <class T>
 template <class Rep, class Period>
-std::optional<T> thread_channel<T>::pop_for(std::chrono::duration<Rep, Period> limit) {
+std::optional<T> thread_channel<T>::pop_for(std::chrono::duration<Rep, Period> limit, wait_options how) {
     return pop_before(detail::deadline_after(std::chrono::steady_clock::now(), detail::to_nanoseconds(limit)),
-                      "thread_channel::pop_for");
+                      "thread_channel::pop_for", how);
 }
 
 template <class T>
@@ -17752,52 +18143,58 @@ inline std::string_view request_head::host() const noexcept {
 }
 }  // namespace ferry::inline FERRY_ABI::http
 
+// ferry/http/message_limits.hpp - what a message may cost, be it a request or a response
+
+namespace ferry::inline FERRY_ABI::http {
+/// What request_limits and response_limits have in common; `Limits` is the one of them whose setters these are. Octets are
+/// counted as received, line ends and the like included.
+template <class Limits>
+class message_limits {
+public:
+    /// The header section and the trailer section together. Default 32 KiB; beyond it a request gets 431.
+    constexpr Limits& max_header_bytes(std::size_t bytes) noexcept { return set(header_bytes_, bytes); }
+    /// Headers and trailers together. Default 100; beyond it a request gets 431.
+    constexpr Limits& max_header_fields(std::size_t fields) noexcept { return set(header_fields_, fields); }
+    /// All chunk extensions of one body together. Default 4 KiB; beyond it a request gets 413.
+    constexpr Limits& max_chunk_extension_bytes(std::size_t bytes) noexcept { return set(extension_bytes_, bytes); }
+    /// The body without its chunk framing. Not limited by default; beyond it a request gets 413, as soon as a length says so.
+    constexpr Limits& max_body_bytes(std::uint64_t bytes) noexcept { return set(body_bytes_, bytes); }
+
+    [[nodiscard]] constexpr std::size_t max_header_bytes() const noexcept { return header_bytes_; }
+    [[nodiscard]] constexpr std::size_t max_header_fields() const noexcept { return header_fields_; }
+    [[nodiscard]] constexpr std::size_t max_chunk_extension_bytes() const noexcept { return extension_bytes_; }
+    [[nodiscard]] constexpr std::uint64_t max_body_bytes() const noexcept { return body_bytes_; }
+
+protected:
+    constexpr message_limits() noexcept = default;
+    template <class T>
+    constexpr Limits& set(T& limit, T chosen) noexcept {
+        limit = chosen;
+        return static_cast<Limits&>(*this);
+    }
+
+private:
+    std::size_t header_bytes_ = 32 * 1024;
+    std::size_t header_fields_ = 100;
+    std::size_t extension_bytes_ = 4 * 1024;
+    std::uint64_t body_bytes_ = std::numeric_limits<std::uint64_t>::max();
+};
+}  // namespace ferry::inline FERRY_ABI::http
+
 // ferry/http/request_limits.hpp - what a request may cost
 
 namespace ferry::inline FERRY_ABI::http {
-/// The limits of one request. Octets are counted as received, line ends and the like included.
-class request_limits {
+/// The limits of one request, set in a chain; most of them are message_limits'.
+class request_limits : public message_limits<request_limits> {
 public:
     constexpr request_limits() noexcept = default;
 
     /// The request line, with the empty lines before it. Default 8 KiB; beyond it: 414.
-    constexpr request_limits& max_request_line_bytes(std::size_t bytes) noexcept {
-        request_line_bytes_ = bytes;
-        return *this;
-    }
-    /// The header section and the trailer section together. Default 32 KiB; beyond it: 431.
-    constexpr request_limits& max_header_bytes(std::size_t bytes) noexcept {
-        header_bytes_ = bytes;
-        return *this;
-    }
-    /// Headers and trailers together. Default 100; beyond it: 431.
-    constexpr request_limits& max_header_fields(std::size_t fields) noexcept {
-        header_fields_ = fields;
-        return *this;
-    }
-    /// All chunk extensions of one body together. Default 4 KiB; beyond it: 413.
-    constexpr request_limits& max_chunk_extension_bytes(std::size_t bytes) noexcept {
-        chunk_extension_bytes_ = bytes;
-        return *this;
-    }
-    /// The body without its chunk framing. Not limited by default; beyond it: 413, as soon as a length says so.
-    constexpr request_limits& max_body_bytes(std::uint64_t bytes) noexcept {
-        body_bytes_ = bytes;
-        return *this;
-    }
-
-    [[nodiscard]] constexpr std::size_t max_request_line_bytes() const noexcept { return request_line_bytes_; }
-    [[nodiscard]] constexpr std::size_t max_header_bytes() const noexcept { return header_bytes_; }
-    [[nodiscard]] constexpr std::size_t max_header_fields() const noexcept { return header_fields_; }
-    [[nodiscard]] constexpr std::size_t max_chunk_extension_bytes() const noexcept { return chunk_extension_bytes_; }
-    [[nodiscard]] constexpr std::uint64_t max_body_bytes() const noexcept { return body_bytes_; }
+    constexpr request_limits& max_request_line_bytes(std::size_t bytes) noexcept { return set(line_bytes_, bytes); }
+    [[nodiscard]] constexpr std::size_t max_request_line_bytes() const noexcept { return line_bytes_; }
 
 private:
-    std::size_t request_line_bytes_ = 8 * 1024;
-    std::size_t header_bytes_ = 32 * 1024;
-    std::size_t header_fields_ = 100;
-    std::size_t chunk_extension_bytes_ = 4 * 1024;
-    std::uint64_t body_bytes_ = std::numeric_limits<std::uint64_t>::max();
+    std::size_t line_bytes_ = 8 * 1024;
 };
 }  // namespace ferry::inline FERRY_ABI::http
 
@@ -18289,56 +18686,24 @@ inline std::string_view response_head::version() const noexcept {
 // ferry/http/response_limits.hpp - what a response may cost
 
 namespace ferry::inline FERRY_ABI::http {
-/// The limits of one response. Octets are counted as received, line ends and the like included.
-class response_limits {
+/// The limits of one response, set in a chain; most of them are message_limits'. What is beyond is an error.
+class response_limits : public message_limits<response_limits> {
 public:
     constexpr response_limits() noexcept = default;
 
     /// The status line. Default 8 KiB.
-    constexpr response_limits& max_status_line_bytes(std::size_t bytes) noexcept {
-        status_line_bytes_ = bytes;
-        return *this;
-    }
-    /// The header section and the trailer section together. Default 32 KiB.
-    constexpr response_limits& max_header_bytes(std::size_t bytes) noexcept {
-        header_bytes_ = bytes;
-        return *this;
-    }
-    /// Headers and trailers together. Default 100.
-    constexpr response_limits& max_header_fields(std::size_t fields) noexcept {
-        header_fields_ = fields;
-        return *this;
-    }
-    /// All chunk extensions of one body together. Default 4 KiB.
-    constexpr response_limits& max_chunk_extension_bytes(std::size_t bytes) noexcept {
-        chunk_extension_bytes_ = bytes;
-        return *this;
-    }
-    /// The body without its chunk framing. Not limited by default; refused as soon as a length says so.
-    constexpr response_limits& max_body_bytes(std::uint64_t bytes) noexcept {
-        body_bytes_ = bytes;
-        return *this;
-    }
+    constexpr response_limits& max_status_line_bytes(std::size_t bytes) noexcept { return set(line_bytes_, bytes); }
     /// Interim responses (1xx) before the final one. Default 16.
     constexpr response_limits& max_interim_responses(std::size_t responses) noexcept {
-        interim_responses_ = responses;
-        return *this;
+        return set(interims_, responses);
     }
 
-    [[nodiscard]] constexpr std::size_t max_status_line_bytes() const noexcept { return status_line_bytes_; }
-    [[nodiscard]] constexpr std::size_t max_header_bytes() const noexcept { return header_bytes_; }
-    [[nodiscard]] constexpr std::size_t max_header_fields() const noexcept { return header_fields_; }
-    [[nodiscard]] constexpr std::size_t max_chunk_extension_bytes() const noexcept { return chunk_extension_bytes_; }
-    [[nodiscard]] constexpr std::uint64_t max_body_bytes() const noexcept { return body_bytes_; }
-    [[nodiscard]] constexpr std::size_t max_interim_responses() const noexcept { return interim_responses_; }
+    [[nodiscard]] constexpr std::size_t max_status_line_bytes() const noexcept { return line_bytes_; }
+    [[nodiscard]] constexpr std::size_t max_interim_responses() const noexcept { return interims_; }
 
 private:
-    std::size_t status_line_bytes_ = 8 * 1024;
-    std::size_t header_bytes_ = 32 * 1024;
-    std::size_t header_fields_ = 100;
-    std::size_t chunk_extension_bytes_ = 4 * 1024;
-    std::uint64_t body_bytes_ = std::numeric_limits<std::uint64_t>::max();
-    std::size_t interim_responses_ = 16;
+    std::size_t line_bytes_ = 8 * 1024;
+    std::size_t interims_ = 16;
 };
 }  // namespace ferry::inline FERRY_ABI::http
 
@@ -19127,8 +19492,8 @@ namespace ferry::inline FERRY_ABI::websocket {
 ///     websocket::client_handshake opening(websocket::url::parse("ws://127.0.0.1:8000/chat"), random_octets);
 ///     opening.subprotocol("chat.v2");
 ///
-/// A server is trusted no more than a client is: the answer must be a 101 whose every field is as asked for, in at most
-/// 16 KiB and 100 fields.
+/// A server is trusted no more than a client is: the answer is read as strictly as any response, and must be a 101 whose
+/// every field is as asked for.
 ///
 /// Errors  What the server does wrong is a result. The setters throw std::invalid_argument.
 class client_handshake {
@@ -19139,8 +19504,7 @@ public:
         refused,  // by the server, see status(); or by this client, see why()
     };
 
-    static constexpr std::size_t max_head_bytes = 16 * 1024;
-    static constexpr std::size_t max_head_fields = 100;
+    static constexpr http::response_limits limits = http::response_limits().max_header_bytes(16 * 1024);
     using nonce = std::array<unsigned char, 16>;
 
     /// Takes 16 random octets, new ones for each handshake: no cache may know the answer.
@@ -19159,8 +19523,8 @@ public:
     /// The one that the server chose; empty if none.
     [[nodiscard]] const std::string& subprotocol() const noexcept { return chosen_; }
     /// Of the answer; 0 while there is none, or none that can be read.
-    [[nodiscard]] int status() const noexcept { return status_; }
-    [[nodiscard]] const http::headers& headers() const noexcept { return headers_; }
+    [[nodiscard]] int status() const noexcept { return parser_.head().status(); }
+    [[nodiscard]] const http::headers& headers() const noexcept { return parser_.head().headers(); }
     /// Why it was refused.
     [[nodiscard]] std::string_view why() const noexcept { return why_; }
 
@@ -19169,8 +19533,6 @@ private:
         why_ = why;
         return result_ = result::refused;
     }
-    [[nodiscard]] bool parse_head(std::string_view head);
-    [[nodiscard]] bool parse_status_line(std::string_view line) noexcept;
     [[nodiscard]] result check();
 
     url where_;
@@ -19178,12 +19540,8 @@ private:
     std::vector<std::string> offered_;
     http::headers extra_;
 
-    std::string received_;        // of the head that is being read
-    std::size_t head_bytes_ = 0;  // of the heads before it: those of interim responses
+    http::response_parser parser_;
     result result_ = result::need_more;
-    int status_ = 0;
-    bool has_101_ = false;  // HTTP/1.1 or later
-    http::headers headers_;
     std::string chosen_;
     std::string_view why_;
 };
@@ -19191,7 +19549,10 @@ private:
 // ---- implementation ---------------------------------------------------------------
 inline client_handshake::client_handshake(url where, const nonce& random)
     : where_(std::move(where)),
-      key_(base64::encode(std::string_view(reinterpret_cast<const char*>(random.data()), random.size()))) {}
+      key_(base64::encode(std::string_view(reinterpret_cast<const char*>(random.data()), random.size()))),
+      parser_(limits) {
+    parser_.begin();
+}
 
 inline client_handshake& client_handshake::subprotocol(std::string_view name) {
     if (!http::valid_header_name(name)) {  // which is a token, too
@@ -19228,87 +19589,36 @@ inline std::string client_handshake::request() const {
 }
 
 inline client_handshake::result client_handshake::read(std::string_view& octets) {
-    while (result_ == result::need_more && !octets.empty()) {
-        const std::size_t before = received_.size();
-        const std::size_t room = max_head_bytes - head_bytes_ - before;
-        received_.append(octets.substr(0, room));
-        const std::size_t end = received_.find("\r\n\r\n", before < 3 ? 0 : before - 3);
-        if (end == std::string::npos) {
-            octets.remove_prefix(received_.size() - before);
-            if (octets.empty() && received_.size() - before < room) return result_;
-            return refuse("the server's answer is too long");
+    while (result_ == result::need_more) {
+        switch (parser_.read(octets)) {
+            case http::response_event::need_more:
+                return result_;
+            case http::response_event::error:
+                return refuse(parser_.error().reason());
+            case http::response_event::head:
+                return check();
+            default:  // an interim response, which says nothing here (RFC 9110 15.2)
+                break;
         }
-        octets.remove_prefix(end + 4 - before);
-        head_bytes_ += end + 4;
-        const std::string head = received_.substr(0, end + 2);
-        std::string().swap(received_);
-        if (!parse_head(head)) return refuse("the server's answer is not HTTP");
-        if (status_ != 101 && status_ < 200) continue;  // RFC 9110 15.2: an interim response, which says nothing here
-        return check();
     }
     return result_;
 }
 
-/// Lines that end in CR LF: a status line and fields. `headers` refuses what is malformed: RFC 9112 5 strictly, no
-/// folding, no control octets, no blank before a colon.
-inline bool client_handshake::parse_head(std::string_view head) {
-    headers_.clear();
-    bool first = true;
-    while (!head.empty()) {
-        const std::size_t end = head.find("\r\n");
-        const std::string_view line = head.substr(0, end);
-        head.remove_prefix(end + 2);
-        if (std::exchange(first, false)) {
-            if (!parse_status_line(line)) return false;
-            continue;
-        }
-        const std::size_t colon = line.find(':');
-        if (colon == std::string_view::npos || headers_.size() == max_head_fields) return false;
-        std::string_view value = line.substr(colon + 1);
-        const std::size_t begin = value.find_first_not_of(" \t");
-        value = begin == std::string_view::npos ? std::string_view()
-                                                : value.substr(begin, value.find_last_not_of(" \t") + 1 - begin);
-        if (!http::valid_header_name(line.substr(0, colon)) || !http::valid_header_value(value)) return false;
-        headers_.add(line.substr(0, colon), value);
-    }
-    return true;
-}
-
-/// RFC 9112 4: HTTP/1.1 101 Switching Protocols
-inline bool client_handshake::parse_status_line(std::string_view line) noexcept {
-    const auto digit = [line](std::size_t at) { return line[at] >= '0' && line[at] <= '9'; };
-    if (line.size() < 13 || !line.starts_with("HTTP/1.") || !digit(7) || line[8] != ' ' || line[12] != ' ')
-        return false;
-    if (!digit(9) || !digit(10) || !digit(11) || line[9] == '0') return false;
-    for (const char c : line.substr(13)) {
-        const auto octet = static_cast<unsigned char>(c);
-        if ((octet < 0x20 && c != '\t') || octet == 0x7F) return false;
-    }
-    status_ = 100 * (line[9] - '0') + 10 * (line[10] - '0') + (line[11] - '0');
-    has_101_ = status_ == 101 && line[7] != '0';
-    return true;
-}
-
 inline client_handshake::result client_handshake::check() {
-    if (!has_101_) return refuse("the server has refused the WebSocket");
-    const auto is_one = [this](std::string_view name, std::string_view value) {
-        return headers_.count(name) == 1 && detail::in_lower_case(*headers_.find(name)) == value;
-    };
-    if (!is_one("upgrade", "websocket")) return refuse("the server's Upgrade is not \"websocket\"");
-    if (!headers_.contains_token("connection", "upgrade")) return refuse("the server's Connection has no \"Upgrade\"");
-    if (headers_.count("sec-websocket-accept") != 1 || headers_.find("sec-websocket-accept") != accept_key(key_)) {
+    const http::headers& fields = headers();
+    if (status() != 101 || parser_.head().minor_version() == 0) return refuse("the server has refused the WebSocket");
+    if (fields.count("upgrade") != 1 || detail::in_lower_case(*fields.find("upgrade")) != "websocket") {
+        return refuse("the server's Upgrade is not \"websocket\"");
+    }
+    if (!fields.contains_token("connection", "upgrade")) return refuse("the server's Connection has no \"Upgrade\"");
+    if (fields.count("sec-websocket-accept") != 1 || fields.find("sec-websocket-accept") != accept_key(key_)) {
         return refuse("the server's Sec-WebSocket-Accept answers another request");
     }
-    // RFC 9110 8.6, RFC 9112 6.1: a 101 has no body; some servers say so.
-    if (headers_.contains("transfer-encoding") ||
-        (headers_.contains("content-length") && !is_one("content-length", "0"))) {
-        return refuse("the server's 101 announces a body");
-    }
-    const auto extensions = detail::token_list(headers_, "sec-websocket-extensions");
+    const auto extensions = detail::token_list(fields, "sec-websocket-extensions");
     if (!extensions || !extensions->empty()) return refuse("the server uses an extension that was not offered");
-    if (headers_.contains("sec-websocket-protocol")) {
-        const std::string_view name = *headers_.find("sec-websocket-protocol");
-        if (headers_.count("sec-websocket-protocol") != 1 ||
+    if (fields.contains("sec-websocket-protocol")) {
+        const std::string_view name = *fields.find("sec-websocket-protocol");
+        if (fields.count("sec-websocket-protocol") != 1 ||
             std::find(offered_.begin(), offered_.end(), name) == offered_.end()) {
             return refuse("the server chose a subprotocol that was not offered");
         }
@@ -19316,6 +19626,42 @@ inline client_handshake::result client_handshake::check() {
     }
     return result_ = result::accepted;
 }
+}  // namespace ferry::inline FERRY_ABI::websocket
+
+// ferry/websocket/control_rate.hpp - how many pings and pongs a peer may send
+
+namespace ferry::inline FERRY_ABI::websocket {
+/// Counts the control frames of one peer, each of which costs an answer or a look, and says when to leave the rest of them
+/// to the kernel: a flood then waits where it comes from. Like keep_alive it has no clock.
+///
+///     case ping: case pong: if (!rate.count(now)) { session.keep_input(); wait_until(rate.resumes_at()); }
+class control_rate {
+public:
+    using time_point = std::chrono::steady_clock::time_point;
+
+    /// 0 is no limit.
+    explicit control_rate(std::size_t frames_per_second) noexcept : most_(frames_per_second) {}
+
+    /// One more was read. False if no more should be read before resumes_at(); whoever goes on earlier all the same is
+    /// stopped again after as many.
+    [[nodiscard]] bool count(time_point now) noexcept {
+        if (now >= second_ends_ || counted_ == most_) {
+            second_ends_ = now + std::chrono::seconds(1);
+            counted_ = 0;
+        }
+        if (most_ != 0) ++counted_;
+        return most_ == 0 || counted_ != most_;
+    }
+    /// In the past unless the last count() was false.
+    [[nodiscard]] time_point resumes_at() const noexcept {
+        return most_ != 0 && counted_ == most_ ? second_ends_ : time_point::min();
+    }
+
+private:
+    std::size_t most_;
+    std::size_t counted_ = 0;  // in the second that ends then
+    time_point second_ends_;
+};
 }  // namespace ferry::inline FERRY_ABI::websocket
 
 // ferry/websocket/keep_alive.hpp - when to ping, and when to give the peer up
@@ -19805,7 +20151,8 @@ public:
         none,    // all input is used up
         text,    // data() is a whole message, valid UTF-8; or a piece of one, see more()
         binary,  // likewise
-        pong,    // data() is the payload of the pong
+        ping,    // data() is its payload; it has been answered, if it is to be
+        pong,    // data() is its payload
         closed,  // the peer sent a close frame: code(), 1005 if it had none, and its reason in data()
         failed,  // the peer broke the protocol: code() is what it is told, data() says how
     };
@@ -19846,6 +20193,12 @@ public:
         fragments_ = frames;
         return *this;
     }
+    /// Pings and pongs in a second. Default 100; 0 is no limit. Beyond it nothing is read for the rest of the second, which
+    /// is for whoever drives the session to do: see control_rate.
+    constexpr session_options& max_control_frames_per_second(std::size_t frames) noexcept {
+        control_frames_ = frames;
+        return *this;
+    }
     /// Default false. True: messages are delivered piece by piece as they arrive, instead of being put together; the
     /// limits are the same.
     constexpr session_options& deliver_pieces(bool in_pieces) noexcept {
@@ -19855,11 +20208,13 @@ public:
 
     [[nodiscard]] constexpr std::size_t max_message_bytes() const noexcept { return message_bytes_; }
     [[nodiscard]] constexpr std::size_t max_fragments() const noexcept { return fragments_; }
+    [[nodiscard]] constexpr std::size_t max_control_frames_per_second() const noexcept { return control_frames_; }
     [[nodiscard]] constexpr bool deliver_pieces() const noexcept { return pieces_; }
 
 private:
     std::size_t message_bytes_ = 1024 * 1024;
     std::size_t fragments_ = 16384;
+    std::size_t control_frames_ = 100;
     bool pieces_ = false;
 };
 }  // namespace ferry::inline FERRY_ABI::websocket
@@ -20024,7 +20379,7 @@ inline session::progress session::read_control(const frame_header& header) {
     if (header.op == opcode::close) return read_close(data);
     if (header.op == opcode::pong) return deliver(kind::pong, data);
     if (state_ == session_state::open) writer_.pong(data);
-    return std::nullopt;
+    return deliver(kind::ping, data);
 }
 
 /// RFC 6455 5.5.1: nothing, or a code and perhaps a reason.
@@ -22002,10 +22357,17 @@ public:
     serve_options& host(std::string name) { return set(host_, std::move(name)); }
     /// 0 lets the kernel choose. Default 8000.
     serve_options& port(std::uint16_t number) { return set(port_, number); }
+    /// Connections that the kernel keeps ready while the server does not come to accept them. Default 4096.
+    serve_options& backlog(int connections) { return set(backlog_, connections); }
+    /// Several servers share the port, in one process or in many: each needs this option, and the kernel spreads the
+    /// connections over them. Default false.
+    serve_options& reuse_port(bool shared) { return set(reuse_port_, shared); }
     /// Connections at a time; further ones wait in the kernel's queue. Default 10000.
     serve_options& max_connections(std::size_t count) { return set(max_connections_, count); }
     serve_options& http_limits(const http::request_limits& limits) { return set(http_limits_, limits); }
     serve_options& websocket_limits(const websocket::session_options& limits) { return set(websocket_limits_, limits); }
+    /// Default true. False: a request for a WebSocket is a request like any other, as RFC 9110 7.8 lets a server see it.
+    serve_options& websockets(bool spoken) { return set(websockets_, spoken); }
     /// Which sites' pages may open WebSockets here. Default: those of the same host.
     serve_options& websocket_origins(websocket::handshake_options rules) { return set(origins_, std::move(rules)); }
     /// Output of one connection beyond which send() waits. Default 64 KiB.
@@ -22041,8 +22403,11 @@ public:
 
     [[nodiscard]] const std::string& host() const noexcept { return host_; }
     [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+    [[nodiscard]] int backlog() const noexcept { return backlog_; }
+    [[nodiscard]] bool reuse_port() const noexcept { return reuse_port_; }
     [[nodiscard]] std::size_t max_connections() const noexcept { return max_connections_; }
     [[nodiscard]] const http::request_limits& http_limits() const noexcept { return http_limits_; }
+    [[nodiscard]] bool websockets() const noexcept { return websockets_; }
     [[nodiscard]] const websocket::session_options& websocket_limits() const noexcept { return websocket_limits_; }
     [[nodiscard]] const websocket::handshake_options& websocket_origins() const noexcept { return origins_; }
     [[nodiscard]] std::size_t high_water_mark() const noexcept { return high_water_mark_; }
@@ -22072,8 +22437,11 @@ private:
 
     std::string host_ = "127.0.0.1";
     std::uint16_t port_ = 8000;
+    int backlog_ = net::listener_options().backlog();
+    bool reuse_port_ = false;
     std::size_t max_connections_ = 10000;
     http::request_limits http_limits_;
+    bool websockets_ = true;
     websocket::session_options websocket_limits_;
     websocket::handshake_options origins_;
     std::size_t high_water_mark_ = 64 * 1024;
@@ -22113,132 +22481,6 @@ inline std::vector<std::string> serve_options::take_arguments(int argc, const ch
     }
     return rest;
 }
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/server/error_response.hpp - how a server refuses a request itself
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// Writes a complete response, the connection's last: one line of text, "400: why".
-inline void write_error_response(http::response_writer& to, std::string_view date, int status, std::string_view why,
-                                 http::headers fields = http::headers()) {
-    fields.set("content-type", "text/plain; charset=utf-8");
-    to.date(date).close_connection().start(status, fields);
-    to.body(std::to_string(status).append(": ").append(why).append("\n"), false);
-}
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/server/inbox.hpp - messages on their way to an application, bounded
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// Between the task that reads a connection and the application. When it is full the reader waits, so the peer's TCP
-/// window closes. After the end, receive() yields the last message again and again.
-class inbox final : public app::message_source {
-public:
-    static constexpr std::size_t max_messages = 16;
-    static constexpr std::size_t max_bytes = 1024 * 1024;
-
-    [[nodiscard]] bool has_message() const noexcept override { return !queue_.empty() || last_.has_value(); }
-    [[nodiscard]] app::message take() override;
-
-    void push(app::message what, std::size_t bytes) {
-        if (ignored_) return;
-        queue_.emplace_back(std::move(what), bytes);
-        bytes_ += bytes;
-        notify();
-    }
-    /// Nothing comes after what is queued, but this. The first end counts. The reader does not wait for room any more.
-    template <class Last>
-    void end(Last last) {
-        if (last_.has_value()) return;
-        last_.emplace(std::move(last));
-        notify();
-        release_reader();
-    }
-    /// Nobody receives any more: what is queued and what comes is dropped, so the reader never waits.
-    void ignore() noexcept;
-    [[nodiscard]] bool ended() const noexcept { return last_.has_value(); }
-    [[nodiscard]] bool full() const noexcept {
-        return !ended() && (queue_.size() >= max_messages || bytes_ >= max_bytes);
-    }
-
-    /// Is there a WebSocket's message that the application has not taken, or that it has taken and not come back from?
-    [[nodiscard]] bool busy() const noexcept {
-        const bool waits = queue_.size() > 1 ||  // at most the first one is something else
-                           (!queue_.empty() && std::holds_alternative<app::websocket_receive>(queue_.front().first));
-        return waits || (handles_message_ && !is_waited_for());
-    }
-
-    /// Who is told that the application has received the end.
-    class observer {
-    public:
-        virtual void end_taken() = 0;
-
-    protected:
-        ~observer() = default;
-    };
-    void tell_end(observer* who) noexcept { observer_ = who; }
-
-    class room_awaiter;
-    /// Waits until it is not full. A checkpoint; one task, the reader.
-    [[nodiscard]] room_awaiter room() noexcept;
-
-private:
-    void release_reader() noexcept;
-
-    std::deque<std::pair<app::message, std::size_t>> queue_;
-    std::size_t bytes_ = 0;
-    std::optional<app::message> last_;
-    bool ignored_ = false;
-    bool handles_message_ = false;  // the message taken last is a WebSocket's
-    observer* observer_ = nullptr;
-    room_awaiter* reader_ = nullptr;
-};
-
-class inbox::room_awaiter : public leaf_awaiter<room_awaiter> {
-public:
-    static constexpr const char* what = "connection inbox";
-    explicit room_awaiter(inbox& owner) noexcept : owner_(owner) {}
-    bool try_complete() noexcept { return !owner_.full(); }
-    void link() noexcept { owner_.reader_ = this; }
-    static void withdraw(waiter& self) noexcept {
-        static_cast<room_awaiter&>(self).owner_.reader_ = nullptr;
-        self.task().wake_interrupted();
-    }
-    void finish() noexcept {}
-
-private:
-    inbox& owner_;
-};
-
-inline inbox::room_awaiter inbox::room() noexcept { return room_awaiter(*this); }
-
-inline app::message inbox::take() {
-    if (queue_.empty()) {
-        if (observer_ != nullptr) observer_->end_taken();
-        return *last_;
-    }
-    app::message next = std::move(queue_.front().first);
-    handles_message_ = std::holds_alternative<app::websocket_receive>(next);
-    bytes_ -= queue_.front().second;
-    queue_.pop_front();
-    if (!full()) release_reader();
-    return next;
-}
-
-inline void inbox::ignore() noexcept {
-    ignored_ = true;
-    queue_.clear();
-    bytes_ = 0;
-    release_reader();
-}
-
-inline void inbox::release_reader() noexcept {
-    if (reader_ != nullptr) std::exchange(reader_, nullptr)->retry();
-}
-}  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
 // ferry/server/outbox.hpp - octets on their way to a client: one syscall for each turn
@@ -22395,239 +22637,6 @@ inline void outbox::written() noexcept {
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
-// ferry/server/http_exchange.hpp - one HTTP request and its response, between a connection and an application
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// The server's side of an application's receive and send, for an HTTP scope: the state machine of the response is
-/// http::response_writer's. It is made by the task that runs the application, whose thread-sensitive calls have one thread
-/// for as long as it lives.
-class http_exchange final : public app::message_sink, private outbox::observer {
-public:
-    http_exchange(outbox& out, const http::request_head& head, std::string_view date)
-        : out_(out), writer_(out.buffer(), head), date_(date), wants_continue_(head.expects_continue()) {
-        out_.observe(this);
-    }
-    ~http_exchange() { out_.observe(nullptr); }
-
-    [[nodiscard]] inbox& incoming() noexcept { return incoming_; }
-    /// Does the client wait for "100 Continue" before it sends the body?
-    [[nodiscard]] bool wants_continue() const noexcept { return wants_continue_; }
-    [[nodiscard]] http::response_writer& writer() noexcept { return writer_; }
-
-    /// The client has sent its last octet. It may still read: what is sent now is still tried.
-    void disconnect() { incoming_.end(app::http_disconnect()); }
-    /// The same in the middle of the request's body (RFC 9112 8). An application that does not respond then is right.
-    void cut() {
-        cut_ = true;
-        disconnect();
-    }
-    /// The request's body is malformed: the application is told that the client is gone, the client why, if it can be.
-    void refuse(int status, std::string_view why) {
-        disconnect();
-        if (writer_.started()) return;
-        refused_ = true;
-        respond(status, why);
-    }
-
-    void deliver(app::http_response_start& start) override {
-        require_client();
-        writer_.date(date_).start(start.status(), start.headers());
-        out_.touch();
-    }
-    void deliver(app::http_response_body& piece) override {
-        require_client();
-        writer_.body(piece.body(), piece.more_body());
-        out_.touch();
-        if (writer_.finished()) incoming_.end(app::http_disconnect());
-    }
-    void deliver(app::websocket_accept&) override { misplaced("websocket_accept"); }
-    void deliver(app::websocket_send&) override { misplaced("websocket_send"); }
-    void deliver(app::websocket_close&) override { misplaced("websocket_close"); }
-    void deliver(app::custom_message& what) override { misplaced(what.name().c_str()); }
-
-    /// The application has ended. False when the response cannot be completed and the connection must be cut.
-    [[nodiscard]] bool finish(bool failed) {
-        if (writer_.finished() || out_.broken()) return true;
-        if (writer_.started()) return false;
-        if (cut_ && !failed) {
-            respond(400, "the request ended before its body did");
-        } else {
-            respond(500, failed ? "the application failed" : "the application did not respond");
-        }
-        return true;
-    }
-
-private:
-    void require_client() const {
-        if (out_.broken() || refused_) throw client_gone("send: the client is gone");
-    }
-    void respond(int status, std::string_view why) {
-        write_error_response(writer_, date_, status, why);
-        out_.touch();
-    }
-    [[noreturn]] static void misplaced(const char* what) {
-        throw std::logic_error(std::string("send: ") + what + " does not belong to an http scope");
-    }
-    void above_mark(bool above) noexcept override { set_above_high_water_mark(above); }
-    void all_written() noexcept override {
-        if (out_.broken()) disconnect();
-    }
-
-    const thread_sensitive_scope one_thread_;
-    outbox& out_;
-    inbox incoming_;
-    http::response_writer writer_;
-    std::string_view date_;
-    bool wants_continue_;
-    bool refused_ = false;
-    bool cut_ = false;
-};
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/server/shown.hpp - what runs at the moment, for who looks in from outside
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// Lets `where` point to `what` for as long as it lives.
-template <class T>
-class shown {
-public:
-    shown(T*& where, T& what) noexcept : where_(where) { where_ = &what; }
-    ~shown() { where_ = nullptr; }
-    shown(const shown&) = delete;
-    shown& operator=(const shown&) = delete;
-
-private:
-    T*& where_;
-};
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/server/peer_watch.hpp - what a connection's own reads and writes do not tell of its client
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// Asks after the client while nobody reads what it sends: its end is behind unread octets then, and would be noticed only
-/// by the next read or write. Measures how fast a body comes, and whether output is taken.
-///
-/// Thread-safety  None: its loop's thread.
-/// Cost           One syscall for each check() while octets stay unread, or output unwritten; none otherwise.
-class peer_watch {
-public:
-    peer_watch(event_loop& loop, net::socket& socket, outbox& out, const serve_options& options) noexcept
-        : loop_(loop), socket_(socket), out_(out), options_(options) {}
-
-    /// A body begins. Its octets are awaited by more_body(), and have their times there.
-    void begin_body() noexcept;
-    /// Awaits `receive`, which appends to `octets` and yields false at the end of the stream. False also if it came too
-    /// slowly: see trickles().
-    task<bool> more_body(task<bool> receive, const std::string& octets);
-    [[nodiscard]] bool trickles() const noexcept { return trickles_; }
-    /// Is this a client that takes nothing of what is sent to it? Then the outbox is broken, and no more octets come.
-    [[nodiscard]] bool gave_up() const noexcept { return gave_up_; }
-
-    /// The reader waits until the application has taken something. The wait ends early if the client is gone: then the
-    /// outbox is broken.
-    task<> room(inbox& messages);
-    /// The reader has read enough: waits until the client has sent its last octet, or is gone.
-    task<> end();
-
-    /// To be called about once a second.
-    void check(event_loop::time_point now);
-
-private:
-    void check_end();
-    void check_output(event_loop::time_point now);
-
-    event_loop& loop_;
-    net::socket& socket_;
-    outbox& out_;
-    const serve_options& options_;
-    cancel_scope* body_ = nullptr;  // the wait in more_body()
-    event_loop::time_point body_since_;
-    std::chrono::nanoseconds body_left_{};  // how long it may wait
-    bool trickles_ = false;
-    std::uint64_t taken_bytes_ = 0;       // of the output, and since when no more are
-    event_loop::time_point taken_since_;  // now, while nothing waits to be written
-    bool gave_up_ = false;
-    const bool* unread_ = nullptr;  // the reader is in room() or in end()
-    event* end_ = nullptr;          // in end()
-};
-
-// ---- implementation ----------------------------------------------------------------------------------------------
-inline task<> peer_watch::room(inbox& messages) {
-    const bool unread = true;
-    const shown<const bool> for_check(unread_, unread);
-    co_await messages.room();
-}
-
-inline task<> peer_watch::end() {
-    const bool unread = true;
-    const shown<const bool> for_check(unread_, unread);
-    event came(loop_);
-    const shown<event> where(end_, came);
-    co_await came.wait();
-}
-
-inline void peer_watch::begin_body() noexcept {
-    trickles_ = false;
-    body_left_ = options_.min_body_rate() == 0 ? options_.stall_timeout() : options_.body_grace_time();
-}
-
-inline task<bool> peer_watch::more_body(task<bool> receive, const std::string& octets) {
-    logical_task& self = co_await current_task();
-    entered_scope waiting(self);
-    const shown<cancel_scope> for_check(body_, waiting);
-    body_since_ = loop_.now();
-    const std::size_t before = octets.size();
-    try {
-        const bool alive = co_await std::move(receive);
-        const std::chrono::seconds most = options_.stall_timeout();
-        body_left_ = options_.min_body_rate() == 0
-                         ? most
-                         : std::min<std::chrono::nanoseconds>(
-                               most, body_left_ - (loop_.now() - body_since_) +
-                                         std::chrono::nanoseconds(std::chrono::seconds(octets.size() - before)) /
-                                             static_cast<std::int64_t>(options_.min_body_rate()));
-        co_return alive;
-    } catch (const cancelled&) {
-        if (!waiting.cancelled_here()) throw;
-    }
-    trickles_ = true;
-    co_return false;
-}
-
-inline void peer_watch::check(event_loop::time_point now) {
-    if (unread_ != nullptr) check_end();
-    if (body_ != nullptr && now - body_since_ >= body_left_) body_->cancel();
-    check_output(now);
-}
-
-inline void peer_watch::check_output(event_loop::time_point now) {
-    const std::uint64_t taken = out_.unwritten_bytes() == 0 ? 0 : out_.taken_bytes();
-    if (taken == 0 || taken != std::exchange(taken_bytes_, taken)) {
-        taken_since_ = now;
-    } else if (now - taken_since_ >= options_.stall_timeout()) {
-        gave_up_ = true;
-        out_.set_broken();
-        ::shutdown(socket_.descriptor(), SHUT_RDWR);  // the tasks that read and write see the end
-    }
-}
-
-inline void peer_watch::check_end() {
-    ::pollfd question{};
-    question.fd = socket_.descriptor();
-    question.events = POLLRDHUP;
-    if (::poll(&question, 1, 0) <= 0) return;
-    // One that has only sent its last octet may still read, and what it has sent is still to be taken.
-    if ((question.revents & (POLLHUP | POLLERR)) != 0) out_.set_broken();
-    if (end_ != nullptr) end_->set();
-}
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
 // ferry/server/http_date.hpp - the Date of a response, made once a second
 
 namespace ferry::inline FERRY_ABI {
@@ -22689,6 +22698,453 @@ private:
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/server/application_call.hpp - runs the application for one scope, and reports what it does wrong
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// A server outlives its application's failures: they are reports, with the path of the request as it was received, in
+/// which nothing can end a line.
+class application_call {
+public:
+    application_call(server_context& server, std::string_view raw_path) : server_(server), path_(raw_path) {}
+
+    /// True if it returned; false if it threw, which is reported.
+    task<bool> run(app::scope what, app::receive in, app::send out);
+    /// The client has gone: lets the application run on for a while, then cancels `tasks`, it among them, with a report.
+    task<> give_time(task_group& tasks);
+    void report(const std::string& what) const { detail::report("ferry: the application for " + path_ + what); }
+
+private:
+    server_context& server_;
+    std::string path_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline task<bool> application_call::run(app::scope what, app::receive in, app::send out) {
+    const logical_task& self = co_await current_task();
+    try {
+        co_await server_.app()(std::move(what), in, out);
+        co_return true;
+    } catch (const cancelled&) {
+        if (self.scope().cancelled()) throw;
+        report(" failed: it threw `cancelled`, but nobody had cancelled it");
+    } catch (const client_gone&) {
+        co_return true;
+    } catch (const std::exception& error) {
+        report(std::string(" failed: ") + error.what());
+    } catch (...) {
+        report(" failed with an exception of unknown type");
+    }
+    co_return false;
+}
+
+inline task<> application_call::give_time(task_group& tasks) {
+    co_await sleep_for(server_.options().application_close_timeout());
+    report(" still runs " + std::to_string(server_.options().application_close_timeout().count()) +
+           " s after its client has gone; it is cancelled");
+    tasks.cancel();
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/server/error_response.hpp - how a server refuses a request itself
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Writes a complete response, the connection's last: one line of text, "400: why".
+inline void write_error_response(http::response_writer& to, std::string_view date, int status, std::string_view why,
+                                 http::headers fields = http::headers()) {
+    fields.set("content-type", "text/plain; charset=utf-8");
+    to.date(date).close_connection().start(status, fields);
+    to.body(std::to_string(status).append(": ").append(why).append("\n"), false);
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/server/inbox.hpp - messages on their way to an application, bounded
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Between the task that reads a connection and the application. When it is full the reader waits, so the peer's TCP
+/// window closes. After the end, receive() yields the last message again and again.
+class inbox final : public app::message_source {
+public:
+    static constexpr std::size_t max_messages = 16;
+    static constexpr std::size_t max_bytes = 1024 * 1024;
+
+    [[nodiscard]] bool has_message() const noexcept override { return !queue_.empty() || last_.has_value(); }
+    [[nodiscard]] app::message take() override;
+
+    void push(app::message what, std::size_t bytes) {
+        if (ignored_) return;
+        queue_.emplace_back(std::move(what), bytes);
+        bytes_ += bytes;
+        notify();
+    }
+    /// Nothing comes after what is queued, but this. The first end counts. The reader does not wait for room any more.
+    template <class Last>
+    void end(Last last) {
+        if (last_.has_value()) return;
+        last_.emplace(std::move(last));
+        notify();
+        release_reader();
+    }
+    /// Nobody receives any more: what is queued and what comes is dropped, so the reader never waits.
+    void ignore() noexcept;
+    [[nodiscard]] bool ended() const noexcept { return last_.has_value(); }
+    [[nodiscard]] bool full() const noexcept {
+        return !ended() && (queue_.size() >= max_messages || bytes_ >= max_bytes);
+    }
+
+    /// Is there a WebSocket's message that the application has not taken, or that it has taken and not come back from?
+    [[nodiscard]] bool busy() const noexcept {
+        const bool waits = queue_.size() > 1 ||  // at most the first one is something else
+                           (!queue_.empty() && std::holds_alternative<app::websocket_receive>(queue_.front().first));
+        return waits || (handles_message_ && !is_waited_for());
+    }
+
+    /// Who is told that the application has received the end.
+    class observer {
+    public:
+        virtual void end_taken() = 0;
+
+    protected:
+        ~observer() = default;
+    };
+    void tell_end(observer* who) noexcept { observer_ = who; }
+
+    class room_awaiter;
+    /// Waits until it is not full. A checkpoint; one task, the reader.
+    [[nodiscard]] room_awaiter room() noexcept;
+
+private:
+    void release_reader() noexcept;
+
+    std::deque<std::pair<app::message, std::size_t>> queue_;
+    std::size_t bytes_ = 0;
+    std::optional<app::message> last_;
+    bool ignored_ = false;
+    bool handles_message_ = false;  // the message taken last is a WebSocket's
+    observer* observer_ = nullptr;
+    room_awaiter* reader_ = nullptr;
+};
+
+class inbox::room_awaiter : public leaf_awaiter<room_awaiter> {
+public:
+    static constexpr const char* what = "connection inbox";
+    explicit room_awaiter(inbox& owner) noexcept : owner_(owner) {}
+    bool try_complete() noexcept { return !owner_.full(); }
+    void link() noexcept { owner_.reader_ = this; }
+    static void withdraw(waiter& self) noexcept {
+        static_cast<room_awaiter&>(self).owner_.reader_ = nullptr;
+        self.task().wake_interrupted();
+    }
+    void finish() noexcept {}
+
+private:
+    inbox& owner_;
+};
+
+inline inbox::room_awaiter inbox::room() noexcept { return room_awaiter(*this); }
+
+inline app::message inbox::take() {
+    if (queue_.empty()) {
+        if (observer_ != nullptr) observer_->end_taken();
+        return *last_;
+    }
+    app::message next = std::move(queue_.front().first);
+    handles_message_ = std::holds_alternative<app::websocket_receive>(next);
+    bytes_ -= queue_.front().second;
+    queue_.pop_front();
+    if (!full()) release_reader();
+    return next;
+}
+
+inline void inbox::ignore() noexcept {
+    ignored_ = true;
+    queue_.clear();
+    bytes_ = 0;
+    release_reader();
+}
+
+inline void inbox::release_reader() noexcept {
+    if (reader_ != nullptr) std::exchange(reader_, nullptr)->retry();
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/server/http_exchange.hpp - one HTTP request and its response, between a connection and an application
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// The server's side of an application's receive and send, for an HTTP scope: the state machine of the response is
+/// http::response_writer's. It is made by the task that runs the application, whose thread-sensitive calls have one thread
+/// for as long as it lives.
+class http_exchange final : public app::message_sink, private outbox::observer {
+public:
+    http_exchange(outbox& out, const http::request_head& head, std::string_view date)
+        : out_(out), writer_(out.buffer(), head), date_(date), wants_continue_(head.expects_continue()) {
+        out_.observe(this);
+    }
+    ~http_exchange() { out_.observe(nullptr); }
+
+    [[nodiscard]] inbox& incoming() noexcept { return incoming_; }
+    /// Does the client wait for "100 Continue" before it sends the body?
+    [[nodiscard]] bool wants_continue() const noexcept { return wants_continue_; }
+    [[nodiscard]] http::response_writer& writer() noexcept { return writer_; }
+
+    /// The client has sent its last octet. It may still read: what is sent now is still tried.
+    void disconnect() { incoming_.end(app::http_disconnect()); }
+    /// The same in the middle of the request's body (RFC 9112 8). An application that does not respond then is right.
+    void cut() {
+        cut_ = true;
+        disconnect();
+    }
+    /// Whether the request's body did not come to its end, through the client's fault.
+    [[nodiscard]] bool was_cut() const noexcept { return cut_; }
+    /// The request's body is malformed: the application is told that the client is gone, the client why, if it can be.
+    void refuse(int status, std::string_view why) {
+        cut();
+        if (writer_.started()) return;
+        refused_ = true;
+        respond(status, why);
+    }
+
+    void deliver(app::http_response_start& start) override {
+        require_client();
+        writer_.date(date_).start(start.status(), start.headers());
+        out_.touch();
+    }
+    void deliver(app::http_response_body& piece) override {
+        require_client();
+        writer_.body(piece.body(), piece.more_body());
+        out_.touch();
+        if (writer_.finished()) incoming_.end(app::http_disconnect());
+    }
+    void deliver(app::websocket_accept&) override { misplaced("websocket_accept"); }
+    void deliver(app::websocket_send&) override { misplaced("websocket_send"); }
+    void deliver(app::websocket_close&) override { misplaced("websocket_close"); }
+    void deliver(app::custom_message& what) override { misplaced(what.name().c_str()); }
+
+    /// The application has ended. False when the response cannot be completed and the connection must be cut.
+    [[nodiscard]] bool finish(bool failed) {
+        if (writer_.finished() || out_.broken()) return true;
+        if (writer_.started()) return false;
+        if (cut_ && !failed) {
+            respond(400, "the request ended before its body did");
+        } else {
+            respond(500, failed ? "the application failed" : "the application did not respond");
+        }
+        return true;
+    }
+
+private:
+    void require_client() const {
+        if (out_.broken() || refused_) throw client_gone("send: the client is gone");
+    }
+    void respond(int status, std::string_view why) {
+        write_error_response(writer_, date_, status, why);
+        out_.touch();
+    }
+    [[noreturn]] static void misplaced(const char* what) {
+        throw std::logic_error(std::string("send: ") + what + " does not belong to an http scope");
+    }
+    void above_mark(bool above) noexcept override { set_above_high_water_mark(above); }
+    void all_written() noexcept override {
+        if (out_.broken()) disconnect();
+    }
+
+    const thread_sensitive_scope one_thread_;
+    outbox& out_;
+    inbox incoming_;
+    http::response_writer writer_;
+    std::string_view date_;
+    bool wants_continue_;
+    bool refused_ = false;
+    bool cut_ = false;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/http/body_pace.hpp - how long a body that comes slowly may be waited for
+
+namespace ferry::inline FERRY_ABI::http {
+/// A body has to come at a rate, and may be late. It has no clock: whoever reads the body says how long each wait took, and
+/// what it brought; time in which nobody waits does not count.
+///
+///     octets = receive(pace.patience());             // nothing after that time: the body trickles
+///     pace.waited(how_long, octets.size());
+class body_pace {
+public:
+    using duration = std::chrono::nanoseconds;
+
+    /// `grace` is by how much it may be late from the start. What comes faster makes up for it, and may leave room for a
+    /// pause as long as `longest_pause`. Without a rate, any wait may be that long.
+    body_pace(std::size_t min_bytes_per_second, duration grace, duration longest_pause) noexcept
+        : rate_(static_cast<std::int64_t>(min_bytes_per_second)),
+          longest_(longest_pause),
+          left_(rate_ == 0 ? longest_pause : grace) {}
+
+    /// How long the next octets may be waited for.
+    [[nodiscard]] duration patience() const noexcept { return left_; }
+    void waited(duration how_long, std::size_t bytes) noexcept {
+        if (rate_ == 0) return;
+        left_ = std::min(longest_, left_ - how_long + duration(std::chrono::seconds(bytes)) / rate_);
+    }
+
+private:
+    std::int64_t rate_;
+    duration longest_;
+    duration left_;
+};
+}  // namespace ferry::inline FERRY_ABI::http
+
+// ferry/server/shown.hpp - what runs at the moment, for who looks in from outside
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Lets `where` point to `what` for as long as it lives.
+template <class T>
+class shown {
+public:
+    shown(T*& where, T& what) noexcept : where_(where) { where_ = &what; }
+    ~shown() { where_ = nullptr; }
+    shown(const shown&) = delete;
+    shown& operator=(const shown&) = delete;
+
+private:
+    T*& where_;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/server/peer_watch.hpp - what a connection's own reads and writes do not tell of its client
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// Asks after the client while nobody reads what it sends: its end is behind unread octets then, and would be noticed only
+/// by the next read or write. Measures how fast a body comes, and whether output is taken.
+///
+/// Thread-safety  None: its loop's thread.
+/// Cost           One syscall for each check() while octets stay unread, or output unwritten; none otherwise.
+class peer_watch {
+public:
+    peer_watch(event_loop& loop, net::socket& socket, outbox& out, const serve_options& options) noexcept
+        : loop_(loop), socket_(socket), out_(out), options_(options), pace_(new_pace()) {}
+
+    /// A body begins. Its octets are awaited by more_body(), and have their times there.
+    void begin_body() noexcept {
+        trickles_ = false;
+        pace_ = new_pace();
+    }
+    /// Awaits `receive`, which appends to `octets` and yields false at the end of the stream. False also if it came too
+    /// slowly: see trickles().
+    task<bool> more_body(task<bool> receive, const std::string& octets);
+    [[nodiscard]] bool trickles() const noexcept { return trickles_; }
+    /// Is this a client that takes nothing of what is sent to it? Then the outbox is broken, and no more octets come.
+    [[nodiscard]] bool gave_up() const noexcept { return gave_up_; }
+
+    /// The reader waits until the application has taken something. The wait ends early if the client is gone: then the
+    /// outbox is broken.
+    task<> room(inbox& messages);
+    /// The reader waits until then. The client's end is noticed meanwhile, too.
+    task<> pause(event_loop::time_point until);
+    /// The reader has read enough: waits until the client has sent its last octet, or is gone.
+    task<> end();
+
+    /// To be called about once a second.
+    void check(event_loop::time_point now);
+
+private:
+    [[nodiscard]] http::body_pace new_pace() const noexcept {
+        return http::body_pace(options_.min_body_rate(), options_.body_grace_time(), options_.stall_timeout());
+    }
+    void check_end();
+    void check_output(event_loop::time_point now);
+
+    event_loop& loop_;
+    net::socket& socket_;
+    outbox& out_;
+    const serve_options& options_;
+    cancel_scope* body_ = nullptr;  // the wait in more_body()
+    event_loop::time_point body_since_;
+    http::body_pace pace_;
+    bool trickles_ = false;
+    std::uint64_t taken_bytes_ = 0;       // of the output, and since when no more are
+    event_loop::time_point taken_since_;  // now, while nothing waits to be written
+    bool gave_up_ = false;
+    const bool* unread_ = nullptr;  // the reader is in room(), pause() or end()
+    event* end_ = nullptr;          // in end()
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline task<> peer_watch::room(inbox& messages) {
+    const bool unread = true;
+    const shown<const bool> for_check(unread_, unread);
+    co_await messages.room();
+}
+
+inline task<> peer_watch::pause(event_loop::time_point until) {
+    if (until <= loop_.now()) co_return;
+    const bool unread = true;
+    const shown<const bool> for_check(unread_, unread);
+    co_await sleep_until(until);
+}
+
+inline task<> peer_watch::end() {
+    const bool unread = true;
+    const shown<const bool> for_check(unread_, unread);
+    event came(loop_);
+    const shown<event> where(end_, came);
+    co_await came.wait();
+}
+
+inline task<bool> peer_watch::more_body(task<bool> receive, const std::string& octets) {
+    logical_task& self = co_await current_task();
+    entered_scope waiting(self);
+    const shown<cancel_scope> for_check(body_, waiting);
+    body_since_ = loop_.now();
+    const std::size_t before = octets.size();
+    try {
+        const bool alive = co_await std::move(receive);
+        pace_.waited(loop_.now() - body_since_, octets.size() - before);
+        co_return alive;
+    } catch (const cancelled&) {
+        if (!waiting.cancelled_here()) throw;
+    }
+    trickles_ = true;
+    co_return false;
+}
+
+inline void peer_watch::check(event_loop::time_point now) {
+    if (unread_ != nullptr) check_end();
+    if (body_ != nullptr && now - body_since_ >= pace_.patience()) body_->cancel();
+    check_output(now);
+}
+
+inline void peer_watch::check_output(event_loop::time_point now) {
+    const std::uint64_t taken = out_.unwritten_bytes() == 0 ? 0 : out_.taken_bytes();
+    if (taken == 0 || taken != std::exchange(taken_bytes_, taken)) {
+        taken_since_ = now;
+    } else if (now - taken_since_ >= options_.stall_timeout()) {
+        gave_up_ = true;
+        out_.set_broken();
+        ::shutdown(socket_.descriptor(), SHUT_RDWR);  // the tasks that read and write see the end
+    }
+}
+
+inline void peer_watch::check_end() {
+    ::pollfd question{};
+    question.fd = socket_.descriptor();
+    question.events = POLLRDHUP;
+    if (::poll(&question, 1, 0) <= 0) return;
+    // One that has only sent its last octet may still read, and what it has sent is still to be taken.
+    if ((question.revents & (POLLHUP | POLLERR)) != 0) out_.set_broken();
+    if (end_ != nullptr) end_->set();
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/server/websocket_exchange.hpp - one WebSocket, between a connection and an application
 
 namespace ferry::inline FERRY_ABI {
@@ -22706,6 +23162,7 @@ public:
           opening_(std::move(opening)),
           denial_(out.buffer(), head),
           session_(out.buffer(), server.options().websocket_limits()),
+          controls_(server.options().websocket_limits().max_control_frames_per_second()),
           alive_(server.options().ping_interval(), server.options().pong_timeout(), server.loop().now()),
           over_(server.loop()) {
         out_.observe(this);
@@ -22726,8 +23183,10 @@ public:
     [[nodiscard]] std::size_t early_bytes() const noexcept { return early_.size(); }
     void feed(char* octets, std::size_t count) noexcept { session_.feed(octets, count); }
     void heard() noexcept { alive_.heard(server_.loop().now()); }
-    /// Takes what was fed, until the inbox is full. False when there may be more: call it again once there is room.
+    /// Takes what was fed, until the inbox is full, or too many pings have come. False when there may be more: call it again
+    /// once there is room, and at resumes_at().
     [[nodiscard]] bool take_events();
+    [[nodiscard]] event_loop::time_point resumes_at() const noexcept { return controls_.resumes_at(); }
     /// The connection ended without a close frame.
     void lost() { end(websocket::close_code::abnormal, {}); }
     /// Pings a silent peer; false once it has not answered in time either.
@@ -22851,6 +23310,7 @@ private:
     websocket::handshake opening_;
     http::response_writer denial_;
     websocket::session session_;
+    websocket::control_rate controls_;
     websocket::keep_alive alive_;
     std::string early_;
     event over_;
@@ -22886,8 +23346,13 @@ inline bool websocket_exchange::take_events() {
                                bytes);
                 break;
             }
+            case kind::ping:
             case kind::pong:
-                break;
+                heard();  // it may be long since it came, if it was one of many
+                if (controls_.count(server_.loop().now())) break;
+                session_.keep_input();
+                out_.touch();
+                return false;
             case kind::closed:
             case kind::failed:
                 answers_ = incoming_.busy();
@@ -22898,6 +23363,7 @@ inline bool websocket_exchange::take_events() {
         }
         if (incoming_.full()) {
             session_.keep_input();
+            if (!out_.buffer().empty()) out_.touch();
             return false;
         }
     }
@@ -22939,13 +23405,11 @@ private:
     task<next_step> read_head();
     task<next_step> try_read_head();
     task<bool> serve_request();
-    task<> read_body(http_exchange& exchange, task_group& tasks);
+    task<> read_body(http_exchange& exchange, application_call& application, task_group& tasks);
     task<> serve_websocket();
-    task<> read_messages(websocket_exchange& exchange, task_group& tasks);
-    task<bool> call_application(app::scope what, app::receive in, app::send out);
-    task<> give_application_time(task_group& tasks);
+    task<> read_messages(websocket_exchange& exchange, application_call& application, task_group& tasks);
     task<> close_gently();
-    task<> discard_input();
+    http::request_event take_body(std::string& piece);
     bool skip_body();
 
     /// More octets into `pending_`; false at the end of the stream.
@@ -22964,7 +23428,6 @@ private:
     websocket_exchange* websocket_ = nullptr;
     bool cut_ = false;
     bool gave_up_ = false;  // a peer that has not answered the close frame had its time
-    std::string path_;      // of the request that runs, for reports
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
@@ -22989,7 +23452,7 @@ inline task<> connection::run() {
 inline task<> connection::serve() {
     for (;;) {
         if (co_await read_head() == next_step::close) co_return;
-        if (websocket::wants_websocket(parser_.head())) {
+        if (options_.websockets() && websocket::wants_websocket(parser_.head())) {
             co_await serve_websocket();
             co_return;
         }
@@ -23059,52 +23522,39 @@ inline task<bool> connection::serve_request() {
     const shown<http_exchange> for_shutdown(http_, exchange);
     if (server_.stopping()) exchange.writer().close_connection();
     app::scope what(app::protocol::http, parser_.take_head(), socket_.peer(), socket_.local());
-    path_ = what.path();
+    application_call application(server_, what.raw_path());
     bool failed = false;
     co_await with_task_group([&](task_group& tasks) -> task<> {
-        tasks.start(read_body(exchange, tasks));
-        failed = !co_await call_application(what, app::receive(exchange.incoming()), app::send(exchange));
+        tasks.start(read_body(exchange, application, tasks));
+        failed = !co_await application.run(what, app::receive(exchange.incoming()), app::send(exchange));
         tasks.cancel();
     });
     if (!exchange.finish(failed)) {
-        report("ferry: the application for " + path_ + " ended before its response did; the connection is cut");
+        if (!exchange.was_cut()) application.report(" ended before its response did; the connection is cut");
         cut_ = true;
         co_return false;
     }
     co_return exchange.writer().keep_alive() && skip_body();
 }
 
+/// What has come of the body in one piece, however many chunks it came in, and what is behind it.
+inline http::request_event connection::take_body(std::string& piece) {
+    std::string_view unread = pending_;
+    http::request_event found = parser_.read(unread);
+    for (; found == http::request_event::body; found = parser_.read(unread)) piece.append(parser_.body());
+    pending_.erase(0, pending_.size() - unread.size());
+    return found;
+}
+
 /// What the application left unread of the body comes before the next request. True if all of it is here already;
 /// otherwise the connection ends rather than wait for it.
 inline bool connection::skip_body() {
-    std::string_view unread = pending_;
-    http::request_event found = parser_.read(unread);
-    while (found == http::request_event::body) found = parser_.read(unread);
-    pending_.erase(0, pending_.size() - unread.size());
-    return found == http::request_event::end;
-}
-
-/// True if it returned; false if it threw, which is reported here.
-inline task<bool> connection::call_application(app::scope what, app::receive in, app::send out) {
-    const logical_task& self = co_await current_task();
-    try {
-        co_await server_.app()(std::move(what), in, out);
-        co_return true;
-    } catch (const cancelled&) {
-        if (self.scope().cancelled()) throw;
-        report("ferry: the application for " + path_ + " failed: it threw `cancelled`, but nobody had cancelled it");
-    } catch (const client_gone&) {
-        co_return true;
-    } catch (const std::exception& error) {
-        report("ferry: the application for " + path_ + " failed: " + error.what());
-    } catch (...) {
-        report("ferry: the application for " + path_ + " failed with an exception of unknown type");
-    }
-    co_return false;
+    std::string unwanted;
+    return take_body(unwanted) == http::request_event::end;
 }
 
 /// Feeds the application with the body, then waits for the client to go away.
-inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) {
+inline task<> connection::read_body(http_exchange& exchange, application_call& application, task_group& tasks) {
     try {
         if (exchange.wants_continue() && !exchange.writer().started()) {
             exchange.writer().interim(100);
@@ -23112,18 +23562,14 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
         }
         watch_->begin_body();
         for (bool complete = false; !complete;) {
-            std::string_view unread = pending_;
-            const http::request_event found = parser_.read(unread);
-            std::string piece(found == http::request_event::body ? parser_.body() : std::string_view());
-            pending_.erase(0, pending_.size() - unread.size());
+            std::string piece;
+            const http::request_event found = take_body(piece);
+            if (const std::size_t bytes = piece.size(); bytes != 0) {
+                exchange.incoming().push(app::http_request(std::move(piece), true), bytes);
+                if (exchange.incoming().full()) co_await watch_->room(exchange.incoming());
+                if (out_->broken()) break;
+            }
             switch (found) {
-                case http::request_event::body: {
-                    const std::size_t bytes = piece.size();
-                    exchange.incoming().push(app::http_request(std::move(piece), true), bytes);
-                    if (exchange.incoming().full()) co_await watch_->room(exchange.incoming());
-                    complete = out_->broken();
-                    break;
-                }
                 case http::request_event::end:
                     exchange.incoming().push(app::http_request::end(parser_.trailers()), 0);
                     complete = true;
@@ -23152,15 +23598,7 @@ inline task<> connection::read_body(http_exchange& exchange, task_group& tasks) 
     } catch (const std::runtime_error&) {  // reset by the client, or a network that fails
         out_->set_broken();
     }
-    if (!exchange.writer().finished()) co_await give_application_time(tasks);
-}
-
-inline task<> connection::give_application_time(task_group& tasks) {
-    co_await sleep_for(options_.application_close_timeout());
-    report("ferry: the application for " + path_ + " still runs " +
-           std::to_string(options_.application_close_timeout().count()) +
-           " s after its client has gone; it is cancelled");
-    tasks.cancel();
+    if (!exchange.writer().finished()) co_await application.give_time(tasks);
 }
 
 inline task<> connection::serve_websocket() {
@@ -23173,16 +23611,15 @@ inline task<> connection::serve_websocket() {
     std::vector<std::string> offered = opening.subprotocols();
     websocket_exchange exchange(server_, *out_, parser_.head(), std::move(opening));
     app::scope what(app::protocol::websocket, parser_.take_head(), socket_.peer(), socket_.local(), std::move(offered));
-    path_ = what.path();
+    application_call application(server_, what.raw_path());
     exchange.keep_early(pending_);
     std::string().swap(pending_);
     const shown<websocket_exchange> for_shutdown(websocket_, exchange);
     if (server_.stopping()) exchange.go_away();
     try {
         co_await with_task_group([&](task_group& tasks) -> task<> {
-            tasks.start(read_messages(exchange, tasks));
-            const bool failed =
-                !co_await call_application(what, app::receive(exchange.incoming()), app::send(exchange));
+            tasks.start(read_messages(exchange, application, tasks));
+            const bool failed = !co_await application.run(what, app::receive(exchange.incoming()), app::send(exchange));
             exchange.finish(failed);
             if (!exchange.closed()) co_await timeout(options_.close_timeout(), exchange.until_closed());
             tasks.cancel();
@@ -23192,7 +23629,8 @@ inline task<> connection::serve_websocket() {
     }
 }
 
-inline task<> connection::read_messages(websocket_exchange& exchange, task_group& tasks) {
+inline task<> connection::read_messages(websocket_exchange& exchange, application_call& application,
+                                        task_group& tasks) {
     try {
         while (!exchange.closed()) {
             net::borrowed_bytes octets = co_await socket_.receive();
@@ -23205,7 +23643,10 @@ inline task<> connection::read_messages(websocket_exchange& exchange, task_group
                 if (exchange.early_bytes() > max_early_bytes) exchange.lost();
             } else {
                 exchange.feed(octets.data(), octets.size());
-                while (!exchange.take_events()) co_await watch_->room(exchange.incoming());
+                while (!exchange.take_events()) {
+                    co_await watch_->room(exchange.incoming());
+                    if (!exchange.closed()) co_await watch_->pause(exchange.resumes_at());
+                }
             }
         }
     } catch (const std::runtime_error&) {  // reset by the client, or a network that fails
@@ -23216,7 +23657,7 @@ inline task<> connection::read_messages(websocket_exchange& exchange, task_group
         co_await sleep_for(options_.close_timeout());
         exchange.conclude();
     }
-    co_await give_application_time(tasks);
+    co_await application.give_time(tasks);
 }
 
 inline void connection::refuse(int status, std::string_view why, const http::headers& fields) {
@@ -23232,15 +23673,7 @@ inline task<> connection::close_gently() {
     if (!written) co_return;
     // A client that owes nothing, and is sent away between two requests, has nothing to lose.
     if (server_.stopping() && pending_.empty() && parser_.idle()) co_return;
-    socket_.shutdown_send();
-    co_await timeout(options_.close_timeout(), discard_input());
-}
-
-inline task<> connection::discard_input() {
-    for (;;) {
-        const net::borrowed_bytes octets = co_await socket_.receive();
-        if (octets.empty()) co_return;
-    }
+    co_await net::lingering_close(socket_, options_.close_timeout());
 }
 
 inline void connection::begin_shutdown() {
@@ -23336,9 +23769,11 @@ inline server::server(event_loop& loop, app::any_application app, const std::vec
                       serve_options options)
     : context_(loop, std::move(app), std::move(options)) {
     if (where.empty()) throw std::invalid_argument("ferry: a server needs an address to listen at");
+    const serve_options& chosen = context_.options();
+    const auto door = net::listener_options().backlog(chosen.backlog()).reuse_port(chosen.reuse_port());
     for (const net::address& candidate : where) {
         try {
-            listener_.emplace(loop, candidate);
+            listener_.emplace(loop, candidate, door);
             address_ = listener_->local();
             return;
         } catch (const std::system_error&) {
@@ -23485,6 +23920,89 @@ inline int serve_main(app::any_application app, int argc, char** argv, serve_opt
 }
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/client/detail/connection_limit.hpp - how many connections a client has in use at a time
+
+namespace ferry::inline FERRY_ABI::detail {
+/// So many connections in all, and so many to each place. Those who ask for one more wait in their order; who waits for a
+/// place that is full does not hold up those behind who want to go elsewhere.
+///
+/// Thread-safety  None: its loop's thread. It outlives the waits.
+/// Cost           acquire() O(1), release() O(those that wait for other places).
+class connection_limit {
+public:
+    class awaiter;
+
+    connection_limit(std::size_t in_all, std::size_t to_each_place) noexcept
+        : in_all_(in_all), to_each_place_(to_each_place) {}
+    connection_limit(const connection_limit&) = delete;
+    connection_limit& operator=(const connection_limit&) = delete;
+
+    /// Waits until one more is allowed, which release() gives back. A checkpoint. `place` outlives the wait.
+    [[nodiscard]] awaiter acquire(const std::string& place) noexcept;
+    void release(const std::string& place);
+    [[nodiscard]] std::size_t in_use() const noexcept { return in_use_; }
+
+private:
+    [[nodiscard]] bool take(const std::string& place);
+    void serve();
+
+    std::size_t in_all_;
+    std::size_t to_each_place_;
+    std::size_t in_use_ = 0;
+    std::unordered_map<std::string, std::size_t> places_;  // with one in use at least
+    intrusive_list<waiter> waiters_;                       // none of them can go on, or it would have
+};
+
+class [[nodiscard]] connection_limit::awaiter : public leaf_awaiter<awaiter> {
+public:
+    static constexpr const char* what = "http_client: the end of another request";
+    awaiter(connection_limit& owner, const std::string& place) noexcept : owner_(owner), place_(place) {}
+    bool try_complete() noexcept { return owner_.take(place_); }
+    void link() noexcept { owner_.waiters_.push_back(*this); }
+    static void withdraw(waiter& self) noexcept {
+        static_cast<awaiter&>(self).owner_.waiters_.erase(self);
+        self.task().wake_interrupted();
+    }
+    void finish() noexcept {}
+
+private:
+    friend class connection_limit;
+    connection_limit& owner_;
+    const std::string& place_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline connection_limit::awaiter connection_limit::acquire(const std::string& place) noexcept {
+    return awaiter(*this, place);
+}
+
+inline bool connection_limit::take(const std::string& place) {
+    if (in_use_ >= in_all_) return false;
+    std::size_t& there = places_[place];
+    if (there >= to_each_place_) return false;
+    ++there;
+    ++in_use_;
+    return true;
+}
+
+inline void connection_limit::release(const std::string& place) {
+    const auto found = places_.find(place);
+    if (--found->second == 0) places_.erase(found);
+    --in_use_;
+    serve();
+}
+
+/// One has ended, so one can go on: the oldest whose place is not full.
+inline void connection_limit::serve() {
+    for (waiter* each = waiters_.front(); each != nullptr; each = waiters_.next(*each)) {
+        if (!take(static_cast<awaiter*>(each)->place_)) continue;
+        waiters_.erase(*each);
+        each->task().wake();
+        return;
+    }
+}
+}  // namespace ferry::inline FERRY_ABI::detail
+
 // ferry/client/http_client_options.hpp - how long an HTTP client waits, and how much it takes
 
 namespace ferry::inline FERRY_ABI {
@@ -23502,27 +24020,47 @@ public:
     http_client_options& response_timeout(milliseconds limit) { return set(response_timeout_, limit); }
     /// For the next octet of a body, in either direction. Default 60 s.
     http_client_options& stall_timeout(milliseconds limit) { return set(stall_timeout_, limit); }
+    /// Of a response that is taken whole, by fetch() and read_all(): its body must come at this rate, in octets a second.
+    /// One that is read in pieces may be a stream of events, and has stall_timeout only. Default 240; 0 is none.
+    http_client_options& min_body_rate(std::size_t bytes_per_second) { return set(min_body_rate_, bytes_per_second); }
+    /// By how much such a body may be late: a server may think in the middle of its answer. Default 30 s.
+    http_client_options& body_grace_time(milliseconds limit) { return set(body_grace_time_, limit); }
     /// For the server's "100 Continue", where a request asks for it; then the body is sent all the same. Default 1 s.
     http_client_options& continue_timeout(milliseconds limit) { return set(continue_timeout_, limit); }
     /// How long a connection may be idle and be used again: less than servers keep it. Default 4 s; 0 uses each once.
     http_client_options& keep_alive_timeout(milliseconds limit) { return set(keep_alive_timeout_, limit); }
+    /// Connections in use at a time, in all and to one host and port. A request that would need one more waits until another
+    /// has ended, and an http_call ends when it is destroyed. Default 256 and 64; std::invalid_argument for 0.
+    http_client_options& max_connections(std::size_t count) { return set(max_connections_, at_least_one(count)); }
+    http_client_options& max_connections_per_host(std::size_t count) {
+        return set(max_connections_per_host_, at_least_one(count));
+    }
     /// Idle connections that are kept. Default 8.
     http_client_options& max_idle_connections(std::size_t count) { return set(max_idle_connections_, count); }
     /// Of a response that is taken whole, by fetch() and read_all(). Default 1 MiB; a streamed one has `limits` only.
     http_client_options& max_body_bytes(std::size_t bytes) { return set(max_body_bytes_, bytes); }
     http_client_options& limits(const http::response_limits& chosen) { return set(limits_, chosen); }
     /// Where to connect, whatever host the URL names: a proxy, a unix-domain socket, a server under test.
-    http_client_options& connect_to(net::address where) { return set(connect_to_, std::optional(std::move(where))); }
+    http_client_options& connect_to(net::address where) {
+        elsewhere_ = true;
+        return set(connect_to_, std::move(where));
+    }
 
     [[nodiscard]] milliseconds connect_timeout() const noexcept { return connect_timeout_; }
     [[nodiscard]] milliseconds response_timeout() const noexcept { return response_timeout_; }
     [[nodiscard]] milliseconds stall_timeout() const noexcept { return stall_timeout_; }
+    [[nodiscard]] std::size_t min_body_rate() const noexcept { return min_body_rate_; }
+    [[nodiscard]] milliseconds body_grace_time() const noexcept { return body_grace_time_; }
     [[nodiscard]] milliseconds continue_timeout() const noexcept { return continue_timeout_; }
     [[nodiscard]] milliseconds keep_alive_timeout() const noexcept { return keep_alive_timeout_; }
+    [[nodiscard]] std::size_t max_connections() const noexcept { return max_connections_; }
+    [[nodiscard]] std::size_t max_connections_per_host() const noexcept { return max_connections_per_host_; }
     [[nodiscard]] std::size_t max_idle_connections() const noexcept { return max_idle_connections_; }
     [[nodiscard]] std::size_t max_body_bytes() const noexcept { return max_body_bytes_; }
     [[nodiscard]] const http::response_limits& limits() const noexcept { return limits_; }
-    [[nodiscard]] const std::optional<net::address>& connect_to() const noexcept { return connect_to_; }
+    [[nodiscard]] std::optional<net::address> connect_to() const {
+        return elsewhere_ ? std::optional(connect_to_) : std::nullopt;
+    }
 
 private:
     template <class T>
@@ -23530,16 +24068,25 @@ private:
         option = std::move(chosen);
         return *this;
     }
+    static std::size_t at_least_one(std::size_t connections) {
+        if (connections == 0) throw std::invalid_argument("ferry: an HTTP client without connections");
+        return connections;
+    }
 
     milliseconds connect_timeout_{10'000};
     milliseconds response_timeout_{60'000};
     milliseconds stall_timeout_{60'000};
+    std::size_t min_body_rate_ = 240;
+    milliseconds body_grace_time_{30'000};
     milliseconds continue_timeout_{1'000};
     milliseconds keep_alive_timeout_{4'000};
+    std::size_t max_connections_ = 256;
+    std::size_t max_connections_per_host_ = 64;
     std::size_t max_idle_connections_ = 8;
     std::size_t max_body_bytes_ = 1024 * 1024;
     http::response_limits limits_;
-    std::optional<net::address> connect_to_;
+    bool elsewhere_ = false;  // beside the address: of an optional, GCC 12 believes that it may not be initialised
+    net::address connect_to_;
 };
 }  // namespace ferry::inline FERRY_ABI
 
@@ -23650,7 +24197,7 @@ template <net::stream Stream>
 class http_connection {
 public:
     http_connection(event_loop& loop, Stream stream, const http_client_options& options = http_client_options())
-        : loop_(loop), stream_(std::move(stream)), options_(options), parser_(options.limits()) {}
+        : loop_(loop), stream_(std::move(stream)), options_(options), parser_(options.limits()), reading_(loop) {}
     http_connection(const http_connection&) = delete;
     http_connection& operator=(const http_connection&) = delete;
 
@@ -23663,10 +24210,9 @@ public:
 
     /// The head of the final response; the reference is valid until the next begin().
     task<const http::response_head&> response();
-    /// The next piece of the response's body; empty at its end. A server may send it as slowly as stall_timeout lets it:
-    /// put a timeout() around the whole where that matters.
+    /// The next piece of the response's body; empty at its end. A server may send it as slowly as stall_timeout lets it.
     task<std::string> read();
-    /// The rest of it, no more than the options' max_body_bytes.
+    /// The rest of it, no more than the options' max_body_bytes, no slower than their min_body_rate.
     task<std::string> read_all();
     /// After the end of the body.
     [[nodiscard]] const http::headers& trailers() const noexcept { return parser_.trailers(); }
@@ -23694,8 +24240,9 @@ private:
     task<> flush();
     task<> flush_while_answered();
     task<bool> may_send();
-    task<> await_continue();
+    task<> read_heads(const bool& enough);
     task<client_response> take_response();
+    task<std::string> read_in_time(http::body_pace& pace);
     task<http::response_event> next_event(milliseconds limit, const event_loop::time_point& since);
     task<bool> receive_more(milliseconds limit, const event_loop::time_point& since);
     [[noreturn]] void fail(const std::string& why);
@@ -23710,11 +24257,13 @@ private:
     http::response_head head_;
     std::string pending_;  // received; parsed up to unread_from_
     std::size_t unread_from_ = 0;
+    async_mutex reading_;  // heads: a task that sends waits for "100 Continue", while another waits for the response
     event_loop::time_point last_sent_;      // when the server's side took something
     event_loop::time_point last_progress_;  // or something came from it
     bool head_seen_ = false;
     bool ended_ = false;
     bool waits_for_continue_ = false;
+    bool continued_ = false;  // a 100 has come
     bool unwanted_ = false;   // the body
     bool sending_ = false;    // or it was given up in the middle
     bool keep_alive_ = true;  // as far as the requests say
@@ -23735,7 +24284,7 @@ void http_connection<Stream>::start(std::string_view method, std::string_view ta
     parser_.begin(method == "HEAD");
     writer_.emplace(out_).start(method, target, host, fields);
     what_ = std::string(method).append(" http://").append(host).append(target);
-    head_seen_ = ended_ = unwanted_ = false;
+    head_seen_ = ended_ = unwanted_ = continued_ = false;
     waits_for_continue_ = fields.contains_token("expect", "100-continue");
     keep_alive_ = !fields.contains_token("connection", "close");
     last_sent_ = last_progress_ = loop_.now();
@@ -23769,22 +24318,26 @@ template <net::stream Stream>
 task<bool> http_connection<Stream>::may_send() {
     if (!writer_) throw std::logic_error("ferry: a body before begin()");
     if (std::exchange(waits_for_continue_, false)) {
-        const bool in_time = co_await try_timeout(options_.continue_timeout(), await_continue());
-        unwanted_ = in_time && head_seen_;  // the server may or may not wait for the body: RFC 9110 10.1.1
+        const bool in_time = co_await try_timeout(options_.continue_timeout(), read_heads(continued_));
+        unwanted_ = in_time && !continued_;  // the server may or may not wait for the body: RFC 9110 10.1.1
         last_sent_ = loop_.now();
     }
     co_return !unwanted_;
 }
 
+/// Until there is enough, or the final one has come.
 template <net::stream Stream>
-task<> http_connection<Stream>::await_continue() {
-    for (bool waiting = true; waiting;) {
+task<> http_connection<Stream>::read_heads(const bool& enough) {
+    while (!enough && !head_seen_) {
+        const async_mutex::guard my_turn = co_await reading_.lock();
+        if (enough || head_seen_) break;  // the other task has read it
         const http::response_event found = co_await next_event(options_.response_timeout(), last_sent_);
         if (found == http::response_event::head) {
             head_ = parser_.take_head();
             head_seen_ = true;
+        } else if (found == http::response_event::interim && parser_.head().status() == 100) {
+            continued_ = true;
         }
-        waiting = found == http::response_event::interim && parser_.head().status() != 100;
     }
 }
 
@@ -23867,12 +24420,7 @@ task<client_response> http_connection<Stream>::take_response() {
 template <net::stream Stream>
 task<const http::response_head&> http_connection<Stream>::response() {
     if (!writer_) throw std::logic_error("ferry: response() before begin()");
-    while (!head_seen_) {
-        const http::response_event found = co_await next_event(options_.response_timeout(), last_sent_);
-        if (found != http::response_event::head) continue;  // an interim one
-        head_ = parser_.take_head();
-        head_seen_ = true;
-    }
+    co_await read_heads(head_seen_);
     co_return head_;
 }
 
@@ -23881,18 +24429,26 @@ task<std::string> http_connection<Stream>::read() {
     if (!head_seen_) throw std::logic_error("ferry: read() before response()");
     if (ended_) co_return std::string();
     const http::response_event found = co_await next_event(options_.stall_timeout(), last_progress_);
-    if (found == http::response_event::body) co_return std::string(parser_.body());
-    ended_ = true;
-    co_return std::string();
+    std::string piece;
+    if (found == http::response_event::body) {
+        piece = parser_.body();
+        std::string_view unread = std::string_view(pending_).substr(unread_from_);
+        while (parser_.read(unread) == http::response_event::body)
+            piece += parser_.body();  // what it says else, it repeats
+        unread_from_ = pending_.size() - unread.size();
+    }
+    ended_ = piece.empty();
+    co_return piece;
 }
 
 template <net::stream Stream>
 task<std::string> http_connection<Stream>::read_all() {
     if (!head_seen_) throw std::logic_error("ferry: read_all() before response()");
     std::string body;
+    http::body_pace pace(options_.min_body_rate(), options_.body_grace_time(), options_.stall_timeout());
     const std::size_t limit = options_.max_body_bytes();
     for (bool more = head_.body().length() <= limit; more;) {
-        const std::string piece = co_await read();
+        const std::string piece = co_await read_in_time(pace);
         more = !piece.empty();
         if (piece.size() > limit - body.size()) break;
         body += piece;
@@ -23903,6 +24459,23 @@ task<std::string> http_connection<Stream>::read_all() {
              " bytes; raise max_body_bytes, or read() it in pieces");
     }
     co_return body;
+}
+
+template <net::stream Stream>
+task<std::string> http_connection<Stream>::read_in_time(http::body_pace& pace) {
+    event_loop::time_point since = loop_.now();
+    for (;;) {
+        std::optional<std::string> piece = co_await try_timeout(since + pace.patience() - loop_.now(), read());
+        since = std::max(since, last_sent_);  // while the server still takes octets of the request, its answer may wait
+        if (piece) {
+            pace.waited(loop_.now() - since, piece->size());
+            co_return std::move(*piece);
+        }
+        if (loop_.now() - since < pace.patience()) continue;
+        broken_ = true;
+        throw timeout_error("ferry: " + what_ + ": the server sends the body too slowly, less than " +
+                            std::to_string(options_.min_body_rate()) + " bytes a second");
+    }
 }
 
 /// The next thing that the parser finds; an error throws.
@@ -23964,6 +24537,99 @@ std::pair<Stream, std::string> http_connection<Stream>::take_stream() {
 }
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/client/detail/http_pool.hpp - the connections of an HTTP client: those in use, and those that are idle
+
+namespace ferry::inline FERRY_ABI::detail {
+/// Shared by a client and the calls that are under way.
+class http_pool {
+public:
+    using connection = http_connection<net::socket>;
+
+    http_pool(event_loop& loop, const http_client_options& options)
+        : loop_(loop), options_(options), limit_(options.max_connections(), options.max_connections_per_host()) {}
+
+    /// The one that was used last of those to this place that can still be used; null if there is none.
+    [[nodiscard]] std::unique_ptr<connection> take(const std::string& place);
+    /// Keeps it if it can be used again.
+    void give(std::string place, std::unique_ptr<connection> used);
+    void close_idle() noexcept { idle_.clear(); }
+
+    [[nodiscard]] std::size_t size() const noexcept { return idle_.size(); }
+    [[nodiscard]] connection_limit& limit() noexcept { return limit_; }
+    [[nodiscard]] event_loop& loop() const noexcept { return loop_; }
+    [[nodiscard]] const http_client_options& options() const noexcept { return options_; }
+
+private:
+    struct idle_connection {
+        std::string place;
+        std::unique_ptr<connection> kept;
+        event_loop::time_point since;
+    };
+
+    event_loop& loop_;
+    http_client_options options_;
+    connection_limit limit_;
+    std::vector<idle_connection> idle_;  // oldest first
+};
+
+/// One of the connections that a client may have at a time, whether it has been made yet or not.
+///
+/// Ownership  Owns the connection, and gives it and its place under the limit back at its end.
+class http_lease {
+public:
+    /// Waits until there may be one more. A checkpoint.
+    [[nodiscard]] static task<http_lease> of(std::shared_ptr<http_pool> pool, std::string place) {
+        co_await pool->limit().acquire(place);
+        co_return http_lease(std::move(pool), std::move(place));
+    }
+    http_lease(http_lease&&) noexcept = default;
+    http_lease& operator=(http_lease&&) = delete;
+    ~http_lease() {
+        if (pool_ == nullptr) return;
+        if (connection_ != nullptr) pool_->give(place_, std::move(connection_));
+        pool_->limit().release(place_);  // who comes next finds the idle one
+    }
+
+    /// Takes an idle one, if there is one.
+    [[nodiscard]] bool reuse() {
+        connection_ = pool_->take(place_);
+        return connection_ != nullptr;
+    }
+    void use(std::unique_ptr<http_pool::connection> made) noexcept { connection_ = std::move(made); }
+    [[nodiscard]] http_pool& pool() const noexcept { return *pool_; }
+    [[nodiscard]] http_pool::connection& connection() const noexcept { return *connection_; }
+
+private:
+    http_lease(std::shared_ptr<http_pool> pool, std::string place) noexcept
+        : pool_(std::move(pool)), place_(std::move(place)) {}
+
+    std::shared_ptr<http_pool> pool_;
+    std::string place_;
+    std::unique_ptr<http_pool::connection> connection_;
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline std::unique_ptr<http_pool::connection> http_pool::take(const std::string& place) {
+    const event_loop::time_point now = loop_.now();
+    std::erase_if(idle_, [&](const idle_connection& one) {
+        return now - one.since >= options_.keep_alive_timeout() || !one.kept->reusable();
+    });
+    for (std::size_t at = idle_.size(); at-- > 0;) {
+        if (idle_[at].place != place) continue;
+        std::unique_ptr<connection> found = std::move(idle_[at].kept);
+        idle_.erase(idle_.begin() + static_cast<std::ptrdiff_t>(at));
+        return found;
+    }
+    return nullptr;
+}
+
+inline void http_pool::give(std::string place, std::unique_ptr<connection> used) {
+    if (options_.max_idle_connections() == 0 || options_.keep_alive_timeout().count() <= 0 || !used->reusable()) return;
+    if (idle_.size() >= options_.max_idle_connections()) idle_.erase(idle_.begin());
+    idle_.push_back(idle_connection{std::move(place), std::move(used), loop_.now()});
+}
+}  // namespace ferry::inline FERRY_ABI::detail
+
 // ferry/client/http_url.hpp - where a request goes
 
 namespace ferry::inline FERRY_ABI {
@@ -24022,37 +24688,6 @@ inline http_url::http_url(std::string_view text) {
 // ferry/client/http_client.hpp - HTTP/1.1 requests, over connections that are kept
 
 namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// The idle connections of a client; the calls that are under way keep it, too.
-class http_pool {
-public:
-    using connection = http_connection<net::socket>;
-
-    http_pool(event_loop& loop, const http_client_options& options) : loop_(loop), options_(options) {}
-
-    /// The one that was used last of those to this place that can still be used; null if there is none.
-    [[nodiscard]] std::unique_ptr<connection> take(const std::string& place);
-    /// Keeps it if it can be used again.
-    void give(std::string place, std::unique_ptr<connection> used);
-    void close_idle() noexcept { idle_.clear(); }
-
-    [[nodiscard]] std::size_t size() const noexcept { return idle_.size(); }
-    [[nodiscard]] event_loop& loop() const noexcept { return loop_; }
-    [[nodiscard]] const http_client_options& options() const noexcept { return options_; }
-
-private:
-    struct idle_connection {
-        std::string place;
-        std::unique_ptr<connection> kept;
-        event_loop::time_point since;
-    };
-
-    event_loop& loop_;
-    http_client_options options_;
-    std::vector<idle_connection> idle_;  // oldest first
-};
-}  // namespace detail
-
 /// One request and its response, in pieces: what http_client::open() and upload() yield. See http_connection.
 ///
 /// Ownership      Owns its connection, and gives it back to the client when it is destroyed, if both messages are
@@ -24060,30 +24695,21 @@ private:
 /// Thread-safety  None: its loop's thread.
 class http_call {
 public:
-    http_call(std::shared_ptr<detail::http_pool> pool, std::string place,
-              std::unique_ptr<http_connection<net::socket>> used) noexcept
-        : pool_(std::move(pool)), place_(std::move(place)), connection_(std::move(used)) {}
-    http_call(http_call&&) noexcept = default;
-    http_call& operator=(http_call&&) = delete;
-    ~http_call() {
-        if (connection_ != nullptr) pool_->give(std::move(place_), std::move(connection_));
-    }
+    explicit http_call(detail::http_lease lease) noexcept : lease_(std::move(lease)) {}
 
     /// Of upload(): the next piece of the body, and its end.
-    [[nodiscard]] task<bool> send(std::string_view piece) { return connection_->send(piece); }
-    [[nodiscard]] task<> finish() { return connection_->finish(); }
+    [[nodiscard]] task<bool> send(std::string_view piece) { return lease_.connection().send(piece); }
+    [[nodiscard]] task<> finish() { return lease_.connection().finish(); }
 
-    [[nodiscard]] task<const http::response_head&> response() { return connection_->response(); }
-    [[nodiscard]] task<std::string> read() { return connection_->read(); }
-    [[nodiscard]] task<std::string> read_all() { return connection_->read_all(); }
-    [[nodiscard]] const http::headers& trailers() const noexcept { return connection_->trailers(); }
+    [[nodiscard]] task<const http::response_head&> response() { return lease_.connection().response(); }
+    [[nodiscard]] task<std::string> read() { return lease_.connection().read(); }
+    [[nodiscard]] task<std::string> read_all() { return lease_.connection().read_all(); }
+    [[nodiscard]] const http::headers& trailers() const noexcept { return lease_.connection().trailers(); }
     /// After a 101.
-    [[nodiscard]] std::pair<net::socket, std::string> take_stream() { return connection_->take_stream(); }
+    [[nodiscard]] std::pair<net::socket, std::string> take_stream() { return lease_.connection().take_stream(); }
 
 private:
-    std::shared_ptr<detail::http_pool> pool_;
-    std::string place_;
-    std::unique_ptr<http_connection<net::socket>> connection_;
+    detail::http_lease lease_;
 };
 
 /// Asks HTTP servers: fetch() takes the whole response, open() and upload() give it in pieces.
@@ -24091,7 +24717,8 @@ private:
 ///     ferry::http_client client(loop);
 ///     const ferry::client_response page = co_await client.get("http://127.0.0.1:8000/");
 ///
-/// Any number of tasks may ask at once; each request has a connection to itself, and idle ones are used again. Where one
+/// Any number of tasks may ask at once; each request has a connection to itself, and idle ones are used again. There are
+/// limits to how many are in use: further requests wait, in their order, until another has ended. Where an idle one
 /// turns out to be gone before an octet of the answer has come, fetch() asks once more on a new one, if to ask twice is
 /// the same as once. Redirects are not followed. See http_client_options for limits.
 ///
@@ -24114,94 +24741,64 @@ public:
     task<http_call> upload(client_request what);
 
     [[nodiscard]] std::size_t idle_connections() const noexcept { return pool_->size(); }
+    /// Of requests and calls that have not ended.
+    [[nodiscard]] std::size_t active_connections() const noexcept { return pool_->limit().in_use(); }
     void close_idle() noexcept { pool_->close_idle(); }
 
 private:
-    using connection = http_connection<net::socket>;
-
     [[nodiscard]] static std::string place_of(const http_url& where) {
         return where.host() + " " + std::to_string(where.port());
     }
     static task<net::socket> reach(std::string host, std::uint16_t port, std::optional<net::address> instead);
-    static task<std::unique_ptr<connection>> connect(std::shared_ptr<detail::http_pool> pool, std::string host,
-                                                     std::uint16_t port);
+    static task<> connect(detail::http_lease& lease, const http_url& where);
 
     std::shared_ptr<detail::http_pool> pool_;
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
-namespace detail {
-inline std::unique_ptr<http_pool::connection> http_pool::take(const std::string& place) {
-    const event_loop::time_point now = loop_.now();
-    std::erase_if(idle_, [&](const idle_connection& one) {
-        return now - one.since >= options_.keep_alive_timeout() || !one.kept->reusable();
-    });
-    for (std::size_t at = idle_.size(); at-- > 0;) {
-        if (idle_[at].place != place) continue;
-        std::unique_ptr<connection> found = std::move(idle_[at].kept);
-        idle_.erase(idle_.begin() + static_cast<std::ptrdiff_t>(at));
-        return found;
-    }
-    return nullptr;
-}
-
-inline void http_pool::give(std::string place, std::unique_ptr<connection> used) {
-    if (options_.max_idle_connections() == 0 || options_.keep_alive_timeout().count() <= 0 || !used->reusable()) return;
-    if (idle_.size() >= options_.max_idle_connections()) idle_.erase(idle_.begin());
-    idle_.push_back(idle_connection{std::move(place), std::move(used), loop_.now()});
-}
-}  // namespace detail
-
 inline task<client_response> http_client::fetch(client_request what) {
-    const std::shared_ptr<detail::http_pool> pool = pool_;
     const http_url where(what.url());
-    std::string place = place_of(where);
-    std::unique_ptr<connection> used = pool->take(place);
+    detail::http_lease lease = co_await detail::http_lease::of(pool_, place_of(where));
     std::optional<client_response> answer;
-    if (used != nullptr) {
+    if (lease.reuse()) {
         try {
-            answer.emplace(co_await used->exchange(what, where.target(), where.authority()));
+            answer.emplace(co_await lease.connection().exchange(what, where.target(), where.authority()));
         } catch (const disconnected&) {
-            if (used->answered() || !what.idempotent()) throw;
-            used.reset();
+            if (lease.connection().answered() || !what.idempotent()) throw;
         }
     }
-    if (used == nullptr) {
-        used = co_await connect(pool, where.host(), where.port());
-        answer.emplace(co_await used->exchange(what, where.target(), where.authority()));
+    if (!answer) {
+        co_await connect(lease, where);
+        answer.emplace(co_await lease.connection().exchange(what, where.target(), where.authority()));
     }
-    pool->give(std::move(place), std::move(used));
     co_return std::move(*answer);
 }
 
 inline task<http_call> http_client::open(client_request what) {
-    const std::shared_ptr<detail::http_pool> pool = pool_;
     const http_url where(what.url());
-    std::string place = place_of(where);
-    std::unique_ptr<connection> used = pool->take(place);
-    if (used != nullptr) {
+    detail::http_lease lease = co_await detail::http_lease::of(pool_, place_of(where));
+    bool asked = false;
+    if (lease.reuse()) {
         try {
-            co_await used->ask(what, where.target(), where.authority());
+            co_await lease.connection().ask(what, where.target(), where.authority());
+            asked = true;
         } catch (const disconnected&) {
-            if (used->answered() || !what.idempotent()) throw;
-            used.reset();
+            if (lease.connection().answered() || !what.idempotent()) throw;
         }
     }
-    if (used == nullptr) {
-        used = co_await connect(pool, where.host(), where.port());
-        co_await used->ask(what, where.target(), where.authority());
+    if (!asked) {
+        co_await connect(lease, where);
+        co_await lease.connection().ask(what, where.target(), where.authority());
     }
-    co_return http_call(pool, std::move(place), std::move(used));
+    co_return http_call(std::move(lease));
 }
 
 inline task<http_call> http_client::upload(client_request what) {
-    const std::shared_ptr<detail::http_pool> pool = pool_;
     const http_url where(what.url());
-    std::string place = place_of(where);
-    std::unique_ptr<connection> used = pool->take(place);
-    if (used == nullptr) used = co_await connect(pool, where.host(), where.port());
-    co_await used->begin(what.method(), where.target(), where.authority(), what.headers());
-    co_return http_call(pool, std::move(place), std::move(used));
+    detail::http_lease lease = co_await detail::http_lease::of(pool_, place_of(where));
+    if (!lease.reuse()) co_await connect(lease, where);
+    co_await lease.connection().begin(what.method(), where.target(), where.authority(), what.headers());
+    co_return http_call(std::move(lease));
 }
 
 inline task<net::socket> http_client::reach(std::string host, std::uint16_t port, std::optional<net::address> instead) {
@@ -24209,16 +24806,15 @@ inline task<net::socket> http_client::reach(std::string host, std::uint16_t port
     co_return co_await net::connect(std::move(host), port);
 }
 
-inline task<std::unique_ptr<http_client::connection>> http_client::connect(std::shared_ptr<detail::http_pool> pool,
-                                                                           std::string host, std::uint16_t port) {
-    const http_client_options& options = pool->options();
+inline task<> http_client::connect(detail::http_lease& lease, const http_url& where) {
+    const http_client_options& options = lease.pool().options();
     std::optional<net::socket> made =
-        co_await try_timeout(options.connect_timeout(), reach(host, port, options.connect_to()));
+        co_await try_timeout(options.connect_timeout(), reach(where.host(), where.port(), options.connect_to()));
     if (!made) {
-        throw timeout_error("ferry: no connection to " + host + ", port " + std::to_string(port) + ", within " +
-                            std::to_string(options.connect_timeout().count()) + " ms");
+        throw timeout_error("ferry: no connection to " + where.host() + ", port " + std::to_string(where.port()) +
+                            ", within " + std::to_string(options.connect_timeout().count()) + " ms");
     }
-    co_return std::make_unique<connection>(pool->loop(), std::move(*made), options);
+    lease.use(std::make_unique<detail::http_pool::connection>(lease.pool().loop(), std::move(*made), options));
 }
 }  // namespace ferry::inline FERRY_ABI
 
@@ -24474,6 +25070,7 @@ public:
           socket_(std::move(connected)),
           options_(std::move(options)),
           early_(std::move(early)),
+          controls_(options_.limits().max_control_frames_per_second()),
           alive_(options_.ping_interval(), options_.pong_timeout(), loop.now()),
           changed_(loop),
           started_(loop),
@@ -24531,6 +25128,7 @@ private:
     std::optional<outbox> out_;  // both from the start of run()
     std::optional<websocket::session> session_;
     message_queue incoming_;
+    websocket::control_rate controls_;
     websocket::keep_alive alive_;
     condition changed_;  // there is room for output, or there never will be
     event started_;
@@ -24581,6 +25179,10 @@ inline task<> websocket_link::read() {
                 co_await incoming_.room();
                 continue;
             }
+            if (controls_.resumes_at() > loop_.now()) {
+                co_await sleep_until(controls_.resumes_at());
+                if (!lost_) continue;  // else abandoned, with the rest of a flood
+            }
             std::string().swap(early_);
             const net::borrowed_bytes octets = co_await socket_.receive();
             alive_.heard(loop_.now());
@@ -24597,7 +25199,7 @@ inline task<> websocket_link::read() {
     }
 }
 
-/// Takes what was fed, until the queue is full. True at the end.
+/// Takes what was fed, until the queue is full or too many pings have come. True at the end.
 inline bool websocket_link::take_events() {
     using kind = websocket::session_event::kind;
     for (;;) {
@@ -24610,8 +25212,13 @@ inline bool websocket_link::take_events() {
             case kind::binary:
                 incoming_.push(websocket_message(session_->take_data(), event.what() == kind::text, event.more()));
                 break;
+            case kind::ping:
             case kind::pong:
-                break;
+                alive_.heard(loop_.now());  // it may be long since it came, if it was one of many
+                if (controls_.count(loop_.now())) break;
+                session_->keep_input();
+                out_->touch();
+                return false;
             case kind::closed:
             case kind::failed:
                 if (!out_->buffer().empty()) out_->touch();

@@ -97,12 +97,14 @@ TEST_CASE("a thread that waits serves calls and drives its loop in turns", "[bri
     class flooded final : public ferry::detail::wait_service {
     public:
         int calls = 0;
+        [[nodiscard]] bool has_call() const noexcept override { return true; }
         bool serve_call() noexcept override { return ++calls > 0; }
     };
     flooded service;
     busy_loop loop;
     const ferry::detail::wait_service::driving inside(service, loop);
-    for (int i = 0; i < 100; ++i) CHECK(service.serve());
+    ferry::detail::blocked_part blocked;
+    for (int i = 0; i < 100; ++i) CHECK(service.serve(blocked));
     CHECK(service.calls == 50);
     CHECK(loop.turns == 50);
 }

@@ -109,10 +109,14 @@ public:
     ~observed_thread() { ferry::detail::this_thread().blocking = nullptr; }
     observed_thread(const observed_thread&) = delete;
     observed_thread& operator=(const observed_thread&) = delete;
-    void blocks() noexcept override { ++blocked; }
+    void blocks() noexcept override {
+        ++blocked;
+        if (wakes != nullptr) wakes->unpark();
+    }
     void goes_on() noexcept override { ++gone_on; }
     int blocked = 0;
     int gone_on = 0;
+    thread_parker* wakes = nullptr;  // so that the sleep that follows ends at once
 };
 /// Serves as often as it is told to, then has nothing to do.
 class serves_calls final : public ferry::detail::wait_service {
@@ -121,6 +125,7 @@ public:
     ~serves_calls() { ferry::detail::this_thread().service = nullptr; }
     serves_calls(const serves_calls&) = delete;
     serves_calls& operator=(const serves_calls&) = delete;
+    [[nodiscard]] bool has_call() const noexcept override { return left_ > 0; }
     bool serve_call() noexcept override { return left_ > 0 && left_-- > 0; }
     [[nodiscard]] int left() const noexcept { return left_; }
 
@@ -132,11 +137,12 @@ private:
 TEST_CASE("a wait says once that it blocks, before it sleeps, and once that it is over", "[deadlock][park]") {
     observed_thread self;
     thread_parker& mine = thread_parker::of_this_thread();
+    self.wakes = &mine;
     int asked = 0;
     const auto at_third_try = [&] {
         CHECK(self.blocked == (asked == 0 ? 0 : 1));
         CHECK(self.gone_on == 0);
-        mine.unpark();
+        if (asked > 0) mine.unpark();
         return ++asked == 3;
     };
     CHECK(ferry::detail::wait_until(at_third_try));
@@ -149,11 +155,28 @@ TEST_CASE("a wait says once that it blocks, before it sleeps, and once that it i
     CHECK(self.gone_on == 2);
     const auto throws = [&]() -> bool {
         if (self.blocked == 3) throw std::runtime_error("in the middle");
-        mine.unpark();
         return false;
     };
     REQUIRE_THROWS_AS(ferry::detail::wait_until(throws), std::runtime_error);
     CHECK(self.gone_on == 3);
+}
+
+TEST_CASE("a wait that is answered while it spins does not count as blocked", "[deadlock][park]") {
+    if (std::thread::hardware_concurrency() < 2) return;  // usable CPUs: nobody spins there
+    observed_thread self;
+    thread_parker& mine = thread_parker::of_this_thread();
+    do {
+        mine.unpark();
+    } while (!mine.spin());  // now spinning pays, whatever other tests have made of that
+    bool asked = false;
+    const auto at_second_try = [&] {
+        mine.unpark();
+        return std::exchange(asked, true);
+    };
+    CHECK(ferry::detail::wait_until(at_second_try));
+    CHECK(self.blocked == 0);
+    CHECK(self.gone_on == 0);
+    CHECK(mine.take_token());
 }
 
 TEST_CASE("a wait that is over at once does not count as blocked; one that serves does", "[deadlock][park]") {

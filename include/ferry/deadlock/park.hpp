@@ -35,16 +35,50 @@ protected:
     ~drivable() = default;
 };
 
+/// Told by a thread that it blocks: its pool, which may let another thread work meanwhile. Waits nest, where a thread serves
+/// during one; each of them tells.
+class blocking_observer {
+public:
+    virtual void blocks() noexcept = 0;
+    /// Once for each blocks().
+    virtual void goes_on() noexcept = 0;
+
+protected:
+    ~blocking_observer() = default;
+};
+
+/// From begin() to its end the thread counts as blocked. A wait begins before it sleeps, or serves: what it serves may block,
+/// too, or turn on and on, and wait for what needs another thread. One that is answered while it spins never does.
+class blocked_part {
+public:
+    blocked_part() noexcept = default;
+    ~blocked_part() {
+        if (told_ != nullptr) told_->goes_on();
+    }
+    blocked_part(const blocked_part&) = delete;
+    blocked_part& operator=(const blocked_part&) = delete;
+    /// Once more does nothing.
+    void begin() noexcept {
+        if (told_ != nullptr) return;
+        told_ = this_thread().blocking;
+        if (told_ != nullptr) told_->blocks();
+    }
+
+private:
+    blocking_observer* told_ = nullptr;
+};
+
 /// What a thread does while it waits, where others depend on it: it runs the thread-sensitive calls that come home to it,
 /// and drives the loop that a frame beneath turns. A token for the thread's parker says that there is something to do.
 class wait_service {
 public:
+    [[nodiscard]] virtual bool has_call() const noexcept = 0;
     /// Runs one call; false when there is none.
     virtual bool serve_call() noexcept = 0;
     /// A call or a turn. Each goes first every other time, so that neither keeps the other from its share.
-    bool serve() noexcept {
+    bool serve(blocked_part& blocked) noexcept {
         calls_first_ = !calls_first_;
-        return calls_first_ ? serve_call() || turn() : turn() || serve_call();
+        return calls_first_ ? next_call(blocked) || next_turn(blocked) : next_turn(blocked) || next_call(blocked);
     }
     bool spin(thread_parker& parker) noexcept {
         if (driven_ == nullptr) return parker.spin();
@@ -89,40 +123,20 @@ protected:
     ~wait_service() = default;
 
 private:
-    bool turn() noexcept { return driven_ != nullptr && driven_->loop_.turn(); }
+    bool next_call(blocked_part& blocked) noexcept {
+        if (!has_call()) return false;
+        blocked.begin();
+        return serve_call();
+    }
+    bool next_turn(blocked_part& blocked) noexcept {
+        if (driven_ == nullptr) return false;
+        blocked.begin();
+        return driven_->loop_.turn();
+    }
 
     driving* driven_ = nullptr;  // the innermost
     bool calls_first_ = false;
 };
-/// Told by a thread that it blocks: its pool, which may let another thread work meanwhile. Waits nest, where a thread serves
-/// during one; each of them tells.
-class blocking_observer {
-public:
-    virtual void blocks() noexcept = 0;
-    /// Once for each blocks().
-    virtual void goes_on() noexcept = 0;
-
-protected:
-    ~blocking_observer() = default;
-};
-
-/// While it lives, the thread counts as blocked: from when a wait does not end at once to its end. What it serves meanwhile
-/// may block, too, or turn on and on, and wait for what needs another thread.
-class blocked_part {
-public:
-    blocked_part() noexcept : told_(this_thread().blocking) {
-        if (told_ != nullptr) told_->blocks();
-    }
-    ~blocked_part() {
-        if (told_ != nullptr) told_->goes_on();
-    }
-    blocked_part(const blocked_part&) = delete;
-    blocked_part& operator=(const blocked_part&) = delete;
-
-private:
-    blocking_observer* told_;
-};
-
 /// What this thread does during a wait that begins here: nothing inside a turn, which must not be entered again.
 [[nodiscard]] inline wait_service* service_of_this_wait() noexcept {
     const thread_state& self = this_thread();
@@ -148,14 +162,15 @@ void check_wait_for_task(const char* operation, const char* subject, const execu
 
 // ---- implementation ----------------------------------------------------------------------------------------------
 /// What happens between two looks at done(): the thread serves, or sleeps. False when the deadline has passed.
-inline bool serve_or_sleep(wait_service* service, thread_parker& parker, thread_wait* what,
+inline bool serve_or_sleep(wait_service* service, thread_parker& parker, thread_wait* what, blocked_part& blocked,
                            thread_parker::clock::time_point deadline) {
     using clock = thread_parker::clock;
     if (service != nullptr) {
         if (what != nullptr) what->leave();
-        if (service->serve()) return deadline == clock::time_point::max() || clock::now() < deadline;
+        if (service->serve(blocked)) return deadline == clock::time_point::max() || clock::now() < deadline;
     }
     if (service == nullptr ? parker.spin() : service->spin(parker)) return true;
+    blocked.begin();
     const thread_wait::asleep in_graph(what, service != nullptr ? service->driven_record() : nullptr, deadline);
     const clock::time_point until = in_graph.wakes_at();
     const bool in_time = service == nullptr ? parker.park_until(until) : service->sleep_until(parker, until);
@@ -167,9 +182,9 @@ bool wait_until(thread_wait& what, Done&& done, thread_parker::clock::time_point
     if (done()) return true;
     thread_parker& parker = thread_parker::of_this_thread();
     wait_service* const service = service_of_this_wait();
-    const blocked_part blocked;
+    blocked_part blocked;
     do {
-        if (!serve_or_sleep(service, parker, &what, deadline)) break;
+        if (!serve_or_sleep(service, parker, &what, blocked, deadline)) break;
         if (!done()) what.look();
     } while (!done());
     what.leave();
@@ -181,9 +196,9 @@ bool wait_until(Done&& done, thread_parker::clock::time_point deadline) {
     if (done()) return true;
     thread_parker& parker = thread_parker::of_this_thread();
     wait_service* const service = service_of_this_wait();
-    const blocked_part blocked;
+    blocked_part blocked;
     do {
-        if (!serve_or_sleep(service, parker, nullptr, deadline)) return done();
+        if (!serve_or_sleep(service, parker, nullptr, blocked, deadline)) return done();
     } while (!done());
     return true;
 }

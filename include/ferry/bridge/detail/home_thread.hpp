@@ -36,6 +36,7 @@ public:
     /// While it lives, calls for this thread go to a queue that was lent to it.
     class lent_queue;
 
+    [[nodiscard]] bool has_call() const noexcept override { return queue_->has_calls(); }
     bool serve_call() noexcept override {
         call* const oldest = homes::take(*queue_);
         if (oldest == nullptr) return false;

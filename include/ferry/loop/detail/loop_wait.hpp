@@ -50,7 +50,7 @@ private:
         if (self.running_call != nullptr || self.service != nullptr || self.turn != nullptr || self.promised != 0) {
             is_waited_for_ = true;
         }
-        blocked_.emplace();
+        blocked_.begin();
     }
 
     const char* operation_;
@@ -59,7 +59,7 @@ private:
     const wait_node* whom_ = nullptr;
     bool rested_ = false;
     bool is_waited_for_ = false;
-    std::optional<blocked_part> blocked_;
+    blocked_part blocked_;
 };
 
 class loop_wait::asleep {
