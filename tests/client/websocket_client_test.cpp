@@ -4,6 +4,7 @@
 #include <ferry/bridge/loop_thread.hpp>
 #include <ferry/client/websocket_client.hpp>
 #include <ferry/core/combine.hpp>
+#include <ferry/data/base64.hpp>
 #include <ferry/loop/sleep.hpp>
 #include <ferry/server/server.hpp>
 
@@ -201,6 +202,24 @@ TEST_CASE("a WebSocket client takes frames that come with the handshake, and mas
     CHECK(first.substr(2, 4) != second.substr(2, 4));
     CHECK(frames_of(first + second, ws::role::server) ==
           std::vector<sent_frame>{{ws::opcode::text, "aaaa"}, {ws::opcode::text, "aaaa"}});
+}
+
+TEST_CASE("a WebSocket client asks with a key that no other handshake had", "[client][websocket_client]") {
+    std::vector<std::string> keys;
+    for (int visit = 0; visit < 3; ++visit) {
+        raw_server server;
+        auto opening = ferry::spawn(server.loop(), ferry::connect_websocket(server.url()));
+        const std::string request = server.read_request();
+        const std::size_t at = request.find("Sec-WebSocket-Key: ") + 19;
+        keys.push_back(request.substr(at, request.find("\r\n", at) - at));
+        CHECK(ferry::base64::decode(keys.back()).value().size() == 16);
+        server.hang_up();
+        server.until([&] { return opening.is_ready(); });
+        CHECK_THROWS_AS(opening.get(), ferry::disconnected);
+    }
+    CHECK(keys[0] != keys[1]);
+    CHECK(keys[0] != keys[2]);
+    CHECK(keys[1] != keys[2]);
 }
 
 TEST_CASE("a WebSocket client answers the server's close and reports its code and reason",
