@@ -496,6 +496,7 @@ TEST_CASE("a fetch that is cancelled anywhere leaves nothing behind", "[client][
         };
         finish(server, cut_short());
         CHECK(client.idle_connections() <= 1);
+        CHECK(client.active_connections() == 0);
         const auto answer = finish(server, client.fetch(client_request::post(url_of(server), "and now")));
         CHECK(answer.body() == "and now");
     }
