@@ -3,20 +3,23 @@
 # SPDX-License-Identifier: BSL-1.0
 """Usage: websocket_peers_test.py --bin DIR [--only REGEX]
 
-Each library is a client of `peer serve`, and a server for `peer connect`, in each of the scenarios of websocket_peer.py and .js.
+Each library is a client of `peer serve`, and a server for `peer connect`, in each of the scenarios of websocket_peer.py and .js;
+and once more with nginx between the two.
 Prints "ok NAME", "skipped NAME: reason" or "failed NAME: reason" for each test. Exits 0 when none failed, 1 when one did, 77
 when DIR has no programs, or neither library is installed.
 """
 
 import concurrent.futures
+import contextlib
 import functools
 import os
+import re
 import subprocess
 import sys
 
 sys.dont_write_bytecode = True  # a test leaves the source tree as it is
 import peers
-from peers import LIMIT_SECONDS, Failure, Program, Server, Skipped, check
+from peers import LIMIT_SECONDS, Failure, Nginx, Program, Server, Skipped, check
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 OFFER = ["--offer", "pattern.v1", "--offer", "pattern.v2"]
@@ -69,26 +72,38 @@ def ends_well(peer, scenario):
 
 
 def expect_end(seen, wanted, who):
-    if not peers.re.fullmatch(wanted, seen):
+    if not re.fullmatch(wanted, seen):
         raise Failure(f"{who} was closed with {seen!r}, not {wanted!r}")
 
 
-def as_client(name, scenario):
-    here, there = ENDS[scenario]
-    with Server("peer", "--ping", "1") as site, start(name, "client", f"ws://127.0.0.1:{site.port}/{scenario}", scenario) as peer:
-        peer.expect(f"{scenario} ready")
-        if scenario == "abort_there":
-            site.kill()
-        expect_end(ends_well(peer, scenario), here, "the library")
-        if there:
-            expect_end(site.expect(f"/{scenario} closed (.*)")[1], there, "ferry")
-            site.wait_for_connections(0)
+@contextlib.contextmanager
+def reached(port, through_nginx):
+    """The port where one reaches what listens at this one."""
+    if not through_nginx:
+        yield port
+        return
+    with Nginx("server { listen 127.0.0.1:{port}; location / { proxy_pass http://127.0.0.1:%d; proxy_http_version 1.1; "
+               "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; } }" % port) as nginx:  # fmt: skip
+        yield nginx.port
 
 
-def as_server(name, scenario):
+def as_client(name, scenario, through_nginx=False):
     here, there = ENDS[scenario]
-    with start(name, "server") as peer:
-        url = f"ws://127.0.0.1:{peer.expect(r'listening on (.*)')[1]}/{scenario}"
+    with Server("peer", "--ping", "1") as site, reached(site.port, through_nginx) as port:
+        with start(name, "client", f"ws://127.0.0.1:{port}/{scenario}", scenario) as peer:
+            peer.expect(f"{scenario} ready")
+            if scenario == "abort_there":
+                site.kill()
+            expect_end(ends_well(peer, scenario), here, "the library")
+            if there:
+                expect_end(site.expect(f"/{scenario} closed (.*)")[1], there, "ferry")
+                site.wait_for_connections(0)
+
+
+def as_server(name, scenario, through_nginx=False):
+    here, there = ENDS[scenario]
+    with start(name, "server") as peer, reached(int(peer.expect(r"listening on (.*)")[1]), through_nginx) as port:
+        url = f"ws://127.0.0.1:{port}/{scenario}"
         with Program(os.path.join(peers.BIN, "peer"), "connect", url, "--ping", "1", *OFFER) as ferry:
             ferry.expect("open pattern.v2")
             peer.expect(f"{scenario} ready")
@@ -110,12 +125,23 @@ TESTS = {f"{title}_{scenario}": functools.partial(role, name, scenario)
          for name, role, title in each() for scenario in ENDS if scenario != "idle"}  # fmt: skip
 
 
-def test_idle_connections_are_pinged_and_live_on():
-    with concurrent.futures.ThreadPoolExecutor(4) as together:  # they do nothing but wait
-        ends = [together.submit(role, name, "idle") for name, role, _ in each()]
-        for end in ends:
+def together(calls):
+    """Four at a time: what they do is mostly to wait for others."""
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        for end in [threads.submit(*call) for call in calls]:
             end.result()
 
 
+def idle():
+    together((role, name, "idle") for name, role, _ in each())
+
+
+def with_nginx_between():
+    peers.find("nginx")
+    together((role, name, scenario, True) for name, role, _ in each() for scenario in ENDS)
+
+
+TESTS |= {"test_idle_connections_are_pinged_and_live_on": idle, "test_all_of_it_with_nginx_between": with_nginx_between}
+
 if __name__ == "__main__":
-    peers.main(__doc__, {**TESTS, "test_idle_connections_are_pinged_and_live_on": test_idle_connections_are_pinged_and_live_on})
+    peers.main(__doc__, TESTS)
