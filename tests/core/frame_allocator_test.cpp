@@ -129,10 +129,11 @@ TEST_CASE("a frame may be freed while its thread's thread-locals are destroyed",
 TEST_CASE("threads that hand frames to each other lose none", "[core][frame_allocator][mt]") {
     const ferry_test::frame_count frames;
     constexpr int count = 20'000;
-    std::atomic<void*> slot{nullptr};
-    std::thread consumer([&slot] {
+    std::atomic<void*> slots[256] =
+        {};  // so many that threads which take turns on one CPU do not take one for each frame
+    std::thread consumer([&slots] {
         for (int received = 0; received < count;) {
-            void* const memory = slot.exchange(nullptr, std::memory_order_acquire);
+            void* const memory = slots[received % 256].exchange(nullptr, std::memory_order_acquire);
             if (memory == nullptr) {
                 std::this_thread::yield();
                 continue;
@@ -144,11 +145,9 @@ TEST_CASE("threads that hand frames to each other lose none", "[core][frame_allo
     for (int sent = 0; sent < count; ++sent) {
         void* const memory = frame_allocator::allocate(256);
         std::memset(memory, sent & 0xFF, 256);
-        void* expected = nullptr;
-        while (!slot.compare_exchange_weak(expected, memory, std::memory_order_release, std::memory_order_relaxed)) {
-            expected = nullptr;
-            std::this_thread::yield();
-        }
+        std::atomic<void*>& slot = slots[sent % 256];
+        while (slot.load(std::memory_order_relaxed) != nullptr) std::this_thread::yield();
+        slot.store(memory, std::memory_order_release);
     }
     consumer.join();
 }

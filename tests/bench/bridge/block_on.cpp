@@ -30,11 +30,21 @@ void block_hot(int times) {
     keep(sum);
 }
 
+void block_parked() {
+    std::vector<double> delays;
+    for (int i = 0; i < parked_calls; ++i) {
+        pause_until_all_sleep();
+        const double began = wall_nanoseconds();
+        keep(ferry::block_on(add_one(i)));
+        delays.push_back(wall_nanoseconds() - began);
+    }
+    report("block_on/parked", "ferry", median(delays) / 1000);
+}
+
 void measure_ferry(gate& result) {
     ferry::thread_pool pool(ferry::thread_pool_options().size(1));
     ferry::event_loop loop;
     std::uint64_t allocated = 0;
-    std::vector<double> delays;
     loop.run(ferry::sync_to_async([&] {
                  block_hot(calls / 10);
                  const std::uint64_t before = allocations();
@@ -42,15 +52,12 @@ void measure_ferry(gate& result) {
                  block_hot(calls);
                  report("block_on/hot", "ferry", (wall_nanoseconds() - begin) / calls);
                  allocated = allocations() - before;
-                 for (int i = 0; i < parked_calls; ++i) {
-                     pause_until_all_sleep();
-                     const double began = wall_nanoseconds();
-                     keep(ferry::block_on(add_one(i)));
-                     delays.push_back(wall_nanoseconds() - began);
-                 }
              }).on(pool)());
     result.never("block_on/hot", "allocations", allocated);
-    report("block_on/parked", "ferry", median(delays) / 1000);
+    run_parked([] {
+        ferry::thread_pool parked(ferry::thread_pool_options().size(1).on_thread_start([] { pin_to(1); }));
+        ferry::event_loop().run(ferry::sync_to_async(block_parked).on(parked)());
+    });
 
     block_hot(1000);
     const std::uint64_t before = allocations();
@@ -95,7 +102,8 @@ private:
 class answering_loop {
 public:
     explicit answering_loop(bool spins)
-        : loop_(spins), thread_([this] {
+        : loop_(spins), thread_([this, spins] {
+              if (!spins) pin_to(1);
               for (;;) {
                   for (handed *node = loop_.wait(), *next = nullptr; node != nullptr; node = next) {
                       next = node->next;
@@ -131,15 +139,17 @@ void measure_limit() {
         for (int i = 0; i < calls; ++i) loop.call(made, true);
         report("block_on/hot", "limit", (wall_nanoseconds() - begin) / calls);
     }
-    answering_loop loop(false);
-    std::vector<double> delays;
-    for (int i = 0; i < parked_calls; ++i) {
-        pause_until_all_sleep();
-        const double begin = wall_nanoseconds();
-        loop.call(made, false);
-        delays.push_back(wall_nanoseconds() - begin);
-    }
-    report("block_on/parked", "limit", median(delays) / 1000);
+    run_parked([&] {
+        answering_loop loop(false);
+        std::vector<double> delays;
+        for (int i = 0; i < parked_calls; ++i) {
+            pause_until_all_sleep();
+            const double begin = wall_nanoseconds();
+            loop.call(made, false);
+            delays.push_back(wall_nanoseconds() - begin);
+        }
+        report("block_on/parked", "limit", median(delays) / 1000);
+    });
 }
 }  // namespace
 

@@ -31,7 +31,7 @@ void walk(std::size_t depth) {
         chain.push_back(&task);
     }
     ferry::detail::blocked_threads().fetch_add(1);
-    ferry::detail::thread_wait wait("bench", "chain", node_reference(chain.back()));
+    ferry::detail::thread_wait wait("bench", "chain", node_reference(chain.back()), ferry::wait_options());
     for (int i = 0; i < waits / 10; ++i) wait.refuse_if_hopeless(true, nullptr);
     const cpu_timer timer;
     for (int i = 0; i < waits; ++i) wait.refuse_if_hopeless(true, nullptr);

@@ -59,9 +59,12 @@ void measure_ferry(gate& result) {
     result.never("to_thread/hot", "allocations",
                  allocations() - before > 8 ? allocations() - before : 0);  // of run() itself
 
-    std::vector<double> delays;
-    loop.run(call_parked(pool, delays));
-    report("to_thread/parked", "ferry", median(delays) / 1000);
+    run_parked([] {
+        ferry::thread_pool parked(ferry::thread_pool_options().size(1).on_thread_start([] { pin_to(1); }));
+        std::vector<double> delays;
+        ferry::event_loop().run(call_parked(parked, delays));
+        report("to_thread/parked", "ferry", median(delays) / 1000);
+    });
 
     loop.run(call_many(pool, calls_in_flight / 10));
     const double begin_many = wall_nanoseconds();
@@ -73,7 +76,8 @@ void measure_ferry(gate& result) {
 class bare_pool {
 public:
     bare_pool(bare_loop& loop, bool spins)
-        : worker_(spins), thread_([this, &loop] {
+        : worker_(spins), thread_([this, &loop, spins] {
+              if (!spins) pin_to(1);
               for (;;) {
                   for (handed *node = worker_.wait(), *next = nullptr; node != nullptr; node = next) {
                       next = node->next;
@@ -112,18 +116,22 @@ void measure_limit() {
         call(calls);
         report("to_thread/hot", "limit", (wall_nanoseconds() - begin) / calls);
     }
+    run_parked([&] {
+        bare_loop loop(false);
+        bare_pool pool(loop, false);
+        std::vector<double> delays;
+        for (int i = 0; i < parked_calls; ++i) {
+            pause_until_all_sleep();
+            const double begin = wall_nanoseconds();
+            pool.hand(node);
+            keep(loop.wait());
+            delays.push_back(wall_nanoseconds() - begin);
+        }
+        report("to_thread/parked", "limit", median(delays) / 1000);
+    });
+
     bare_loop loop(false);
     bare_pool pool(loop, false);
-    std::vector<double> delays;
-    for (int i = 0; i < parked_calls; ++i) {
-        pause_until_all_sleep();
-        const double begin = wall_nanoseconds();
-        pool.hand(node);
-        keep(loop.wait());
-        delays.push_back(wall_nanoseconds() - begin);
-    }
-    report("to_thread/parked", "limit", median(delays) / 1000);
-
     std::vector<handed> nodes(in_flight);
     std::size_t left = calls_in_flight - in_flight;
     std::size_t flying = in_flight;
