@@ -121,7 +121,10 @@ TEST_CASE("requests at the same time have a connection each, and few of them are
 }
 
 TEST_CASE("requests beyond the limit wait in their order, and use the connections that there are",
-          "[client][http_client]") {
+          "[client][http_client][order]") {
+    std::size_t limit = 1;
+    SECTION("which is one") {}
+    SECTION("which is two: then it is the network that says whose request arrives first") { limit = 2; }
     std::string asked;
     ferry::event_loop* loop = nullptr;
     std::optional<ferry::event> go_on;
@@ -132,23 +135,24 @@ TEST_CASE("requests beyond the limit wait in their order, and use the connection
     });
     loop = &server.loop();
     go_on.emplace(*loop);
-    http_client client(*loop, http_client_options().max_connections_per_host(2));
+    http_client client(*loop, http_client_options().max_connections_per_host(limit));
     std::vector<ferry::future<client_response>> answers;
     for (int i = 0; i < 5; ++i) {
         answers.push_back(ferry::spawn(*loop, client.get(url_of(server, "/" + std::to_string(i)))));
     }
-    server.until([&] { return asked == "/0/1"; });
+    server.until([&] { return asked.size() == 2 * limit; });
     for (int i = 0; i < 20; ++i) server.turn();
-    CHECK(asked == "/0/1");
-    CHECK(client.active_connections() == 2);
-    CHECK(server.server().connections() == 2);
+    CHECK(asked.size() == 2 * limit);
+    CHECK(client.active_connections() == limit);
+    CHECK(server.server().connections() == limit);
     go_on->set();
     for (ferry::future<client_response>& answer : answers) {
         server.until([&] { return answer.is_ready(); });
         CHECK(loop->run(std::move(answer)).status() == 200);
     }
-    CHECK(asked == "/0/1/2/3/4");
-    CHECK(server.server().connections() == 2);
+    if (limit == 1) CHECK(asked == "/0/1/2/3/4");
+    CHECK(asked.size() == 10);
+    CHECK(server.server().connections() == limit);
     CHECK(client.active_connections() == 0);
 }
 

@@ -11,15 +11,6 @@
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
-/// Tells the processor that this is a loop that waits.
-inline void pause_cpu() noexcept {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 /// To sleep and to be woken costs tens of microseconds, most of it for the waker: whoever is answered sooner spins for
 /// the answer. Never for longer than `limit`, not where there is one usable CPU, on which the answer needs this very CPU,
 /// and no more once it has failed to pay for some times: then only every 32nd wait tries again.
@@ -41,7 +32,7 @@ public:
                     credit_ = most_credit;
                     return true;
                 }
-                pause_cpu();
+                pause();
             }
         } while (std::chrono::steady_clock::now() < end);
         if (credit_ > 0) --credit_;
@@ -51,6 +42,13 @@ public:
 private:
     static constexpr std::uint8_t most_credit = 3;
 
+    static void pause() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("yield");
+#endif
+    }
     /// Asked again now and then: somebody may pin the program while it runs.
     bool has_several_cpus() noexcept {
         if (cpus_asked_++ % 4096 == 0) {

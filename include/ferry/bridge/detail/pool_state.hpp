@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-#include <ferry/bridge/detail/brief_mutex.hpp>
 #include <ferry/bridge/detail/call.hpp>
 #include <ferry/bridge/detail/pool_worker.hpp>
 #include <ferry/bridge/os_thread.hpp>
@@ -99,7 +98,7 @@ private:
     // The workers'; see pool_threads.hpp.
     static void work(void* worker) noexcept;
     call* next(pool_worker& self) noexcept;
-    call* wait_for_work(pool_worker& self, std::unique_lock<brief_mutex>& lock) noexcept;
+    call* wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept;
     void run(pool_worker& self, call& taken) noexcept;
     [[nodiscard]] std::exception_ptr prepare(pool_worker& self) noexcept;
     void leave(pool_worker& self) noexcept;
@@ -120,7 +119,7 @@ private:
     const std::uint32_t generation_ = process::generation();
     std::atomic<std::size_t> references_{1};
 
-    mutable brief_mutex mutex_;   // guards everything below
+    mutable std::mutex mutex_;    // guards everything below
     intrusive_list<call> queue_;  // oldest first; those beyond the limit wait for room
     std::size_t queue_length_ = 0;
     intrusive_list<pool_worker> workers_;

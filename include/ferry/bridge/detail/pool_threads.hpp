@@ -71,7 +71,7 @@ inline call* pool_state::next(pool_worker& self) noexcept {
 /// A thread puts itself on the idle list under the mutex under which calls are queued; whoever takes it off the list makes it
 /// active, hands it the oldest call (release), and wakes it: it needs no lock to take that (acquire). Tokens left from other
 /// waits only make it look again.
-inline call* pool_state::wait_for_work(pool_worker& self, std::unique_lock<brief_mutex>& lock) noexcept {
+inline call* pool_state::wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept {
     if (closed_) return nullptr;
     self.idle = true;
     idle_.push_back(&self);
