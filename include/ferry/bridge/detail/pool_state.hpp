@@ -228,7 +228,7 @@ inline pool_metrics pool_state::metrics() const noexcept {
     return now;
 }
 
-/// Whom to wake for the oldest call, which it has then, if one more thread may work; starts a thread where none is idle.
+/// If one more thread may work, an idle one has the oldest call, and is to be woken if it is returned; else one is started.
 inline thread_parker* pool_state::find_runner() noexcept {
     if (queue_.empty() || active_ >= options_.size_) return nullptr;
     if (!idle_.empty()) {
@@ -240,7 +240,8 @@ inline thread_parker* pool_state::find_runner() noexcept {
         take_out(oldest);
         oldest.runs_on(*chosen.record);  // by the thread that wrote there last
         chosen.handed.store(&oldest, std::memory_order_release);
-        return chosen.parker;
+        // From here on the call may be gone. The worker is not: to leave, it needs the mutex.
+        return chosen.sleeps ? chosen.parker : nullptr;
     }
     if (threads_ < most_threads() && start_worker()) ++active_;
     return nullptr;

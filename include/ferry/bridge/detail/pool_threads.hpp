@@ -69,20 +69,20 @@ inline call* pool_state::next(pool_worker& self) noexcept {
 /// none any more.
 ///
 /// A thread puts itself on the idle list under the mutex under which calls are queued; whoever takes it off the list makes it
-/// active, hands it the oldest call (release), and wakes it: it needs no lock to take that (acquire). Tokens left from other
-/// waits only make it look again.
+/// active and hands it the oldest call (release), and wakes it if it sleeps: it needs no lock to take the call (acquire). Tokens
+/// left from other waits only make it look again.
 inline call* pool_state::wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept {
     if (closed_) return nullptr;
     self.idle = true;
+    self.sleeps = false;
     idle_.push_back(&self);
     lock.unlock();
-    if (self.parker->spin()) {
-        if (call* const handed = self.take_handed()) return handed;
-    }
+    if (call* const handed = self.spin()) return handed;
     const clock::time_point since = clock::now();
     for (;;) {
         lock.lock();
         if (!self.idle) return self.take_handed();
+        self.sleeps = true;
         const auto patience = threads_ > options_.size_ ? options_.spare_linger_ : options_.idle_end_;
         lock.unlock();
         const bool in_time = self.parker->park_until(deadline_after(since, to_nanoseconds(patience)));

@@ -5,6 +5,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/intrusive_list.hpp>
 #include <ferry/deadlock/park.hpp>
+#include <ferry/deadlock/spin.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -75,6 +76,11 @@ public:
     pool_worker(pool_state& of, std::size_t as_number, std::string with_name)
         : pool(of), number(as_number), name(std::move(with_name)) {}
 
+    /// Looks for a call for a moment, as long as that pays.
+    [[nodiscard]] call* spin() noexcept {
+        spins.spin([this] { return handed.load(std::memory_order_relaxed) != nullptr; });
+        return take_handed();
+    }
     [[nodiscard]] call* take_handed() noexcept {
         call* const given = handed.load(std::memory_order_acquire);
         if (given != nullptr) handed.store(nullptr, std::memory_order_relaxed);  // nobody gives another one meanwhile
@@ -90,17 +96,20 @@ public:
     std::atomic<const char*> job{nullptr};  // the name of the call that runs; for reports, on any thread
     std::atomic<bool> blocked{false};       // the same
 
-    // Given with the mutex held, to an idle one that stops being idle; taken without.
-    std::atomic<call*> handed{nullptr};
-
-    // Guarded by the pool's mutex.
-    pthread_t thread{};
+    // What a hand-over touches: one cache line. Given with the pool's mutex held, to an idle one that stops being idle; taken
+    // without.
+    alignas(64) std::atomic<call*> handed{nullptr};
+    // Guarded by the mutex.
     bool idle = false;
-
-    // The thread's own.
+    bool sleeps = false;  // while it is idle: it must be woken, for it does not look at what it is handed
+    // The thread's own, but read under the mutex while it is idle.
     wait_node* record = nullptr;
-    thread_parker* parker = nullptr;  // read under the mutex while it is idle
-    bool prepared = false;            // the hook for its start has run
+    thread_parker* parker = nullptr;
+
+    pthread_t thread{};  // guarded by the mutex
+    // The thread's own.
+    spinner spins;
+    bool prepared = false;  // the hook for its start has run
     bool leaving = false;
 
 private:
