@@ -71,6 +71,8 @@ def listens(port):
 class Program:
     """A child process, from its start to its end; the lines of its stdout can be waited for, its stderr is kept."""
 
+    running = set()  # what main() ends, should a test not have come so far
+
     def __init__(self, *command, environment=None):
         self.name = os.path.basename(command[0])
         self.errors = tempfile.TemporaryFile()
@@ -78,6 +80,7 @@ class Program:
         self.taken = 0
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors,
                                         env=environment)
+        Program.running.add(self)
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
 
@@ -89,6 +92,7 @@ class Program:
         self.errors.close()
 
     def kill(self):
+        Program.running.discard(self)
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
@@ -166,22 +170,33 @@ class Nginx(Program):
         self.directory = tempfile.TemporaryDirectory()
         here = self.here = self.directory.name
         os.chmod(here, 0o755)
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
         paths = "".join(f"{kind}_temp_path {here}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-        with open(f"{here}/conf", "w") as conf:
-            conf.write(f"daemon off; master_process off; pid {here}/pid; error_log {here}/errors; "
-                       f"events {{ worker_connections 512; }} http {{ access_log off; {paths} "
-                       f"{http.replace('{port}', str(self.port)).replace('{here}', here)} }}\n")
-        super().__init__(program, "-c", f"{here}/conf", "-e", f"{here}/errors")
-        try:
-            wait_until(lambda: self.process.poll() is not None or listens(self.port), "nginx does not listen")
-            check(self.process.poll() is None, f"nginx ended: {self.log()} {self.said()}")
-        except BaseException:
-            self.__exit__()
-            raise
+        for last_try in (False, False, True):
+            self.port = free_port()
+            self.url = f"http://127.0.0.1:{self.port}"
+            with open(f"{here}/conf", "w") as conf:
+                conf.write(f"daemon off; master_process off; pid {here}/pid; error_log {here}/errors; "
+                           f"events {{ worker_connections 512; }} http {{ access_log off; {paths} "
+                           f"{http.replace('{port}', str(self.port)).replace('{here}', here)} }}\n")
+            super().__init__(program, "-c", f"{here}/conf", "-e", f"{here}/errors")
+            if self.has_the_port():
+                return
+            said = self.log() + self.said()
+            super().__exit__()  # somebody else has the port
+            if last_try or "bind()" not in said:
+                self.directory.cleanup()
+                raise Failure(f"nginx does not start: {said}")
+            os.truncate(f"{here}/errors", 0)
+
+    def has_the_port(self):
+        """Waits until it has, or cannot have it: it writes its id when it listens."""
+        written = f"{self.here}/pid"
+        wait_until(lambda: os.path.exists(written) or self.process.poll() is not None or "bind()" in self.said(), "nginx does not start")
+        return os.path.exists(written)
 
     def said(self):
+        if not os.path.exists(f"{self.here}/errors"):
+            return ""
         with open(f"{self.here}/errors") as errors:
             return errors.read()
 
@@ -222,6 +237,9 @@ def main(description, tests, program="peer", failures=()):
             ran += 1
             failed += 1
             print(f"failed {title}: {str(why) or type(why).__name__}", flush=True)
+        finally:
+            for program in list(Program.running):
+                program.__exit__()
     print(f"{ran - failed} of {ran} passed", flush=True)
     if ran == 0:
         print(f"skipped everything: {reason}")
