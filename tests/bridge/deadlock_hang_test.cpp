@@ -69,7 +69,8 @@ DEADLOCK_SCENARIO(slow_producer,
     CHECK(result.get() == 1);
     producer.join();
     CHECK(round.told.count() >= 4);
-    CHECK(round.told.mention("hang: future::get has waited for 0.0 s\n  the main thread waits in future::get ("));
+    CHECK(round.told.mention("hang: future::get has waited for 0."));
+    CHECK(round.told.mention(" s\n  the main thread waits in future::get ("));
     CHECK(round.told.mention("hang: future::get has ended after all, after 0."));
     round.told.clear();
 }
@@ -219,7 +220,8 @@ DEADLOCK_SCENARIO(stopped_loop,
     loop.run_until_idle();
     blocked.join();
     CHECK(got == 3);
-    CHECK(round.told.mention("hang: block_on has waited for 0.0 s\n  thread "));
+    CHECK(round.told.mention("hang: block_on has waited for 0."));
+    CHECK(round.told.mention(" s\n  thread "));
     CHECK(round.told.mention(at(line, "waits in block_on", "for load_user\n")));
     CHECK(round.told.mention("hang: block_on has ended after all"));
     round.told.clear();
@@ -246,7 +248,8 @@ DEADLOCK_SCENARIO(foreign_lock,
         line = __LINE__ + 1;
         CHECK(ferry::block_on(ferry::on_private_loop, uses().named("use_lock")) == 7);
     }
-    CHECK(round.told.mention("hang: block_on has waited for 0.0 s\n  the main thread waits in block_on ("));
+    CHECK(round.told.mention("hang: block_on has waited for 0."));
+    CHECK(round.told.mention(" s\n  the main thread waits in block_on ("));
     CHECK(round.told.mention(at(line, "waits in block_on", "for use_lock\n")));
     CHECK(round.told.mention("task use_lock waits in to_thread ("));
     CHECK(round.told.mention("deadlock_hang_test.cpp:"));
@@ -375,7 +378,8 @@ DEADLOCK_SCENARIO(refused_in_vain,
         loop.run(body());
     }
     keeps_it_after_all.join();
-    CHECK(round.told.mention("hang: block_on has waited for 0.0 s\n  thread left/0 waits in block_on ("));
+    CHECK(round.told.mention("hang: block_on has waited for 0."));
+    CHECK(round.told.mention(" s\n  thread left/0 waits in block_on ("));
     CHECK(round.told.mention(") for stubborn\n  task stubborn waits in shield ("));
     CHECK(round.told.mention("\n  task inner waits in shared_future ("));
     CHECK(round.told.mention("\n  thread right/0 waits in future::get ("));

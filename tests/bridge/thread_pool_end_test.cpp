@@ -4,6 +4,7 @@
 #include <ferry/bridge/exit_wait.hpp>
 #include <ferry/bridge/sync_to_async.hpp>
 #include <ferry/bridge/thread_pool.hpp>
+#include <ferry/bridge/thread_sensitive.hpp>
 #include <ferry/core/combine.hpp>
 #include <ferry/core/error.hpp>
 #include <ferry/deadlock/allowance.hpp>
@@ -309,6 +310,48 @@ TEST_CASE("child: exits while a call runs that never ends", "[.child]") {
     call_from_elsewhere(&never_ends, "never_ends");
     std::exit(0);
 }
+TEST_CASE("child: exits while sensitive calls run that never end", "[.child]") {
+    std::atexit([] {  // after ferry's
+        try {
+            ferry::run(ferry::to_thread(ferry::thread_sensitive, seven));
+            std::puts("it was called");
+        } catch (const ferry::closed_error& error) {
+            std::puts(error.what());
+        }
+    });
+    ferry::set_exit_wait(100ms);
+    const auto sensitive = [](const char* name, bool scoped) {
+        std::thread([name, scoped] {
+            const auto body = [&]() -> task<> {
+                std::optional<ferry::thread_sensitive_scope> scope;
+                if (scoped) scope.emplace();
+                co_await ferry::sync_to_async(&never_ends).sensitive().named(name)();
+            };
+            ferry::run(body());
+        }).detach();
+        until([] { return begun.exchange(false); });
+    };
+    sensitive("stuck_in_the_one_thread", false);
+    sensitive("stuck_in_a_lease", true);
+    std::exit(0);
+}
+TEST_CASE("child: exits while sensitive calls run that end then", "[.child]") {
+    ferry::set_exit_wait(60s);
+    std::thread([] {
+        const auto body = []() -> task<> {
+            co_await ferry::to_thread(ferry::thread_sensitive, &ends_in_time);
+            std::puts("it was delivered");
+        };
+        ferry::run(body());
+    }).detach();
+    until([] { return begun.load(); });
+    std::atexit([] { exiting.store(true); });  // before ferry's, which was registered before
+    std::exit(0);
+}
+TEST_CASE("child: exits in a sensitive call", "[.child]") {
+    ferry::set_exit_wait(60s);
+    ferry::run(ferry::to_thread(ferry::thread_sensitive, &exits));
+}
 TEST_CASE("child: exits in a call", "[.child]") {
     ferry::set_exit_wait(60s);
     progress both;
@@ -343,4 +386,26 @@ TEST_CASE("K13: a call may exit the process, which does not wait for that call",
     const std::string output = output_of("child: exits in a call");
     CHECK(!has(output, "exit: "));
     CHECK(has(output, "exit 3"));
+}
+
+TEST_CASE("K13: sensitive calls that run are waited for, too, on the one thread and on leased ones, and named",
+          "[bridge][thread_pool_end]") {
+    const std::string output = output_of("child: exits while sensitive calls run that never end");
+    CHECK(has(output, "exit: calls still run after 0.1 s, and the process ends without them\n"));
+    CHECK(has(output, "  thread ferry-sensitive runs stuck_in_the_one_thread\n"));
+    CHECK(has(output, "  thread ferry-lease runs stuck_in_a_lease\n"));
+    CHECK(has(output, "to_thread(thread_sensitive): the process ends\n"));
+    CHECK(!has(output, "it was called"));
+    CHECK(has(output, "exit 0"));
+}
+
+TEST_CASE("K13: a sensitive call that ends in time is not named, and neither is one that exits",
+          "[bridge][thread_pool_end]") {
+    const std::string output = output_of("child: exits while sensitive calls run that end then");
+    CHECK(has(output, "the call has ended"));
+    CHECK(!has(output, "exit: "));
+    CHECK(has(output, "exit 0"));
+    const std::string other = output_of("child: exits in a sensitive call");
+    CHECK(!has(other, "exit: "));
+    CHECK(has(other, "exit 3"));
 }

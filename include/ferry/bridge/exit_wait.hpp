@@ -16,7 +16,8 @@ inline std::atomic<std::int64_t>& exit_wait_nanoseconds() noexcept {
 }
 }  // namespace detail
 
-/// When the process exits, the default pool refuses calls, and waits for those that run, at most so long; 2 seconds at first.
+/// When the process exits, the default pool and the threads for thread-sensitive calls refuse calls, and wait for those that
+/// run, at most so long; 2 seconds at first.
 /// Those that still run then are named in a report.
 [[nodiscard]] inline std::chrono::nanoseconds exit_wait() noexcept {
     return std::chrono::nanoseconds(detail::exit_wait_nanoseconds().load(std::memory_order_relaxed));

@@ -6,7 +6,7 @@
 #include <ferry/bridge/detail/pool_end.hpp>
 #include <ferry/bridge/detail/pool_state.hpp>
 #include <ferry/bridge/detail/pool_threads.hpp>
-#include <ferry/bridge/exit_wait.hpp>
+#include <ferry/bridge/detail/process_end.hpp>
 #include <ferry/bridge/pool_observer.hpp>
 #include <ferry/bridge/thread_pool_options.hpp>
 #include <ferry/core/config.hpp>
@@ -14,14 +14,11 @@
 #include <ferry/core/process.hpp>
 #include <ferry/core/this_thread.hpp>
 #include <ferry/deadlock/report.hpp>
-#include <ferry/loop/timer_queue.hpp>
 
 #include <atomic>
 #include <cerrno>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <exception>
 #include <memory>
 #include <stdexcept>
@@ -121,12 +118,9 @@ private:
 
 namespace detail {
 /// The default pool of this process. It is never destroyed: its threads may outlive the statics.
-class default_pool {
+class default_pool final : public process_end::part {
 public:
-    default_pool() : pool(options()) {
-        static constinit std::atomic<bool> registered{false};
-        if (!registered.exchange(true)) std::atexit([] { process_wide<default_pool>::get().end(); });
-    }
+    default_pool() : pool(options()) { process_end::include(*this); }
     static void configure(const thread_pool_options& wanted) {
         std::unique_ptr<const thread_pool_options> copy(new thread_pool_options(wanted));
         const thread_pool_options* none = nullptr;
@@ -143,20 +137,18 @@ public:
     thread_pool pool;
 
 private:
-    /// The process exits, on this thread, which may be one of the pool's.
-    void end() {
-        pool.close();
+    void refuse() noexcept override { pool.close(); }
+    bool wait(process_end::time_point deadline) override {
         pool_end left(*pool.state_);
-        const std::chrono::nanoseconds limit = exit_wait();
-        const bool in_time = left.wait(deadline_after(pool_state::clock::now(), limit));
-        if (in_time && !left.is_own_thread()) return left.join_last();
-        left.let_go();
-        if (in_time) return;
-        const auto tenths = limit / std::chrono::milliseconds(100);
-        report("exit: calls still run after " + std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) +
-               " s, and the process ends without them\n" + left.who() +
-               "  end or cancel them before main() returns, or give them time with set_exit_wait()");
+        const bool in_time = left.wait(deadline);
+        if (in_time && !left.is_own_thread()) {
+            left.join_last();
+        } else {
+            left.let_go();
+        }
+        return in_time;
     }
+    [[nodiscard]] std::string who() const override { return pool_end(*pool.state_).who(); }
     static thread_pool_options options() {
         used_by() = process::generation();
         const thread_pool_options* const wanted = configured().load();

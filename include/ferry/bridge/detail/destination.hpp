@@ -49,8 +49,7 @@ public:
 private:
     [[nodiscard]] std::exception_ptr send(call& made) noexcept override {
         if (pool_ != nullptr) return ticket_.submit(*pool_, made);
-        homes::submit(made);
-        return nullptr;
+        return homes::submit(made);
     }
 
     thread_pool* pool_ = nullptr;

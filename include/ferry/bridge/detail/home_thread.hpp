@@ -4,6 +4,7 @@
 
 #include <ferry/bridge/detail/call.hpp>
 #include <ferry/bridge/detail/homes.hpp>
+#include <ferry/bridge/detail/sensitive_end.hpp>
 #include <ferry/core/config.hpp>
 #include <ferry/core/home.hpp>
 #include <ferry/core/logical_task.hpp>
@@ -38,16 +39,26 @@ public:
 
     [[nodiscard]] bool has_call() const noexcept override { return queue_->has_calls(); }
     bool serve_call() noexcept override {
-        call* const oldest = homes::take(*queue_);
+        const char* around = nullptr;
+        call* const oldest = homes::take(*queue_, [&](const call& taken) {
+            if (job_ != nullptr) around = job_->begins(taken);
+        });
         if (oldest == nullptr) return false;
         run(*oldest);
+        if (job_ != nullptr) job_->ends(around);
         return true;
     }
+    /// It is a thread of ferry's own, for such calls and nothing else; the job lives as long as it serves.
+    void names_its_calls(sensitive_end::running_job& job) noexcept { job_ = &job; }
 
 private:
     /// What a call waits for is often on the loop that made it: where a frame of this thread drives that loop beneath the
     /// frame of another one (a call has run a loop of its own, say), the call's waits drive it.
     void run(call& taken) noexcept {
+        if (job_ != nullptr && homes::own_threads_have_ended()) {
+            taken.fail(homes::refusal_at_exit());
+            return taken.deliver();
+        }
         const loop_reference made_by = drives_several() ? taken.loop() : loop_reference();
         drivable* const loop = made_by ? find_driven(made_by->record()) : nullptr;
         if (loop == nullptr) return taken.run_here();
@@ -58,6 +69,7 @@ private:
     sensitive_queue own_;
     sensitive_queue* queue_ = &own_;
     std::size_t depth_ = 0;  // of serving
+    sensitive_end::running_job* job_ = nullptr;
     thread_exit_hook exit_hook_;
 };
 

@@ -4,6 +4,7 @@
 
 #include <ferry/bridge/detail/call.hpp>
 #include <ferry/core/config.hpp>
+#include <ferry/core/error.hpp>
 #include <ferry/core/frame_allocator.hpp>
 #include <ferry/core/home.hpp>
 #include <ferry/core/intrusive_list.hpp>
@@ -13,6 +14,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <mutex>
 
 namespace ferry::inline FERRY_ABI {
@@ -50,6 +52,8 @@ public:
 protected:
     /// A call has come and no thread serves the queue yet. With the mutex of homes held; returns whom to wake, or null.
     virtual thread_parker* find_thread() noexcept { return nullptr; }
+    /// Is it served by a thread of ferry's, which serves nothing else?
+    [[nodiscard]] virtual bool has_own_thread() const noexcept { return false; }
 
 private:
     friend class homes;
@@ -70,12 +74,21 @@ private:
 /// Thread-safety  Every member, on any thread; take(), attach() and detach() by the thread that serves the queue.
 class homes {
 public:
-    /// Queues the call at the innermost home that is still there.
-    static void submit(call& made) noexcept;
+    /// Queues the call at the innermost home that is still there. Null when it is on its way, else why it is not.
+    [[nodiscard]] static std::exception_ptr submit(call& made) noexcept;
     /// True when the call was still queued: it will not run, and is the caller's again.
     [[nodiscard]] static bool withdraw(call& made) noexcept;
-    /// The oldest call; null when there is none.
-    [[nodiscard]] static call* take(sensitive_queue& queue) noexcept;
+    /// The oldest call; null when there is none. Tells of it, with the mutex held.
+    template <class Fn>
+    [[nodiscard]] static call* take(sensitive_queue& queue, Fn tell) noexcept;
+    /// The process ends: its one sensitive thread and the leased ones run no more calls.
+    static void end_own_threads() noexcept { own_threads_end().store(true, std::memory_order_seq_cst); }
+    [[nodiscard]] static std::exception_ptr refusal_at_exit() {
+        return std::make_exception_ptr(closed_error("to_thread(thread_sensitive): the process ends"));
+    }
+    [[nodiscard]] static bool own_threads_have_ended() noexcept {
+        return own_threads_end().load(std::memory_order_relaxed);
+    }
 
     /// From now on the thread of that parker serves the queue.
     static void attach(sensitive_queue& queue, thread_parker& owner) noexcept;
@@ -116,6 +129,7 @@ private:
         return place != nullptr ? *place : last_resort();
     }
     static thread_parker* queue_at(queue_home& place, call& made) noexcept;
+    static std::atomic<bool>& own_threads_end() noexcept { return process_wide<homes>::get().own_threads_end_; }
     static void take_out(call& made) noexcept {
         made.queue->calls_.erase(made);
         made.queue->count_.fetch_sub(1, std::memory_order_relaxed);
@@ -123,6 +137,7 @@ private:
     }
 
     std::mutex mutex_;
+    std::atomic<bool> own_threads_end_{false};
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
@@ -138,13 +153,16 @@ inline thread_parker* homes::queue_at(queue_home& place, call& made) noexcept {
     return queue.owner_ != nullptr ? queue.owner_ : place.find_thread();
 }
 
-inline void homes::submit(call& made) noexcept {
+inline std::exception_ptr homes::submit(call& made) noexcept {
     thread_parker* sleeper = nullptr;
     {
         const std::lock_guard lock(mutex());
-        sleeper = queue_at(destination_from(made.made_at()), made);
+        queue_home& place = destination_from(made.made_at());
+        if (own_threads_have_ended() && place.has_own_thread()) return refusal_at_exit();
+        sleeper = queue_at(place, made);
     }
     if (sleeper != nullptr) sleeper->unpark();  // a parker is never freed
+    return nullptr;
 }
 
 inline bool homes::withdraw(call& made) noexcept {
@@ -154,11 +172,14 @@ inline bool homes::withdraw(call& made) noexcept {
     return true;
 }
 
-inline call* homes::take(sensitive_queue& queue) noexcept {
+template <class Fn>
+call* homes::take(sensitive_queue& queue, Fn tell) noexcept {
     if (!queue.has_calls()) return nullptr;
     const std::lock_guard lock(mutex());
     call* const oldest = queue.calls_.front();
-    if (oldest != nullptr) take_out(*oldest);
+    if (oldest == nullptr) return nullptr;
+    take_out(*oldest);
+    tell(*oldest);
     return oldest;
 }
 

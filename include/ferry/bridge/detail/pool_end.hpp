@@ -89,6 +89,8 @@ private:
         thread_parker& mine = thread_parker::of_this_thread();
         const watching here(pool_, &mine);
         const auto all_have_left = [&] {
+            // The graph is asked anew after each thread that leaves: it may have been the one that was still on its way.
+            if (what != nullptr) what->leave();
             const std::lock_guard lock(pool_.mutex_);
             return pool_.threads_ <= own;
         };

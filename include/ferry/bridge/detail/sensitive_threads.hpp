@@ -4,6 +4,7 @@
 
 #include <ferry/bridge/detail/home_thread.hpp>
 #include <ferry/bridge/detail/homes.hpp>
+#include <ferry/bridge/detail/sensitive_end.hpp>
 #include <ferry/bridge/os_thread.hpp>
 #include <ferry/core/config.hpp>
 #include <ferry/core/intrusive_list.hpp>
@@ -35,6 +36,7 @@ public:
 private:
     friend class leased_threads;
     thread_parker* find_thread() noexcept override;
+    [[nodiscard]] bool has_own_thread() const noexcept override { return true; }
 
     sensitive_queue queue_;
     const node_reference opener_;
@@ -52,6 +54,10 @@ class leased_threads {
 public:
     static constexpr std::size_t default_most = 32;
 
+    leased_threads() {
+        record_.set_name("leases");
+        update_record();  // the first scope waits for a thread before there is any
+    }
     [[nodiscard]] static leased_threads& instance() noexcept { return process_wide<leased_threads>::get(); }
 
     void set_most(std::size_t threads) noexcept;
@@ -101,6 +107,7 @@ public:
 
 private:
     thread_parker* find_thread() noexcept override;
+    [[nodiscard]] bool has_own_thread() const noexcept override { return true; }
     static void work(void* self) noexcept;
 
     sensitive_queue queue_;
@@ -124,6 +131,8 @@ inline void last_resort_home::work(void* argument) noexcept {
     last_resort_home& self = *static_cast<last_resort_home*>(argument);
     this_thread().thread_name = "ferry-sensitive";
     home_thread& thread = home_thread::of_this_thread();
+    sensitive_end::running_job job("ferry-sensitive");
+    thread.names_its_calls(job);
     const home_thread::lent_queue queue(thread, self.queue_);
     const home_thread::serving serving(thread);
     homes::attach(self.queue_, thread_parker::of_this_thread());
@@ -203,12 +212,15 @@ inline void leased_threads::work(void* argument) noexcept {
     self.record = &record;
     {
         const std::lock_guard lock(homes::mutex());
-        owner.record_.set_name("leases");
         owner.record_.add_member(record);
         ++owner.in_graph_;
         owner.update_record();
     }
-    while (owner.wait_for_scope(self)) owner.serve(self);
+    {
+        sensitive_end::running_job job("ferry-lease");
+        home_thread::of_this_thread().names_its_calls(job);
+        while (owner.wait_for_scope(self)) owner.serve(self);
+    }
     {
         const std::lock_guard lock(homes::mutex());
         owner.record_.remove_member(record);
