@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <mutex>
 #include <set>
 #include <string>
@@ -115,8 +116,12 @@ public:
     /// For whom a primitive asked the graph and got the answer that it is hopeless.
     [[nodiscard]] const std::set<const wait_node*>& refused() const noexcept { return refused_; }
     [[nodiscard]] std::string text() const;
+    /// All that decides what can happen from here on, with those that were found hopeless; equal for two orders of moves that
+    /// have led to the same place, unless these have made their tasks and calls in another order.
+    [[nodiscard]] std::string state(const std::vector<waiting>& hopeless) const;
 
 private:
+    class recorder;
     enum class wait : std::uint8_t { none, lock, promise, task, call, travel, join, outside };
     enum class throwing : std::uint8_t { nothing, error, cancelled };
 
@@ -1667,6 +1672,140 @@ inline bool simulator::has_moved(const waiting& one) const {
     const std::vector<thread_frame>& frames = threads_[at(one.place)].frames;
     return std::none_of(frames.begin(), frames.end(),
                         [&](const thread_frame& each) { return each.serial == one.moves; });
+}
+
+/// Writes numbers one after another. A node is written as the number that it has here, and once with all of its links.
+class simulator::recorder {
+public:
+    template <class... Numbers>
+    void add(Numbers... numbers) {
+        (add_one(static_cast<std::uint64_t>(numbers)), ...);
+    }
+    template <class List>
+    void add_list(const List& list) {
+        add(list.size());
+        for (const int each : list) add(each);
+    }
+    /// Before any links are written.
+    void know(const wait_node* node) {
+        if (node != nullptr) numbers_.emplace(node, numbers_.size() + 1);
+    }
+    void add_links(const wait_node* node, bool is_refused) {
+        if (node == nullptr) return add(0);
+        const bool is_there = node->needs() != nullptr && node->needs()->generation() == node->needs_generation();
+        add(number_of(node->needs()), is_there, number_of(node->within()), number_of(node->scope()), node->amount());
+        unsigned how = 0;
+        for (unsigned bit = 0; bit < 16; ++bit)
+            how |= node->has(static_cast<wait_node::flags>(1u << bit)) ? 1u << bit : 0;
+        add(how, node->is_relied_upon(), node->is_being_refused(), is_refused);
+    }
+    [[nodiscard]] std::string take() { return std::move(text_); }
+
+private:
+    [[nodiscard]] std::size_t number_of(const wait_node* node) const {
+        const auto found = numbers_.find(node);
+        return found == numbers_.end() ? 0 : found->second;
+    }
+    void add_one(std::uint64_t number) {
+        for (; number >= 0x80; number >>= 7) text_ += static_cast<char>((number & 0x7f) | 0x80);
+        text_ += static_cast<char>(number);
+    }
+
+    std::string text_;
+    std::map<const wait_node*, std::size_t> numbers_;
+};
+
+inline std::string simulator::state(const std::vector<waiting>& hopeless) const {
+    recorder out;
+    std::vector<const wait_node*> nodes{leases_node_};
+    const auto code_of = [](const script* code) { return reinterpret_cast<std::uintptr_t>(code); };
+    for (const task& each : tasks_) {
+        nodes.push_back(each.node);
+        out.add(each.loop, each.home, each.frames.size());
+        for (const task_frame& frame : each.frames) {
+            out.add(code_of(frame.code), frame.what, frame.next, frame.link, frame.cancelled, frame.joining,
+                    frame.held.size());
+            for (const holding& held : frame.held) {
+                out.add(held.lock, held.many);
+                nodes.push_back(held.node);
+            }
+        }
+        out.add(each.in, each.on, each.wants, each.timed, each.ready, each.granted, each.interrupted, each.in_turn,
+                each.cancel);
+        out.add(each.ended, each.failed, each.with_cancelled, each.error, each.of, each.owner_place, each.parent);
+        out.add(each.parent_frame, each.stopped_by);
+    }
+    for (const loop& each : loops_) {
+        nodes.push_back(each.node);
+        out.add(each.how, each.thread, each.is_private, each.ready.size());
+        for (const entry& ready : each.ready) out.add(ready.task, ready.cancellation);
+    }
+    for (const lock_state& each : locks_) {
+        nodes.push_back(each.node);
+        out.add(each.free, each.unknown);
+        out.add_list(each.queue);
+    }
+    for (const promise& each : promises_) {
+        nodes.push_back(each.node);
+        out.add(each.declared_by, each.kept);
+        out.add_list(each.waiting);
+    }
+    for (const family& each : families_) {
+        nodes.push_back(each.node);
+        out.add(each.rule, each.parent, each.running, each.decided, each.failed, each.with_cancelled);
+        out.add_list(each.members);
+    }
+    for (const deadline& each : deadlines_) {
+        nodes.push_back(each.node);
+        out.add(each.task, each.frame, each.armed, each.ended);
+    }
+    for (const call& each : calls_) {
+        nodes.push_back(each.node);
+        out.add(code_of(each.code), each.task, each.loop, each.home, each.pool, each.queue, each.queued_at,
+                each.abandonable);
+        out.add(each.queued, each.begun, each.over, each.abandoned, each.stop);
+    }
+    for (const home& each : homes_) {
+        nodes.push_back(each.end);
+        out.add(each.queue, each.outer, each.gone, each.opener, each.waits_for_lease, each.lease);
+    }
+    for (const queue& each : queues_) {
+        out.add_list(each.calls);
+        out.add(each.owner, each.place != nullptr);
+    }
+    for (const thread_state& each : threads_) {
+        nodes.push_back(each.node);
+        out.add(each.own_queue, each.queue, each.home, each.own_loop, each.pool, each.asleep, each.ended,
+                each.frames.size());
+        for (const thread_frame& frame : each.frames) {
+            out.add(frame.what, code_of(frame.code), frame.next, frame.call, frame.task, frame.promise, frame.loop,
+                    frame.home);
+            out.add(frame.outer_home, frame.lent, frame.timed, frame.began_to_drive);
+        }
+    }
+    for (const pool& each : pools_) {
+        nodes.push_back(each.node);
+        out.add(each.started);
+        out.add_list(each.workers);
+        out.add_list(each.queue);
+    }
+    out.add_list(leases_);
+    out.add_list(want_lease_);
+    out.add(leases_started_, resort_, blocked_);
+    for (const std::vector<int>& each : waiting_for_task_) out.add_list(each);
+    // They have not moved, or it would have been said: which of its waits it is, of a thread, is all there is to know.
+    out.add(hopeless.size());
+    for (const waiting& each : hopeless) {
+        out.add(each.is_thread, each.place);
+        if (!each.is_thread) continue;
+        const std::vector<thread_frame>& frames = threads_[at(each.place)].frames;
+        for (std::size_t i = 0; i < frames.size(); ++i) {
+            if (frames[i].serial == each.moves) out.add(i);
+        }
+    }
+    for (const wait_node* each : nodes) out.know(each);
+    for (const wait_node* each : nodes) out.add_links(each, refused_.count(each) != 0);
+    return out.take();
 }
 
 inline bool simulator::depends_on_the_world() const {
