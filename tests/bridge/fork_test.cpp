@@ -4,7 +4,9 @@
 #include <ferry/bridge/loop_thread.hpp>
 #include <ferry/bridge/sync_to_async.hpp>
 #include <ferry/bridge/thread_pool.hpp>
+#include <ferry/bridge/thread_sensitive.hpp>
 #include <ferry/core/error.hpp>
+#include <ferry/deadlock/report.hpp>
 #include <ferry/loop/run.hpp>
 #include <ferry/loop/sleep.hpp>
 
@@ -13,6 +15,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -100,3 +103,49 @@ TEST_CASE("forks meet other threads at any point and never find a lock that is h
     CHECK(ferry::run(on_default_pool()) == 7);
 }
 #endif
+
+namespace {
+std::unique_ptr<ferry_test::forked> process;
+
+/// What a child said, or how it died, that was forked in that call, and returned from it: its first report, or nothing.
+template <class Call>
+std::string said_by_child_that_returns(bool reports, Call call) {
+    const auto forks = [reports] {
+        process = std::make_unique<ferry_test::forked>();
+        if (!process->is_child()) return;
+        const auto say = [](const char* text) noexcept { process->say(text); };
+        const auto ignore = [](const char*) noexcept {};
+        ferry::set_report_sink(reports ? static_cast<ferry::report_sink>(say) : ignore);
+    };
+    call(std::ref(forks));
+    return process->said();
+}
+}  // namespace
+
+TEST_CASE("a child that is forked in a call and returns from it says so and ends, whatever thread that was",
+          "[bridge][fork]") {
+    const std::string report =
+        "ferry: a call has forked, and the child has returned from it; its only thread ends now, and so does the "
+        "child. "
+        "End it in the call, with exec or _exit()";
+    const auto in_pool = [](auto forks) {
+        ferry::thread_pool pool(1, "db");
+        ferry::run(ferry::to_thread(pool, forks));
+    };
+    const auto in_the_sensitive_thread = [](auto forks) {
+        ferry::run(ferry::to_thread(ferry::thread_sensitive, forks));
+    };
+    const auto in_a_lease = [](auto forks) {
+        const auto body = [&]() -> task<> {
+            const ferry::thread_sensitive_scope scope;
+            co_await ferry::to_thread(ferry::thread_sensitive, forks);
+        };
+        ferry::run(body());
+    };
+    CHECK(said_by_child_that_returns(false, in_pool) == "");
+    CHECK(said_by_child_that_returns(true, in_pool) == report);
+    CHECK(said_by_child_that_returns(false, in_the_sensitive_thread) == "");
+    CHECK(said_by_child_that_returns(true, in_the_sensitive_thread) == report);
+    CHECK(said_by_child_that_returns(false, in_a_lease) == "");
+    CHECK(said_by_child_that_returns(true, in_a_lease) == report);
+}

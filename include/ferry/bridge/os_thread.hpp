@@ -83,6 +83,15 @@ private:
     bool started_ = false;
 };
 
+/// A call of the parent's has forked, and the child has come back from it to the loop of a thread of ferry's, the only thread
+/// that it has: there is nobody here to work for. That thread ends, and with it the child.
+inline void report_child_of_a_call() {
+    report(
+        "ferry: a call has forked, and the child has returned from it; its only thread ends now, and so does the "
+        "child. End it "
+        "in the call, with exec or _exit()");
+}
+
 inline void report_destruction_in_turn(const char* what) {
     std::string text = "ferry: a ";  // in steps: GCC 12 takes one expression for an overflow
     text.append(what).append(" is destroyed inside a turn of a loop; its threads end in the background. Destroy it ");

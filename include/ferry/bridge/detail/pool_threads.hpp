@@ -31,7 +31,7 @@ inline void pool_state::work(void* argument) noexcept {
     self->parker = &thread_parker::of_this_thread();
     pool.enter_graph(*self);
     while (call* const taken = pool.next(*self)) pool.run(*self, *taken);
-    if (pool.left_behind()) return;
+    if (pool.left_behind()) return report_child_of_a_call();
     thread_slots::clear();
     if (self->prepared && pool.options_.thread_end_) pool.options_.thread_end_();
     thread.blocking = nullptr;

@@ -26,8 +26,8 @@ class sensitive_end final : public process_end::part {
 public:
     class running_job : public list_hook<running_job> {
     public:
-        explicit running_job(const char* thread) noexcept : thread_(thread) { instance().add(*this); }
-        ~running_job() { instance().remove(*this); }
+        explicit running_job(const char* thread) noexcept : thread_(thread) { end_.add(*this); }
+        ~running_job() { end_.remove(*this); }
         running_job(const running_job&) = delete;
         running_job& operator=(const running_job&) = delete;
 
@@ -38,11 +38,12 @@ public:
         void ends(const char* around) noexcept {
             name_.store(around, std::memory_order_seq_cst);
             if (around != nullptr) return;
-            if (thread_parker* const watcher = instance().watcher_.load(std::memory_order_seq_cst)) watcher->unpark();
+            if (thread_parker* const watcher = end_.watcher_.load(std::memory_order_seq_cst)) watcher->unpark();
         }
 
     private:
         friend class sensitive_end;
+        sensitive_end& end_ = instance();  // a forked child has another
         const char* thread_;
         const thread_parker* const owner_ = &thread_parker::of_this_thread();
         std::atomic<const char*> name_{nullptr};

@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <mutex>
 #include <string>
@@ -136,7 +137,8 @@ inline void last_resort_home::work(void* argument) noexcept {
     const home_thread::lent_queue queue(thread, self.queue_);
     const home_thread::serving serving(thread);
     homes::attach(self.queue_, thread_parker::of_this_thread());
-    wait_until([] { return false; });
+    wait_until([generation = process::generation()] { return process::generation() != generation; });
+    report_child_of_a_call();
 }
 
 inline thread_parker* scope_home::find_thread() noexcept { return leased_threads::instance().lease_to(*this); }
@@ -219,7 +221,11 @@ inline void leased_threads::work(void* argument) noexcept {
     {
         sensitive_end::running_job job("ferry-lease");
         home_thread::of_this_thread().names_its_calls(job);
-        while (owner.wait_for_scope(self)) owner.serve(self);
+        const std::uint32_t generation = process::generation();
+        while (owner.wait_for_scope(self)) {
+            owner.serve(self);
+            if (process::generation() != generation) return report_child_of_a_call();
+        }
     }
     {
         const std::lock_guard lock(homes::mutex());
