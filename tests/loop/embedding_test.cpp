@@ -10,6 +10,7 @@
 #include "support/catch.hpp"
 
 #include <chrono>
+#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
@@ -137,4 +138,27 @@ TEST_CASE("a bound loop that is gone is not taken for another one at its place",
         other.join();
         CHECK_FALSE(ferry::detail::executor::is_bound_to_this_thread(&loop));
     }
+}
+
+TEST_CASE("a loop that was bound to one thread may end on another, and is forgotten by both", "[loop][embedding]") {
+    auto loop = std::make_unique<event_loop>();
+    const event_loop* const was_there = loop.get();
+    loop->bind_to_this_thread();
+    CHECK(ferry::detail::executor::is_bound_to_this_thread(was_there));
+    std::thread([&] {
+        CHECK(!ferry::detail::executor::is_bound_to_this_thread(was_there));
+        loop.reset();
+    }).join();
+    CHECK(!ferry::detail::executor::is_bound_to_this_thread(was_there));
+    event_loop next;
+    next.bind_to_this_thread();
+    CHECK(ferry::detail::executor::is_bound_to_this_thread(&next));
+    CHECK(!ferry::detail::executor::is_bound_to_this_thread(was_there));
+}
+
+TEST_CASE("a loop that was bound to a thread which has ended may end later", "[loop][embedding]") {
+    auto loop = std::make_unique<event_loop>();
+    std::thread([&] { loop->bind_to_this_thread(); }).join();
+    CHECK(!ferry::detail::executor::is_bound_to_this_thread(loop.get()));
+    loop.reset();
 }

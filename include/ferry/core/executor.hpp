@@ -3,12 +3,14 @@
 #pragma once
 
 #include <ferry/core/config.hpp>
+#include <ferry/core/process.hpp>
 #include <ferry/core/this_thread.hpp>
 #include <ferry/core/wait_node.hpp>
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <utility>
 
 namespace ferry::inline FERRY_ABI {
@@ -111,9 +113,14 @@ public:
     [[nodiscard]] remote_inbox& remote() const noexcept { return *remote_; }
     /// Has this thread promised that no other one runs it?
     [[nodiscard]] static bool is_bound_to_this_thread(const executor* candidate) noexcept {
-        const executor* bound = this_thread().bound_executors;
+        const thread_state& self = this_thread();
+        if (!self.binds_executors) return false;
+        bound_list& all = process_wide<bound_list>::get();
+        const std::lock_guard lock(all.mutex);
+        const executor* bound = all.first;
         while (bound != nullptr && bound != candidate) bound = bound->next_bound_;
-        return bound != nullptr;
+        if (bound == nullptr) return false;
+        return bound->bound_to_.node() == self.record && bound->bound_to_.generation() == self.record->generation();
     }
     /// This executor in the wait graph.
     [[nodiscard]] const wait_node& record() const noexcept { return *record_; }
@@ -212,11 +219,20 @@ protected:
     void shuffle(std::uint64_t seed) noexcept { random_ = seed * 2 + 1; }
     void bind_to_this_thread() noexcept {
         if (is_bound_to_this_thread(this)) return;
-        next_bound_ = std::exchange(this_thread().bound_executors, this);
-        record_->wait_for(node_reference(&record_of_this_thread()), wait_node::bound);
+        unbind();
+        bound_to_ = node_reference(&record_of_this_thread());
+        this_thread().binds_executors = true;
+        record_->wait_for(bound_to_, wait_node::bound);
+        bound_list& all = process_wide<bound_list>::get();
+        const std::lock_guard lock(all.mutex);
+        next_bound_ = std::exchange(all.first, this);
     }
+    /// On any thread: an executor may end on another one than it was bound to.
     void unbind() noexcept {
-        executor** link = &this_thread().bound_executors;
+        if (bound_to_.node() == nullptr) return;
+        bound_list& all = process_wide<bound_list>::get();
+        const std::lock_guard lock(all.mutex);
+        executor** link = &all.first;
         while (*link != nullptr && *link != this) link = &(*link)->next_bound_;
         if (*link == this) *link = next_bound_;
     }
@@ -237,6 +253,10 @@ protected:
 
 private:
     static constexpr unsigned most_inline_completions = 64;
+    struct bound_list {
+        std::mutex mutex;  // guards first, and next_bound_ of each
+        executor* first = nullptr;
+    };
 
     /// One step.
     void run_with_what_follows(ready_node& node) noexcept {
@@ -292,7 +312,8 @@ private:
     remote_inbox* remote_ = nullptr;
     wait_node* const record_;
     const inspect_function inspect_;
-    executor* next_bound_ = nullptr;                        // of those that this thread alone runs
+    node_reference bound_to_;                               // the only thread that runs it, if it was said
+    executor* next_bound_ = nullptr;                        // guarded by the list's mutex
     std::uint64_t random_ = shuffle_of_new_loops().next();  // the generator's state; 0: first in, first out
 };
 }  // namespace detail

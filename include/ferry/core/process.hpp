@@ -76,7 +76,7 @@ private:
         for (fork_hook* hook = hooks().load(std::memory_order_acquire); hook != nullptr; hook = hook->next) hook->run();
         thread_state& self = this_thread();
         self.turn = nullptr;
-        self.bound_executors = nullptr;
+        self.binds_executors = false;
         self.running_call = nullptr;
         self.home = nullptr;
         self.home_thread = nullptr;

@@ -51,8 +51,8 @@ struct post_cache {
 struct thread_state {
     static constexpr std::size_t frame_classes = 32;
 
-    executor* turn = nullptr;             // whose turn runs on this thread, if any
-    executor* bound_executors = nullptr;  // those that no other thread runs
+    executor* turn = nullptr;      // whose turn runs on this thread, if any
+    bool binds_executors = false;  // there have been some that no other thread runs
     // One for each 64 bytes. The second half is used in its place under AddressSanitizer; see frame_allocator::cache_of().
     frame_cache frames[2 * frame_classes];
     thread_exit_hook frames_hook;
