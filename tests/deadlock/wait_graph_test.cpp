@@ -150,6 +150,26 @@ TEST_CASE("wait_graph: a pool needs any of its threads", "[deadlock][wait_graph]
     CHECK_FALSE(hopeless(task));
 }
 
+TEST_CASE("wait_graph: who joins a pool needs all of its threads", "[deadlock][wait_graph]") {
+    drawing d;
+    wait_node& pool = d.make(kind::pool);
+    wait_node& first = d.make(kind::thread);
+    wait_node& second = d.make(kind::thread);
+    wait_node& joiner = d.make(kind::thread);
+    pool.add_member(first);
+    pool.add_member(second);
+    wait(joiner, pool, wait_node::joins);
+    CHECK_FALSE(hopeless(joiner));
+    wait(second, joiner);
+    CHECK(hopeless(joiner));
+    CHECK(hopeless(second));
+    CHECK_FALSE(hopeless(pool));  // a call in its queue has the other one
+    pool.set_flags(wait_node::open);
+    CHECK(hopeless(joiner));  // a thread that may yet come helps nobody who waits for all to go
+    pool.remove_member(second);
+    CHECK_FALSE(hopeless(joiner));
+}
+
 TEST_CASE("wait_graph: a thread that was started for a pool and has not come yet counts as able to come",
           "[deadlock][wait_graph]") {
     drawing d;
