@@ -113,7 +113,7 @@ TEST_CASE("C04: a scope without calls leases no thread", "[bridge][thread_sensit
     CHECK(thread_sensitive_scope::threads() == before);
 }
 
-TEST_CASE("C05: a scope may end while its thread is blocked on this loop", "[bridge][thread_sensitive][mt]") {
+TEST_CASE("C05, D07: a scope may end while its thread is blocked on this loop", "[bridge][thread_sensitive][mt]") {
     // The call is left behind by its cancelled task; its thread waits for a coroutine that this loop has still to run.
     progress called;
     progress over;
