@@ -392,8 +392,8 @@ struct post_cache {
 struct thread_state {
     static constexpr std::size_t frame_classes = 32;
 
-    executor* turn = nullptr;             // whose turn runs on this thread, if any
-    executor* bound_executors = nullptr;  // those that no other thread runs
+    executor* turn = nullptr;      // whose turn runs on this thread, if any
+    bool binds_executors = false;  // there have been some that no other thread runs
     // One for each 64 bytes. The second half is used in its place under AddressSanitizer; see frame_allocator::cache_of().
     frame_cache frames[2 * frame_classes];
     thread_exit_hook frames_hook;
@@ -456,69 +456,6 @@ struct thread_end {
     end.state = &self;
     hook.next = self.exit_hooks;
     self.exit_hooks = &hook;
-}
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
-// ferry/core/home.hpp - where the thread-sensitive calls of a logical call stack run
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-class home;
-
-/// A counted reference to a home, or to none.
-class home_reference {
-public:
-    home_reference() noexcept = default;
-    explicit home_reference(home* place) noexcept;
-    home_reference(const home_reference& other) noexcept : home_reference(other.home_) {}
-    home_reference(home_reference&& other) noexcept : home_(std::exchange(other.home_, nullptr)) {}
-    home_reference& operator=(home_reference other) noexcept {
-        std::swap(home_, other.home_);
-        return *this;
-    }
-    ~home_reference();
-    [[nodiscard]] home* get() const noexcept { return home_; }
-
-private:
-    home* home_ = nullptr;
-};
-
-/// One place on a logical call stack to which thread-sensitive calls come back: a thread that is blocked in block_on, or a
-/// thread_sensitive_scope. Tasks carry the innermost one; what it is exactly, and whether it is still there, the bridge
-/// knows.
-///
-/// Ownership      Counted: a task that goes on after the place has ended still knows the next one out.
-/// Thread-safety  The count and outer(), on every thread.
-class home {
-public:
-    home(const home&) = delete;
-    home& operator=(const home&) = delete;
-
-    void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
-    void release() noexcept {  // the only one who knows it need not count
-        if (is_unshared() || references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
-    }
-    /// Does nobody but the caller know it?
-    [[nodiscard]] bool is_unshared() const noexcept { return references_.load(std::memory_order_acquire) == 1; }
-    /// The next one out on the call stack; null for none.
-    [[nodiscard]] home* outer() const noexcept { return outer_.get(); }
-
-protected:
-    /// The first reference is the maker's.
-    explicit home(home* outer) noexcept : outer_(outer) {}
-    virtual ~home() = default;
-
-private:
-    std::atomic<std::uint32_t> references_{1};
-    const home_reference outer_;
-};
-
-inline home_reference::home_reference(home* place) noexcept : home_(place) {
-    if (home_ != nullptr) home_->retain();
-}
-inline home_reference::~home_reference() {
-    if (home_ != nullptr) home_->release();
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -586,7 +523,7 @@ private:
         for (fork_hook* hook = hooks().load(std::memory_order_acquire); hook != nullptr; hook = hook->next) hook->run();
         thread_state& self = this_thread();
         self.turn = nullptr;
-        self.bound_executors = nullptr;
+        self.binds_executors = false;
         self.running_call = nullptr;
         self.home = nullptr;
         self.home_thread = nullptr;
@@ -651,6 +588,69 @@ inline int ferry_copies() noexcept {
     std::fclose(maps);
     return copies;
 }
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/core/home.hpp - where the thread-sensitive calls of a logical call stack run
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+class home;
+
+/// A counted reference to a home, or to none.
+class home_reference {
+public:
+    home_reference() noexcept = default;
+    explicit home_reference(home* place) noexcept;
+    home_reference(const home_reference& other) noexcept : home_reference(other.home_) {}
+    home_reference(home_reference&& other) noexcept : home_(std::exchange(other.home_, nullptr)) {}
+    home_reference& operator=(home_reference other) noexcept {
+        std::swap(home_, other.home_);
+        return *this;
+    }
+    ~home_reference();
+    [[nodiscard]] home* get() const noexcept { return home_; }
+
+private:
+    home* home_ = nullptr;
+};
+
+/// One place on a logical call stack to which thread-sensitive calls come back: a thread that is blocked in block_on, or a
+/// thread_sensitive_scope. Tasks carry the innermost one; what it is exactly, and whether it is still there, the bridge
+/// knows.
+///
+/// Ownership      Counted: a task that goes on after the place has ended still knows the next one out.
+/// Thread-safety  The count and outer(), on every thread.
+class home {
+public:
+    home(const home&) = delete;
+    home& operator=(const home&) = delete;
+
+    void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+    void release() noexcept {  // the only one who knows it need not count
+        if (is_unshared() || references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    }
+    /// Does nobody but the caller know it?
+    [[nodiscard]] bool is_unshared() const noexcept { return references_.load(std::memory_order_acquire) == 1; }
+    /// The next one out on the call stack; null for none.
+    [[nodiscard]] home* outer() const noexcept { return outer_.get(); }
+
+protected:
+    /// The first reference is the maker's.
+    explicit home(home* outer) noexcept : outer_(outer) {}
+    virtual ~home() = default;
+
+private:
+    std::atomic<std::uint32_t> references_{1};
+    const home_reference outer_;
+};
+
+inline home_reference::home_reference(home* place) noexcept : home_(place) {
+    if (home_ != nullptr) home_->retain();
+}
+inline home_reference::~home_reference() {
+    if (home_ != nullptr) home_->release();
+}
+}  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
 // ferry/core/wait_node.hpp - the slab record of whoever can wait: who it is, what it waits in, and for whom
@@ -1105,9 +1105,14 @@ public:
     [[nodiscard]] remote_inbox& remote() const noexcept { return *remote_; }
     /// Has this thread promised that no other one runs it?
     [[nodiscard]] static bool is_bound_to_this_thread(const executor* candidate) noexcept {
-        const executor* bound = this_thread().bound_executors;
+        const thread_state& self = this_thread();
+        if (!self.binds_executors) return false;
+        bound_list& all = process_wide<bound_list>::get();
+        const std::lock_guard lock(all.mutex);
+        const executor* bound = all.first;
         while (bound != nullptr && bound != candidate) bound = bound->next_bound_;
-        return bound != nullptr;
+        if (bound == nullptr) return false;
+        return bound->bound_to_.node() == self.record && bound->bound_to_.generation() == self.record->generation();
     }
     /// This executor in the wait graph.
     [[nodiscard]] const wait_node& record() const noexcept { return *record_; }
@@ -1206,11 +1211,20 @@ protected:
     void shuffle(std::uint64_t seed) noexcept { random_ = seed * 2 + 1; }
     void bind_to_this_thread() noexcept {
         if (is_bound_to_this_thread(this)) return;
-        next_bound_ = std::exchange(this_thread().bound_executors, this);
-        record_->wait_for(node_reference(&record_of_this_thread()), wait_node::bound);
+        unbind();
+        bound_to_ = node_reference(&record_of_this_thread());
+        this_thread().binds_executors = true;
+        record_->wait_for(bound_to_, wait_node::bound);
+        bound_list& all = process_wide<bound_list>::get();
+        const std::lock_guard lock(all.mutex);
+        next_bound_ = std::exchange(all.first, this);
     }
+    /// On any thread: an executor may end on another one than it was bound to.
     void unbind() noexcept {
-        executor** link = &this_thread().bound_executors;
+        if (bound_to_.node() == nullptr) return;
+        bound_list& all = process_wide<bound_list>::get();
+        const std::lock_guard lock(all.mutex);
+        executor** link = &all.first;
         while (*link != nullptr && *link != this) link = &(*link)->next_bound_;
         if (*link == this) *link = next_bound_;
     }
@@ -1231,6 +1245,10 @@ protected:
 
 private:
     static constexpr unsigned most_inline_completions = 64;
+    struct bound_list {
+        std::mutex mutex;  // guards first, and next_bound_ of each
+        executor* first = nullptr;
+    };
 
     /// One step.
     void run_with_what_follows(ready_node& node) noexcept {
@@ -1286,7 +1304,8 @@ private:
     remote_inbox* remote_ = nullptr;
     wait_node* const record_;
     const inspect_function inspect_;
-    executor* next_bound_ = nullptr;                        // of those that this thread alone runs
+    node_reference bound_to_;                               // the only thread that runs it, if it was said
+    executor* next_bound_ = nullptr;                        // guarded by the list's mutex
     std::uint64_t random_ = shuffle_of_new_loops().next();  // the generator's state; 0: first in, first out
 };
 }  // namespace detail
@@ -6120,15 +6139,6 @@ inline deadlock_error circle::error(const wait_node& told) const {
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
-/// Tells the processor that this is a loop that waits.
-inline void pause_cpu() noexcept {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 /// To sleep and to be woken costs tens of microseconds, most of it for the waker: whoever is answered sooner spins for
 /// the answer. Never for longer than `limit`, not where there is one usable CPU, on which the answer needs this very CPU,
 /// and no more once it has failed to pay for some times: then only every 32nd wait tries again.
@@ -6150,7 +6160,7 @@ public:
                     credit_ = most_credit;
                     return true;
                 }
-                pause_cpu();
+                pause();
             }
         } while (std::chrono::steady_clock::now() < end);
         if (credit_ > 0) --credit_;
@@ -6160,6 +6170,13 @@ public:
 private:
     static constexpr std::uint8_t most_credit = 3;
 
+    static void pause() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("yield");
+#endif
+    }
     /// Asked again now and then: somebody may pin the program while it runs.
     bool has_several_cpus() noexcept {
         if (cpus_asked_++ % 4096 == 0) {
@@ -11430,6 +11447,8 @@ public:
 protected:
     /// A call has come and no thread serves the queue yet. With the mutex of homes held; returns whom to wake, or null.
     virtual thread_parker* find_thread() noexcept { return nullptr; }
+    /// Is it served by a thread of ferry's, which serves nothing else?
+    [[nodiscard]] virtual bool has_own_thread() const noexcept { return false; }
 
 private:
     friend class homes;
@@ -11450,12 +11469,21 @@ private:
 /// Thread-safety  Every member, on any thread; take(), attach() and detach() by the thread that serves the queue.
 class homes {
 public:
-    /// Queues the call at the innermost home that is still there.
-    static void submit(call& made) noexcept;
+    /// Queues the call at the innermost home that is still there. Null when it is on its way, else why it is not.
+    [[nodiscard]] static std::exception_ptr submit(call& made) noexcept;
     /// True when the call was still queued: it will not run, and is the caller's again.
     [[nodiscard]] static bool withdraw(call& made) noexcept;
-    /// The oldest call; null when there is none.
-    [[nodiscard]] static call* take(sensitive_queue& queue) noexcept;
+    /// The oldest call; null when there is none. Tells of it, with the mutex held.
+    template <class Fn>
+    [[nodiscard]] static call* take(sensitive_queue& queue, Fn tell) noexcept;
+    /// The process ends: its one sensitive thread and the leased ones run no more calls.
+    static void end_own_threads() noexcept { own_threads_end().store(true, std::memory_order_seq_cst); }
+    [[nodiscard]] static std::exception_ptr refusal_at_exit() {
+        return std::make_exception_ptr(closed_error("to_thread(thread_sensitive): the process ends"));
+    }
+    [[nodiscard]] static bool own_threads_have_ended() noexcept {
+        return own_threads_end().load(std::memory_order_relaxed);
+    }
 
     /// From now on the thread of that parker serves the queue.
     static void attach(sensitive_queue& queue, thread_parker& owner) noexcept;
@@ -11496,6 +11524,7 @@ private:
         return place != nullptr ? *place : last_resort();
     }
     static thread_parker* queue_at(queue_home& place, call& made) noexcept;
+    static std::atomic<bool>& own_threads_end() noexcept { return process_wide<homes>::get().own_threads_end_; }
     static void take_out(call& made) noexcept {
         made.queue->calls_.erase(made);
         made.queue->count_.fetch_sub(1, std::memory_order_relaxed);
@@ -11503,6 +11532,7 @@ private:
     }
 
     std::mutex mutex_;
+    std::atomic<bool> own_threads_end_{false};
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
@@ -11518,13 +11548,16 @@ inline thread_parker* homes::queue_at(queue_home& place, call& made) noexcept {
     return queue.owner_ != nullptr ? queue.owner_ : place.find_thread();
 }
 
-inline void homes::submit(call& made) noexcept {
+inline std::exception_ptr homes::submit(call& made) noexcept {
     thread_parker* sleeper = nullptr;
     {
         const std::lock_guard lock(mutex());
-        sleeper = queue_at(destination_from(made.made_at()), made);
+        queue_home& place = destination_from(made.made_at());
+        if (own_threads_have_ended() && place.has_own_thread()) return refusal_at_exit();
+        sleeper = queue_at(place, made);
     }
     if (sleeper != nullptr) sleeper->unpark();  // a parker is never freed
+    return nullptr;
 }
 
 inline bool homes::withdraw(call& made) noexcept {
@@ -11534,11 +11567,14 @@ inline bool homes::withdraw(call& made) noexcept {
     return true;
 }
 
-inline call* homes::take(sensitive_queue& queue) noexcept {
+template <class Fn>
+call* homes::take(sensitive_queue& queue, Fn tell) noexcept {
     if (!queue.has_calls()) return nullptr;
     const std::lock_guard lock(mutex());
     call* const oldest = queue.calls_.front();
-    if (oldest != nullptr) take_out(*oldest);
+    if (oldest == nullptr) return nullptr;
+    take_out(*oldest);
+    tell(*oldest);
     return oldest;
 }
 
@@ -11576,6 +11612,176 @@ inline void homes::retire(queue_home& place) noexcept {
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/bridge/exit_wait.hpp - how long the end of the process waits for calls that still run
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+inline std::atomic<std::int64_t>& exit_wait_nanoseconds() noexcept {
+    static constinit std::atomic<std::int64_t> limit{2'000'000'000};
+    return limit;
+}
+}  // namespace detail
+
+/// When the process exits, the default pool and the threads for thread-sensitive calls refuse calls, and wait for those that
+/// run, at most so long; 2 seconds at first.
+/// Those that still run then are named in a report.
+[[nodiscard]] inline std::chrono::nanoseconds exit_wait() noexcept {
+    return std::chrono::nanoseconds(detail::exit_wait_nanoseconds().load(std::memory_order_relaxed));
+}
+/// Sets it. Returns the one before.
+inline std::chrono::nanoseconds set_exit_wait(std::chrono::nanoseconds limit) noexcept {
+    return std::chrono::nanoseconds(detail::exit_wait_nanoseconds().exchange(limit.count(), std::memory_order_relaxed));
+}
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/detail/process_end.hpp - what the end of the process refuses, and how long it waits for calls that run
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// The parts of ferry that the process has once, and whose threads run calls: all of them refuse new ones first, then all have
+/// exit_wait(), together, for those that run; one report names what is left.
+///
+/// Thread-safety  include() on any thread; the rest happens on the thread that exits, which may run a call itself.
+class process_end {
+public:
+    using time_point = std::chrono::steady_clock::time_point;
+
+    /// Lives as long as the process.
+    class part {
+    public:
+        virtual void refuse() noexcept = 0;
+        /// Until its calls have ended, but one that runs on this thread. False when the deadline has passed first.
+        [[nodiscard]] virtual bool wait(time_point deadline) = 0;
+        /// The threads that still run one, in lines of their own.
+        [[nodiscard]] virtual std::string who() const = 0;
+
+    protected:
+        ~part() = default;
+    };
+
+    static void include(part& one) {
+        static constinit std::atomic<bool> registered{false};  // a forked child has the parent's exit handlers
+        if (!registered.exchange(true)) std::atexit([] { process_wide<process_end>::get().end(); });
+        process_end& self = process_wide<process_end>::get();
+        const std::lock_guard lock(self.mutex_);
+        self.parts_.push_back(&one);
+    }
+
+private:
+    void end() {
+        std::vector<part*> parts;
+        {
+            const std::lock_guard lock(mutex_);
+            parts = parts_;
+        }
+        const std::chrono::nanoseconds limit = exit_wait();
+        const time_point deadline = deadline_after(std::chrono::steady_clock::now(), limit);
+        for (part* each : parts) each->refuse();
+        std::string left;
+        for (part* each : parts) {
+            if (!each->wait(deadline)) left += each->who();
+        }
+        if (left.empty()) return;
+        const auto tenths = limit / std::chrono::milliseconds(100);
+        report("exit: calls still run after " + std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) +
+               " s, and the process ends without them\n" + left +
+               "  end or cancel them before main() returns, or give them time with set_exit_wait()");
+    }
+
+    std::mutex mutex_;  // guards parts_
+    std::vector<part*> parts_;
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
+// ferry/bridge/detail/sensitive_end.hpp - the calls that run on sensitive threads of ferry's own when the process ends
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// The process's one sensitive thread and the leased ones, each as long as it lives.
+///
+/// A call begins under the mutex of homes (running_job::begins()), under which the end of the process looks. Its end takes no
+/// lock: the thread says that it runs nothing, then looks for the watcher, which has put itself there before it looked at the
+/// threads. Both are sequentially consistent, so one of the two sees the other.
+class sensitive_end final : public process_end::part {
+public:
+    class running_job : public list_hook<running_job> {
+    public:
+        explicit running_job(const char* thread) noexcept : thread_(thread) { end_.add(*this); }
+        ~running_job() { end_.remove(*this); }
+        running_job(const running_job&) = delete;
+        running_job& operator=(const running_job&) = delete;
+
+        /// With the mutex of homes held. Returns the call around, which waits meanwhile.
+        const char* begins(const call& taken) noexcept {
+            return name_.exchange(taken.name == nullptr ? "?" : taken.name, std::memory_order_relaxed);
+        }
+        void ends(const char* around) noexcept {
+            name_.store(around, std::memory_order_seq_cst);
+            if (around != nullptr) return;
+            if (thread_parker* const watcher = end_.watcher_.load(std::memory_order_seq_cst)) watcher->unpark();
+        }
+
+    private:
+        friend class sensitive_end;
+        sensitive_end& end_ = instance();  // a forked child has another
+        const char* thread_;
+        const thread_parker* const owner_ = &thread_parker::of_this_thread();
+        std::atomic<const char*> name_{nullptr};
+    };
+
+    [[nodiscard]] static sensitive_end& instance() { return process_wide<sensitive_end>::get(); }
+    sensitive_end() { process_end::include(*this); }
+
+    void refuse() noexcept override { homes::end_own_threads(); }
+    bool wait(process_end::time_point deadline) override {
+        watcher_.store(&thread_parker::of_this_thread(), std::memory_order_seq_cst);
+        const bool in_time = wait_until(
+            [this] {
+                const std::lock_guard lock(homes::mutex());
+                return next_busy(threads_.front()) == nullptr;
+            },
+            deadline);
+        watcher_.store(nullptr, std::memory_order_relaxed);
+        return in_time;
+    }
+    [[nodiscard]] std::string who() const override {
+        std::string text;
+        const std::lock_guard lock(homes::mutex());
+        for (const running_job* each = next_busy(threads_.front()); each != nullptr;
+             each = next_busy(intrusive_list<running_job>::next(*each))) {
+            const char* const name = each->name_.load(std::memory_order_relaxed);
+            if (name == nullptr) continue;  // it has just ended
+            text.append("  thread ").append(each->thread_).append(" runs ").append(short_name(name)).append("\n");
+        }
+        return text;
+    }
+
+private:
+    void add(running_job& one) noexcept {
+        const std::lock_guard lock(homes::mutex());
+        threads_.push_back(one);
+    }
+    void remove(running_job& one) noexcept {
+        const std::lock_guard lock(homes::mutex());
+        threads_.erase(one);
+    }
+    /// From that one on, the first that runs a call; this thread's own does not count.
+    [[nodiscard]] static const running_job* next_busy(const running_job* each) noexcept {
+        const thread_parker* const mine = &thread_parker::of_this_thread();
+        const auto is_busy = [&](const running_job& one) {
+            return one.owner_ != mine && one.name_.load(std::memory_order_seq_cst) != nullptr;
+        };
+        while (each != nullptr && !is_busy(*each)) each = intrusive_list<running_job>::next(*each);
+        return each;
+    }
+
+    std::atomic<thread_parker*> watcher_{nullptr};
+    intrusive_list<running_job> threads_;  // guarded by the mutex of homes
+};
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/bridge/detail/home_thread.hpp - a thread that serves its thread-sensitive calls whenever it waits
 
 namespace ferry::inline FERRY_ABI {
@@ -11603,16 +11809,26 @@ public:
 
     [[nodiscard]] bool has_call() const noexcept override { return queue_->has_calls(); }
     bool serve_call() noexcept override {
-        call* const oldest = homes::take(*queue_);
+        const char* around = nullptr;
+        call* const oldest = homes::take(*queue_, [&](const call& taken) {
+            if (job_ != nullptr) around = job_->begins(taken);
+        });
         if (oldest == nullptr) return false;
         run(*oldest);
+        if (job_ != nullptr) job_->ends(around);
         return true;
     }
+    /// It is a thread of ferry's own, for such calls and nothing else; the job lives as long as it serves.
+    void names_its_calls(sensitive_end::running_job& job) noexcept { job_ = &job; }
 
 private:
     /// What a call waits for is often on the loop that made it: where a frame of this thread drives that loop beneath the
     /// frame of another one (a call has run a loop of its own, say), the call's waits drive it.
     void run(call& taken) noexcept {
+        if (job_ != nullptr && homes::own_threads_have_ended()) {
+            taken.fail(homes::refusal_at_exit());
+            return taken.deliver();
+        }
         const loop_reference made_by = drives_several() ? taken.loop() : loop_reference();
         drivable* const loop = made_by ? find_driven(made_by->record()) : nullptr;
         if (loop == nullptr) return taken.run_here();
@@ -11623,6 +11839,7 @@ private:
     sensitive_queue own_;
     sensitive_queue* queue_ = &own_;
     std::size_t depth_ = 0;  // of serving
+    sensitive_end::running_job* job_ = nullptr;
     thread_exit_hook exit_hook_;
 };
 
@@ -11768,6 +11985,15 @@ private:
     bool started_ = false;
 };
 
+/// A call of the parent's has forked, and the child has come back from it to the loop of a thread of ferry's, the only thread
+/// that it has: there is nobody here to work for. That thread ends, and with it the child.
+inline void report_child_of_a_call() {
+    report(
+        "ferry: a call has forked, and the child has returned from it; its only thread ends now, and so does the "
+        "child. End it "
+        "in the call, with exec or _exit()");
+}
+
 inline void report_destruction_in_turn(const char* what) {
     std::string text = "ferry: a ";  // in steps: GCC 12 takes one expression for an overflow
     text.append(what).append(" is destroyed inside a turn of a loop; its threads end in the background. Destroy it ");
@@ -11803,6 +12029,7 @@ public:
 private:
     friend class leased_threads;
     thread_parker* find_thread() noexcept override;
+    [[nodiscard]] bool has_own_thread() const noexcept override { return true; }
 
     sensitive_queue queue_;
     const node_reference opener_;
@@ -11820,6 +12047,10 @@ class leased_threads {
 public:
     static constexpr std::size_t default_most = 32;
 
+    leased_threads() {
+        record_.set_name("leases");
+        update_record();  // the first scope waits for a thread before there is any
+    }
     [[nodiscard]] static leased_threads& instance() noexcept { return process_wide<leased_threads>::get(); }
 
     void set_most(std::size_t threads) noexcept;
@@ -11869,6 +12100,7 @@ public:
 
 private:
     thread_parker* find_thread() noexcept override;
+    [[nodiscard]] bool has_own_thread() const noexcept override { return true; }
     static void work(void* self) noexcept;
 
     sensitive_queue queue_;
@@ -11892,10 +12124,13 @@ inline void last_resort_home::work(void* argument) noexcept {
     last_resort_home& self = *static_cast<last_resort_home*>(argument);
     this_thread().thread_name = "ferry-sensitive";
     home_thread& thread = home_thread::of_this_thread();
+    sensitive_end::running_job job("ferry-sensitive");
+    thread.names_its_calls(job);
     const home_thread::lent_queue queue(thread, self.queue_);
     const home_thread::serving serving(thread);
     homes::attach(self.queue_, thread_parker::of_this_thread());
-    wait_until([] { return false; });
+    wait_until([generation = process::generation()] { return process::generation() != generation; });
+    report_child_of_a_call();
 }
 
 inline thread_parker* scope_home::find_thread() noexcept { return leased_threads::instance().lease_to(*this); }
@@ -11971,12 +12206,19 @@ inline void leased_threads::work(void* argument) noexcept {
     self.record = &record;
     {
         const std::lock_guard lock(homes::mutex());
-        owner.record_.set_name("leases");
         owner.record_.add_member(record);
         ++owner.in_graph_;
         owner.update_record();
     }
-    while (owner.wait_for_scope(self)) owner.serve(self);
+    {
+        sensitive_end::running_job job("ferry-lease");
+        home_thread::of_this_thread().names_its_calls(job);
+        const std::uint32_t generation = process::generation();
+        while (owner.wait_for_scope(self)) {
+            owner.serve(self);
+            if (process::generation() != generation) return report_child_of_a_call();
+        }
+    }
     {
         const std::lock_guard lock(homes::mutex());
         owner.record_.remove_member(record);
@@ -13010,29 +13252,6 @@ private:
 };
 }  // namespace ferry::inline FERRY_ABI
 
-// ferry/bridge/detail/brief_mutex.hpp - a mutex for what takes nanoseconds
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-/// Whoever finds it taken looks again for about a microsecond before it sleeps: two threads that hand each other work meet
-/// at it all the time, and to sleep there costs each of them two syscalls for nothing.
-class brief_mutex {
-public:
-    void lock() noexcept {
-        for (int looks = 0; looks < 50; ++looks) {
-            if (mutex_.try_lock()) return;
-            pause_cpu();
-        }
-        mutex_.lock();
-    }
-    void unlock() noexcept { mutex_.unlock(); }
-
-private:
-    std::mutex mutex_;
-};
-}  // namespace detail
-}  // namespace ferry::inline FERRY_ABI
-
 // ferry/bridge/detail/pool_worker.hpp - one thread of a pool
 
 namespace ferry::inline FERRY_ABI {
@@ -13094,6 +13313,11 @@ public:
     pool_worker(pool_state& of, std::size_t as_number, std::string with_name)
         : pool(of), number(as_number), name(std::move(with_name)) {}
 
+    /// Looks for a call for a moment, as long as that pays.
+    [[nodiscard]] call* spin() noexcept {
+        spins.spin([this] { return handed.load(std::memory_order_relaxed) != nullptr; });
+        return take_handed();
+    }
     [[nodiscard]] call* take_handed() noexcept {
         call* const given = handed.load(std::memory_order_acquire);
         if (given != nullptr) handed.store(nullptr, std::memory_order_relaxed);  // nobody gives another one meanwhile
@@ -13109,17 +13333,20 @@ public:
     std::atomic<const char*> job{nullptr};  // the name of the call that runs; for reports, on any thread
     std::atomic<bool> blocked{false};       // the same
 
-    // Given with the mutex held, to an idle one that stops being idle; taken without.
-    std::atomic<call*> handed{nullptr};
-
-    // Guarded by the pool's mutex.
-    pthread_t thread{};
+    // What a hand-over touches: one cache line. Given with the pool's mutex held, to an idle one that stops being idle; taken
+    // without.
+    alignas(64) std::atomic<call*> handed{nullptr};
+    // Guarded by the mutex.
     bool idle = false;
-
-    // The thread's own.
+    bool sleeps = false;  // while it is idle: it must be woken, for it does not look at what it is handed
+    // The thread's own, but read under the mutex while it is idle.
     wait_node* record = nullptr;
-    thread_parker* parker = nullptr;  // read under the mutex while it is idle
-    bool prepared = false;            // the hook for its start has run
+    thread_parker* parker = nullptr;
+
+    pthread_t thread{};  // guarded by the mutex
+    // The thread's own.
+    spinner spins;
+    bool prepared = false;  // the hook for its start has run
     bool leaving = false;
 
 private:
@@ -13400,7 +13627,7 @@ private:
     // The workers'; see pool_threads.hpp.
     static void work(void* worker) noexcept;
     call* next(pool_worker& self) noexcept;
-    call* wait_for_work(pool_worker& self, std::unique_lock<brief_mutex>& lock) noexcept;
+    call* wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept;
     void run(pool_worker& self, call& taken) noexcept;
     [[nodiscard]] std::exception_ptr prepare(pool_worker& self) noexcept;
     void leave(pool_worker& self) noexcept;
@@ -13421,7 +13648,7 @@ private:
     const std::uint32_t generation_ = process::generation();
     std::atomic<std::size_t> references_{1};
 
-    mutable brief_mutex mutex_;   // guards everything below
+    mutable std::mutex mutex_;    // guards everything below
     intrusive_list<call> queue_;  // oldest first; those beyond the limit wait for room
     std::size_t queue_length_ = 0;
     intrusive_list<pool_worker> workers_;
@@ -13530,7 +13757,7 @@ inline pool_metrics pool_state::metrics() const noexcept {
     return now;
 }
 
-/// Whom to wake for the oldest call, which it has then, if one more thread may work; starts a thread where none is idle.
+/// If one more thread may work, an idle one has the oldest call, and is to be woken if it is returned; else one is started.
 inline thread_parker* pool_state::find_runner() noexcept {
     if (queue_.empty() || active_ >= options_.size_) return nullptr;
     if (!idle_.empty()) {
@@ -13542,7 +13769,8 @@ inline thread_parker* pool_state::find_runner() noexcept {
         take_out(oldest);
         oldest.runs_on(*chosen.record);  // by the thread that wrote there last
         chosen.handed.store(&oldest, std::memory_order_release);
-        return chosen.parker;
+        // From here on the call may be gone. The worker is not: to leave, it needs the mutex.
+        return chosen.sleeps ? chosen.parker : nullptr;
     }
     if (threads_ < most_threads() && start_worker()) ++active_;
     return nullptr;
@@ -13654,6 +13882,8 @@ private:
         thread_parker& mine = thread_parker::of_this_thread();
         const watching here(pool_, &mine);
         const auto all_have_left = [&] {
+            // The graph is asked anew after each thread that leaves: it may have been the one that was still on its way.
+            if (what != nullptr) what->leave();
             const std::lock_guard lock(pool_.mutex_);
             return pool_.threads_ <= own;
         };
@@ -13694,7 +13924,7 @@ inline void pool_state::work(void* argument) noexcept {
     self->parker = &thread_parker::of_this_thread();
     pool.enter_graph(*self);
     while (call* const taken = pool.next(*self)) pool.run(*self, *taken);
-    if (pool.left_behind()) return;
+    if (pool.left_behind()) return report_child_of_a_call();
     thread_slots::clear();
     if (self->prepared && pool.options_.thread_end_) pool.options_.thread_end_();
     thread.blocking = nullptr;
@@ -13732,20 +13962,20 @@ inline call* pool_state::next(pool_worker& self) noexcept {
 /// none any more.
 ///
 /// A thread puts itself on the idle list under the mutex under which calls are queued; whoever takes it off the list makes it
-/// active, hands it the oldest call (release), and wakes it: it needs no lock to take that (acquire). Tokens left from other
-/// waits only make it look again.
-inline call* pool_state::wait_for_work(pool_worker& self, std::unique_lock<brief_mutex>& lock) noexcept {
+/// active and hands it the oldest call (release), and wakes it if it sleeps: it needs no lock to take the call (acquire). Tokens
+/// left from other waits only make it look again.
+inline call* pool_state::wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept {
     if (closed_) return nullptr;
     self.idle = true;
+    self.sleeps = false;
     idle_.push_back(&self);
     lock.unlock();
-    if (self.parker->spin()) {
-        if (call* const handed = self.take_handed()) return handed;
-    }
+    if (call* const handed = self.spin()) return handed;
     const clock::time_point since = clock::now();
     for (;;) {
         lock.lock();
         if (!self.idle) return self.take_handed();
+        self.sleeps = true;
         const auto patience = threads_ > options_.size_ ? options_.spare_linger_ : options_.idle_end_;
         lock.unlock();
         const bool in_time = self.parker->park_until(deadline_after(since, to_nanoseconds(patience)));
@@ -13864,27 +14094,6 @@ inline void pool_worker::goes_on() noexcept {
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
-// ferry/bridge/exit_wait.hpp - how long the end of the process waits for calls that still run
-
-namespace ferry::inline FERRY_ABI {
-namespace detail {
-inline std::atomic<std::int64_t>& exit_wait_nanoseconds() noexcept {
-    static constinit std::atomic<std::int64_t> limit{2'000'000'000};
-    return limit;
-}
-}  // namespace detail
-
-/// When the process exits, the default pool refuses calls, and waits for those that run, at most so long; 2 seconds at first.
-/// Those that still run then are named in a report.
-[[nodiscard]] inline std::chrono::nanoseconds exit_wait() noexcept {
-    return std::chrono::nanoseconds(detail::exit_wait_nanoseconds().load(std::memory_order_relaxed));
-}
-/// Sets it. Returns the one before.
-inline std::chrono::nanoseconds set_exit_wait(std::chrono::nanoseconds limit) noexcept {
-    return std::chrono::nanoseconds(detail::exit_wait_nanoseconds().exchange(limit.count(), std::memory_order_relaxed));
-}
-}  // namespace ferry::inline FERRY_ABI
-
 // ferry/bridge/thread_pool.hpp - threads for blocking code
 
 namespace ferry::inline FERRY_ABI {
@@ -13980,12 +14189,9 @@ private:
 
 namespace detail {
 /// The default pool of this process. It is never destroyed: its threads may outlive the statics.
-class default_pool {
+class default_pool final : public process_end::part {
 public:
-    default_pool() : pool(options()) {
-        static constinit std::atomic<bool> registered{false};
-        if (!registered.exchange(true)) std::atexit([] { process_wide<default_pool>::get().end(); });
-    }
+    default_pool() : pool(options()) { process_end::include(*this); }
     static void configure(const thread_pool_options& wanted) {
         std::unique_ptr<const thread_pool_options> copy(new thread_pool_options(wanted));
         const thread_pool_options* none = nullptr;
@@ -14002,20 +14208,18 @@ public:
     thread_pool pool;
 
 private:
-    /// The process exits, on this thread, which may be one of the pool's.
-    void end() {
-        pool.close();
+    void refuse() noexcept override { pool.close(); }
+    bool wait(process_end::time_point deadline) override {
         pool_end left(*pool.state_);
-        const std::chrono::nanoseconds limit = exit_wait();
-        const bool in_time = left.wait(deadline_after(pool_state::clock::now(), limit));
-        if (in_time && !left.is_own_thread()) return left.join_last();
-        left.let_go();
-        if (in_time) return;
-        const auto tenths = limit / std::chrono::milliseconds(100);
-        report("exit: calls still run after " + std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) +
-               " s, and the process ends without them\n" + left.who() +
-               "  end or cancel them before main() returns, or give them time with set_exit_wait()");
+        const bool in_time = left.wait(deadline);
+        if (in_time && !left.is_own_thread()) {
+            left.join_last();
+        } else {
+            left.let_go();
+        }
+        return in_time;
     }
+    [[nodiscard]] std::string who() const override { return pool_end(*pool.state_).who(); }
     static thread_pool_options options() {
         used_by() = process::generation();
         const thread_pool_options* const wanted = configured().load();
@@ -14114,8 +14318,7 @@ public:
 private:
     [[nodiscard]] std::exception_ptr send(call& made) noexcept override {
         if (pool_ != nullptr) return ticket_.submit(*pool_, made);
-        homes::submit(made);
-        return nullptr;
+        return homes::submit(made);
     }
 
     thread_pool* pool_ = nullptr;
