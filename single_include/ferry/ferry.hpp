@@ -7850,7 +7850,7 @@ private:
     friend class timer_queue;
     static constexpr std::uint32_t unarmed = static_cast<std::uint32_t>(-1);
     fire_function fire_;
-    std::uint64_t order_ = 0;  // among timers of the same deadline
+    std::uint32_t order_ = 0;  // among timers of the same deadline; it wraps, see entry::before()
     std::uint32_t index_ = unarmed;
 };
 
@@ -7902,8 +7902,9 @@ private:
         time_point at;
         timer_node* node;
         [[nodiscard]] bool before(const entry& other) const noexcept {
+            // Of two that are armed for the same nanosecond, the older was armed less than 2^31 timers ago.
             if (at == other.at) [[unlikely]]
-                return node->order_ < other.node->order_;
+                return static_cast<std::int32_t>(node->order_ - other.node->order_) < 0;
             return at < other.at;
         }
     };
@@ -7947,7 +7948,7 @@ private:
     std::unique_ptr<entry[]> heap_;
     std::size_t size_ = 0;
     std::size_t capacity_ = 0;
-    std::uint64_t next_order_ = 0;
+    std::uint32_t next_order_ = 0;
 };
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
