@@ -541,7 +541,8 @@ private:
 
 /// A T that the process has once: made on first use, never destroyed, since threads may outlive the statics. A forked child
 /// leaves it behind, it may be locked or half changed for ever, and makes its own; T::left_behind(), if there is one, is
-/// called there first.
+/// called there first. Threads that need it first at the same time make one each, and all but one are deleted: what others
+/// are to know of it belongs into T::has_been_chosen().
 template <class T>
 class process_wide {
 public:
@@ -557,7 +558,10 @@ private:
         if (!hooked.exchange(true, std::memory_order_relaxed)) process::at_fork_in_child(hook);
         T* const fresh = new T;
         T* first = nullptr;
-        if (slot().compare_exchange_strong(first, fresh, std::memory_order_acq_rel)) return *fresh;
+        if (slot().compare_exchange_strong(first, fresh, std::memory_order_acq_rel)) {
+            if constexpr (requires { fresh->has_been_chosen(); }) fresh->has_been_chosen();
+            return *fresh;
+        }
         delete fresh;
         return *first;
     }
@@ -5671,6 +5675,9 @@ inline void wait_graph::expand(std::size_t index) {
         add(&thread, role::goes_on);
     } else if (node.what() == kind::call && !node.has(wait_node::begun) && self.needs->what() == kind::thread) {
         add(self.needs, role::serves);
+    } else if (node.what() == kind::promise && self.needs->within() != nullptr) {
+        self.open =
+            true;  // that thread, if it sleeps, turns a loop meanwhile, any task or callback of which may keep it
     } else {
         add(self.needs, node.has(wait_node::joins) ? role::all_end : role::goes_on);
     }
@@ -6476,7 +6483,9 @@ namespace detail {
 [[nodiscard]] inline const wait_node* next_in_chain(const wait_node& node) {
     using kind = wait_node::kind;
     const bool has_members = node.what() == kind::family || node.what() == kind::pool || node.what() == kind::lock;
-    return has_members ? node.first_member() : node.needs();
+    if (has_members) return node.first_member();
+    const wait_node* const whom = node.needs();
+    return whom != nullptr && whom->generation() == node.needs_generation() ? whom : nullptr;
 }
 
 /// Those in the chain, until somebody comes again, or for long enough.
@@ -7007,7 +7016,7 @@ public:
     /// Does time jump to the next deadline, so that it tells nothing about how long something takes?
     [[nodiscard]] virtual bool is_virtual() const noexcept { return false; }
     /// Reports what is ready; if nothing is, waits until something is or until `deadline`. time_point::min() means "do
-    /// not wait". `work_outside` says that a thread works for this loop and will wake it. Returns how many descriptors
+    /// not wait", and is left out while the loop watches nothing. `work_outside` says that a thread works for this loop and will wake it. Returns how many descriptors
     /// were ready.
     virtual std::size_t wait(time_point deadline, bool work_outside) = 0;
     /// Throws std::system_error when the kernel refuses the descriptor.
@@ -7150,13 +7159,16 @@ public:
         return *this;
     }
 
+    [[nodiscard]] bool is_in_graph() const noexcept { return is_waited_for_; }
+
     /// While it lives, the thread sleeps, or is about to. `what` may be null.
     class asleep;
 
 private:
     void begin() noexcept {
         const thread_state& self = this_thread();
-        if (self.running_call != nullptr || self.service != nullptr || self.turn != nullptr || self.promised != 0) {
+        if (self.running_call != nullptr || self.service != nullptr || self.turn != nullptr || self.home != nullptr ||
+            self.promised != 0) {
             is_waited_for_ = true;
         }
         blocked_.begin();
@@ -8134,13 +8146,13 @@ inline event_loop::~event_loop() {
     unbind();
     if (control_->left_behind()) return;
     if (detail::this_thread().turn == nullptr || !has_work()) {
-        close();
+        close(std::source_location());
     } else {
         detail::report(
             "ferry: an event_loop with tasks is destroyed inside a turn of a loop, which stands still "
             "meanwhile; close it on its own thread, or with to_thread");
         const allow_blocking destructor("a destructor cannot refuse");
-        close();
+        close(std::source_location());
     }
     if (wake_watch_) poller_->remove(*wake_watch_);
 }
@@ -8195,7 +8207,7 @@ inline void event_loop::run_until_idle(wait_options how) {
         check_process("event_loop::run_until_idle");
         work();
         const bool sleeps = outside_work_ > 0 && !anything_ready();
-        here.rests_for(sleeps ? detail::who_waits_for_a_call(owned_) : nullptr);
+        here.rests_for(sleeps && here.is_in_graph() ? detail::who_waits_for_a_call(owned_) : nullptr);
         const detail::loop_wait::asleep in_graph(sleeps ? &here : nullptr, record());
         poll(outside_work_ > 0 ? time_point::max() : time_point::min());
     } while (anything_ready() || outside_work_ > 0 || timers_.next() <= now());
@@ -9063,7 +9075,9 @@ private:
 
     void is_kept() noexcept {
         thread_state& self = this_thread();
-        if (promise_->needs() == self.record) --self.promised;
+        const bool is_mine =
+            promise_->needs() == self.record && self.record->generation() == promise_->needs_generation();
+        if (is_mine) --self.promised;
         promise_->wait_is_over();
     }
     bool enter(std::uintptr_t waiter) noexcept {
@@ -11709,7 +11723,9 @@ public:
     class running_job : public list_hook<running_job> {
     public:
         explicit running_job(const char* thread) noexcept : thread_(thread) { end_.add(*this); }
-        ~running_job() { end_.remove(*this); }
+        ~running_job() {
+            if (generation_ == process::generation()) end_.remove(*this);  // else the list is the parent's
+        }
         running_job(const running_job&) = delete;
         running_job& operator=(const running_job&) = delete;
 
@@ -11726,13 +11742,14 @@ public:
     private:
         friend class sensitive_end;
         sensitive_end& end_ = instance();  // a forked child has another
+        const std::uint32_t generation_ = process::generation();
         const char* thread_;
         const thread_parker* const owner_ = &thread_parker::of_this_thread();
         std::atomic<const char*> name_{nullptr};
     };
 
     [[nodiscard]] static sensitive_end& instance() { return process_wide<sensitive_end>::get(); }
-    sensitive_end() { process_end::include(*this); }
+    void has_been_chosen() { process_end::include(*this); }
 
     void refuse() noexcept override { homes::end_own_threads(); }
     bool wait(process_end::time_point deadline) override {
@@ -11819,8 +11836,18 @@ public:
         if (job_ != nullptr) job_->ends(around);
         return true;
     }
-    /// It is a thread of ferry's own, for such calls and nothing else; the job lives as long as it serves.
-    void names_its_calls(sensitive_end::running_job& job) noexcept { job_ = &job; }
+    /// While it lives, the thread is one of ferry's own, for such calls and nothing else, and named with the one that it runs.
+    class own_thread {
+    public:
+        own_thread(home_thread& thread, const char* name) : thread_(thread), job_(name) { thread.job_ = &job_; }
+        ~own_thread() { thread_.job_ = nullptr; }
+        own_thread(const own_thread&) = delete;
+        own_thread& operator=(const own_thread&) = delete;
+
+    private:
+        home_thread& thread_;
+        sensitive_end::running_job job_;
+    };
 
 private:
     /// What a call waits for is often on the loop that made it: where a frame of this thread drives that loop beneath the
@@ -11907,6 +11934,7 @@ inline home_thread& home_thread::of_this_thread() {
         self.home_thread = new home_thread;
         if (!self.ended) {
             self.home_thread->exit_hook_.run = []() noexcept {
+                this_thread().service = nullptr;  // exit() in a call: the frames that serve stay for ever
                 delete std::exchange(this_thread().home_thread, nullptr);
             };
             at_thread_exit(self.home_thread->exit_hook_);
@@ -12125,8 +12153,7 @@ inline void last_resort_home::work(void* argument) noexcept {
     last_resort_home& self = *static_cast<last_resort_home*>(argument);
     this_thread().thread_name = "ferry-sensitive";
     home_thread& thread = home_thread::of_this_thread();
-    sensitive_end::running_job job("ferry-sensitive");
-    thread.names_its_calls(job);
+    const home_thread::own_thread named(thread, "ferry-sensitive");
     const home_thread::lent_queue queue(thread, self.queue_);
     const home_thread::serving serving(thread);
     homes::attach(self.queue_, thread_parker::of_this_thread());
@@ -12212,8 +12239,7 @@ inline void leased_threads::work(void* argument) noexcept {
         owner.update_record();
     }
     {
-        sensitive_end::running_job job("ferry-lease");
-        home_thread::of_this_thread().names_its_calls(job);
+        const home_thread::own_thread named(home_thread::of_this_thread(), "ferry-lease");
         const std::uint32_t generation = process::generation();
         while (owner.wait_for_scope(self)) {
             owner.serve(self);
@@ -12268,9 +12294,10 @@ inline void leased_threads::serve(worker& self) noexcept {
         const home_thread::lent_queue queue(thread, scope.queue());
         const home_thread::serving serving(thread);
         do {
-            thread_wait end_of_scope("thread_sensitive_scope", "its end", end, wait_options().patient());
+            thread_wait end_of_scope("thread_sensitive_scope", "its end", end,
+                                     wait_options(std::source_location()).patient());
             wait_until(end_of_scope.not_refusable(), [&scope] { return scope.has_gone(); });
-        } while (!homes::detach(scope.queue()));
+        } while (!scope.made_before_fork() && !homes::detach(scope.queue()));
     }
     scope.release();
 }
@@ -12638,7 +12665,7 @@ T run_on_private_loop(home_frame& frame, task<T> body, const wait_options& how) 
         leftovers(const home_thread& thread, event_loop& loop)
             : loop_(loop), is_outermost_(thread.find_driven(loop.control().record()) == nullptr) {}
         ~leftovers() {
-            if (is_outermost_ && !loop_.control().left_behind()) loop_.cancel_tasks();
+            if (is_outermost_ && !loop_.control().left_behind()) loop_.cancel_tasks(std::source_location());
         }
         leftovers(const leftovers&) = delete;
         leftovers& operator=(const leftovers&) = delete;
@@ -14036,7 +14063,10 @@ inline void pool_state::run(pool_worker& self, call& taken) noexcept {
 /// Each thread that leaves joins the one that left before it, which has nothing more to do than to end; so there is one to
 /// join at most, however often threads start and end.
 inline void pool_state::leave(pool_worker& self) noexcept {
-    self.record->set_name(nullptr);
+    {
+        const std::lock_guard lock(wait_graph::mutex());  // reports copy the name, which ends here, under it
+        self.record->set_name(nullptr);
+    }
     bool joins = false;
     pthread_t before{};
     thread_parker* sleeper = nullptr;
@@ -14192,7 +14222,8 @@ namespace detail {
 /// The default pool of this process. It is never destroyed: its threads may outlive the statics.
 class default_pool final : public process_end::part {
 public:
-    default_pool() : pool(options()) { process_end::include(*this); }
+    default_pool() : pool(options()) {}
+    void has_been_chosen() { process_end::include(*this); }
     static void configure(const thread_pool_options& wanted) {
         std::unique_ptr<const thread_pool_options> copy(new thread_pool_options(wanted));
         const thread_pool_options* none = nullptr;
@@ -14980,8 +15011,8 @@ inline void loop_thread::work(void* argument) noexcept {
         detail::thread_parker* const starter = self.watcher;
         self.loop.store(loop.get(), std::memory_order_release);
         starter->unpark();  // a parker is never freed
-        while (!end.asked()) loop->run();
-        loop->close();
+        while (!end.asked()) loop->run(std::source_location());
+        loop->close(std::source_location());
     }
     detail::thread_parker* const watcher = self.watcher;
     self.ended.store(true, std::memory_order_release);
@@ -14996,7 +15027,8 @@ inline void loop_thread::join() {
         detail::wait_until(here, [this] { return life_->ended.load(std::memory_order_acquire); });
     } catch (const deadlock_error& hopeless) {
         detail::report(hopeless.report().text());
-        return detail::reaper::join_later(thread_);
+        ::pthread_detach(thread_);
+        return;
     }
     ::pthread_join(thread_, nullptr);
 }

@@ -148,7 +148,7 @@ DEADLOCK_SCENARIO(
     CHECK(round.told.count() == 1);
     CHECK(round.told.mention("kind=join"));
     CHECK(round.told.mention("thread db/0 waits in loop_thread::~loop_thread for thread background"));
-    CHECK(round.told.mention("thread background waits in event_loop::close ("));
+    CHECK(round.told.mention("thread background waits in event_loop::close for "));
     CHECK(round.told.mention("for its call, which thread db/0 runs"));
     round.told.clear();
 }
@@ -178,7 +178,7 @@ DEADLOCK_SCENARIO(
         until_reported(
             round.told,
             "the main thread waits in loop_thread::~loop_thread for background\n  thread background waits in "
-            "event_loop::close (");
+            "event_loop::close for ");
         until_reported(round.told, " for task stubborn\n  task stubborn waits in shield (");
         promise.set_value();
     });

@@ -5,6 +5,7 @@
 #include <ferry/bridge/sync_to_async.hpp>
 #include <ferry/bridge/thread_pool.hpp>
 #include <ferry/bridge/thread_sensitive.hpp>
+#include <ferry/core/combine.hpp>
 #include <ferry/core/error.hpp>
 #include <ferry/deadlock/report.hpp>
 #include <ferry/loop/run.hpp>
@@ -146,10 +147,20 @@ TEST_CASE("a child that is forked in a call and returns from it says so and ends
         };
         ferry::run(body());
     };
+    const auto in_a_lease_with_more_to_do = [](auto forks) {
+        const auto body = [&]() -> task<> {
+            const ferry::thread_sensitive_scope scope;
+            co_await ferry::when_all(ferry::to_thread(ferry::thread_sensitive, forks),
+                                     ferry::to_thread(ferry::thread_sensitive, seven));
+        };
+        ferry::run(body());
+    };
     CHECK(said_by_child_that_returns(false, in_pool) == "");
     CHECK(said_by_child_that_returns(true, in_pool) == report);
     CHECK(said_by_child_that_returns(false, in_the_sensitive_thread) == "");
     CHECK(said_by_child_that_returns(true, in_the_sensitive_thread) == report);
     CHECK(said_by_child_that_returns(false, in_a_lease) == "");
     CHECK(said_by_child_that_returns(true, in_a_lease) == report);
+    CHECK(said_by_child_that_returns(false, in_a_lease_with_more_to_do) == "");
+    CHECK(said_by_child_that_returns(true, in_a_lease_with_more_to_do) == report);
 }

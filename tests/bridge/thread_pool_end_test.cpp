@@ -352,6 +352,18 @@ TEST_CASE("child: exits in a sensitive call", "[.child]") {
     ferry::set_exit_wait(60s);
     ferry::run(ferry::to_thread(ferry::thread_sensitive, &exits));
 }
+TEST_CASE("child: exits in a sensitive call while others run", "[.child]") {
+    ferry::set_exit_wait(100ms);
+    std::thread([] {
+        const auto body = []() -> task<> {
+            const ferry::thread_sensitive_scope scope;
+            co_await ferry::sync_to_async(&never_ends).sensitive().named("stuck_in_a_lease")();
+        };
+        ferry::run(body());
+    }).detach();
+    until([] { return begun.exchange(false); });
+    ferry::run(ferry::to_thread(ferry::thread_sensitive, &exits));
+}
 TEST_CASE("child: exits in a call", "[.child]") {
     ferry::set_exit_wait(60s);
     progress both;
@@ -408,4 +420,7 @@ TEST_CASE("K13: a sensitive call that ends in time is not named, and neither is 
     const std::string other = output_of("child: exits in a sensitive call");
     CHECK(!has(other, "exit: "));
     CHECK(has(other, "exit 3"));
+    const std::string busy = output_of("child: exits in a sensitive call while others run");
+    CHECK(has(busy, "  thread ferry-lease runs stuck_in_a_lease\n"));
+    CHECK(has(busy, "exit 3"));
 }

@@ -114,8 +114,8 @@ inline void loop_thread::work(void* argument) noexcept {
         detail::thread_parker* const starter = self.watcher;
         self.loop.store(loop.get(), std::memory_order_release);
         starter->unpark();  // a parker is never freed
-        while (!end.asked()) loop->run();
-        loop->close();
+        while (!end.asked()) loop->run(std::source_location());
+        loop->close(std::source_location());
     }
     detail::thread_parker* const watcher = self.watcher;
     self.ended.store(true, std::memory_order_release);
@@ -130,7 +130,8 @@ inline void loop_thread::join() {
         detail::wait_until(here, [this] { return life_->ended.load(std::memory_order_acquire); });
     } catch (const deadlock_error& hopeless) {
         detail::report(hopeless.report().text());
-        return detail::reaper::join_later(thread_);
+        ::pthread_detach(thread_);
+        return;
     }
     ::pthread_join(thread_, nullptr);
 }

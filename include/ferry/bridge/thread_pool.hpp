@@ -120,7 +120,8 @@ namespace detail {
 /// The default pool of this process. It is never destroyed: its threads may outlive the statics.
 class default_pool final : public process_end::part {
 public:
-    default_pool() : pool(options()) { process_end::include(*this); }
+    default_pool() : pool(options()) {}
+    void has_been_chosen() { process_end::include(*this); }
     static void configure(const thread_pool_options& wanted) {
         std::unique_ptr<const thread_pool_options> copy(new thread_pool_options(wanted));
         const thread_pool_options* none = nullptr;

@@ -94,7 +94,8 @@ private:
 
 /// A T that the process has once: made on first use, never destroyed, since threads may outlive the statics. A forked child
 /// leaves it behind, it may be locked or half changed for ever, and makes its own; T::left_behind(), if there is one, is
-/// called there first.
+/// called there first. Threads that need it first at the same time make one each, and all but one are deleted: what others
+/// are to know of it belongs into T::has_been_chosen().
 template <class T>
 class process_wide {
 public:
@@ -110,7 +111,10 @@ private:
         if (!hooked.exchange(true, std::memory_order_relaxed)) process::at_fork_in_child(hook);
         T* const fresh = new T;
         T* first = nullptr;
-        if (slot().compare_exchange_strong(first, fresh, std::memory_order_acq_rel)) return *fresh;
+        if (slot().compare_exchange_strong(first, fresh, std::memory_order_acq_rel)) {
+            if constexpr (requires { fresh->has_been_chosen(); }) fresh->has_been_chosen();
+            return *fresh;
+        }
         delete fresh;
         return *first;
     }

@@ -23,7 +23,9 @@ namespace detail {
 [[nodiscard]] inline const wait_node* next_in_chain(const wait_node& node) {
     using kind = wait_node::kind;
     const bool has_members = node.what() == kind::family || node.what() == kind::pool || node.what() == kind::lock;
-    return has_members ? node.first_member() : node.needs();
+    if (has_members) return node.first_member();
+    const wait_node* const whom = node.needs();
+    return whom != nullptr && whom->generation() == node.needs_generation() ? whom : nullptr;
 }
 
 /// Those in the chain, until somebody comes again, or for long enough.

@@ -234,6 +234,9 @@ inline void wait_graph::expand(std::size_t index) {
         add(&thread, role::goes_on);
     } else if (node.what() == kind::call && !node.has(wait_node::begun) && self.needs->what() == kind::thread) {
         add(self.needs, role::serves);
+    } else if (node.what() == kind::promise && self.needs->within() != nullptr) {
+        self.open =
+            true;  // that thread, if it sleeps, turns a loop meanwhile, any task or callback of which may keep it
     } else {
         add(self.needs, node.has(wait_node::joins) ? role::all_end : role::goes_on);
     }

@@ -209,13 +209,13 @@ inline event_loop::~event_loop() {
     unbind();
     if (control_->left_behind()) return;
     if (detail::this_thread().turn == nullptr || !has_work()) {
-        close();
+        close(std::source_location());
     } else {
         detail::report(
             "ferry: an event_loop with tasks is destroyed inside a turn of a loop, which stands still "
             "meanwhile; close it on its own thread, or with to_thread");
         const allow_blocking destructor("a destructor cannot refuse");
-        close();
+        close(std::source_location());
     }
     if (wake_watch_) poller_->remove(*wake_watch_);
 }
@@ -270,7 +270,7 @@ inline void event_loop::run_until_idle(wait_options how) {
         check_process("event_loop::run_until_idle");
         work();
         const bool sleeps = outside_work_ > 0 && !anything_ready();
-        here.rests_for(sleeps ? detail::who_waits_for_a_call(owned_) : nullptr);
+        here.rests_for(sleeps && here.is_in_graph() ? detail::who_waits_for_a_call(owned_) : nullptr);
         const detail::loop_wait::asleep in_graph(sleeps ? &here : nullptr, record());
         poll(outside_work_ > 0 ? time_point::max() : time_point::min());
     } while (anything_ready() || outside_work_ > 0 || timers_.next() <= now());

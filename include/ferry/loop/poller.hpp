@@ -44,7 +44,7 @@ public:
     /// Does time jump to the next deadline, so that it tells nothing about how long something takes?
     [[nodiscard]] virtual bool is_virtual() const noexcept { return false; }
     /// Reports what is ready; if nothing is, waits until something is or until `deadline`. time_point::min() means "do
-    /// not wait". `work_outside` says that a thread works for this loop and will wake it. Returns how many descriptors
+    /// not wait", and is left out while the loop watches nothing. `work_outside` says that a thread works for this loop and will wake it. Returns how many descriptors
     /// were ready.
     virtual std::size_t wait(time_point deadline, bool work_outside) = 0;
     /// Throws std::system_error when the kernel refuses the descriptor.

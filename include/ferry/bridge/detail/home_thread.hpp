@@ -48,8 +48,18 @@ public:
         if (job_ != nullptr) job_->ends(around);
         return true;
     }
-    /// It is a thread of ferry's own, for such calls and nothing else; the job lives as long as it serves.
-    void names_its_calls(sensitive_end::running_job& job) noexcept { job_ = &job; }
+    /// While it lives, the thread is one of ferry's own, for such calls and nothing else, and named with the one that it runs.
+    class own_thread {
+    public:
+        own_thread(home_thread& thread, const char* name) : thread_(thread), job_(name) { thread.job_ = &job_; }
+        ~own_thread() { thread_.job_ = nullptr; }
+        own_thread(const own_thread&) = delete;
+        own_thread& operator=(const own_thread&) = delete;
+
+    private:
+        home_thread& thread_;
+        sensitive_end::running_job job_;
+    };
 
 private:
     /// What a call waits for is often on the loop that made it: where a frame of this thread drives that loop beneath the
@@ -136,6 +146,7 @@ inline home_thread& home_thread::of_this_thread() {
         self.home_thread = new home_thread;
         if (!self.ended) {
             self.home_thread->exit_hook_.run = []() noexcept {
+                this_thread().service = nullptr;  // exit() in a call: the frames that serve stay for ever
                 delete std::exchange(this_thread().home_thread, nullptr);
             };
             at_thread_exit(self.home_thread->exit_hook_);

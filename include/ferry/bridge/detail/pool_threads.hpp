@@ -10,6 +10,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/this_thread.hpp>
 #include <ferry/deadlock/park.hpp>
+#include <ferry/deadlock/wait_graph.hpp>
 #include <ferry/loop/timer_queue.hpp>
 
 #include <algorithm>
@@ -142,7 +143,10 @@ inline void pool_state::run(pool_worker& self, call& taken) noexcept {
 /// Each thread that leaves joins the one that left before it, which has nothing more to do than to end; so there is one to
 /// join at most, however often threads start and end.
 inline void pool_state::leave(pool_worker& self) noexcept {
-    self.record->set_name(nullptr);
+    {
+        const std::lock_guard lock(wait_graph::mutex());  // reports copy the name, which ends here, under it
+        self.record->set_name(nullptr);
+    }
     bool joins = false;
     pthread_t before{};
     thread_parker* sleeper = nullptr;

@@ -27,7 +27,9 @@ public:
     class running_job : public list_hook<running_job> {
     public:
         explicit running_job(const char* thread) noexcept : thread_(thread) { end_.add(*this); }
-        ~running_job() { end_.remove(*this); }
+        ~running_job() {
+            if (generation_ == process::generation()) end_.remove(*this);  // else the list is the parent's
+        }
         running_job(const running_job&) = delete;
         running_job& operator=(const running_job&) = delete;
 
@@ -44,13 +46,14 @@ public:
     private:
         friend class sensitive_end;
         sensitive_end& end_ = instance();  // a forked child has another
+        const std::uint32_t generation_ = process::generation();
         const char* thread_;
         const thread_parker* const owner_ = &thread_parker::of_this_thread();
         std::atomic<const char*> name_{nullptr};
     };
 
     [[nodiscard]] static sensitive_end& instance() { return process_wide<sensitive_end>::get(); }
-    sensitive_end() { process_end::include(*this); }
+    void has_been_chosen() { process_end::include(*this); }
 
     void refuse() noexcept override { homes::end_own_threads(); }
     bool wait(process_end::time_point deadline) override {

@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <source_location>
 #include <string>
 #include <utility>
 
@@ -132,8 +133,7 @@ inline void last_resort_home::work(void* argument) noexcept {
     last_resort_home& self = *static_cast<last_resort_home*>(argument);
     this_thread().thread_name = "ferry-sensitive";
     home_thread& thread = home_thread::of_this_thread();
-    sensitive_end::running_job job("ferry-sensitive");
-    thread.names_its_calls(job);
+    const home_thread::own_thread named(thread, "ferry-sensitive");
     const home_thread::lent_queue queue(thread, self.queue_);
     const home_thread::serving serving(thread);
     homes::attach(self.queue_, thread_parker::of_this_thread());
@@ -219,8 +219,7 @@ inline void leased_threads::work(void* argument) noexcept {
         owner.update_record();
     }
     {
-        sensitive_end::running_job job("ferry-lease");
-        home_thread::of_this_thread().names_its_calls(job);
+        const home_thread::own_thread named(home_thread::of_this_thread(), "ferry-lease");
         const std::uint32_t generation = process::generation();
         while (owner.wait_for_scope(self)) {
             owner.serve(self);
@@ -275,9 +274,10 @@ inline void leased_threads::serve(worker& self) noexcept {
         const home_thread::lent_queue queue(thread, scope.queue());
         const home_thread::serving serving(thread);
         do {
-            thread_wait end_of_scope("thread_sensitive_scope", "its end", end, wait_options().patient());
+            thread_wait end_of_scope("thread_sensitive_scope", "its end", end,
+                                     wait_options(std::source_location()).patient());
             wait_until(end_of_scope.not_refusable(), [&scope] { return scope.has_gone(); });
-        } while (!homes::detach(scope.queue()));
+        } while (!scope.made_before_fork() && !homes::detach(scope.queue()));
     }
     scope.release();
 }

@@ -27,6 +27,7 @@
 #include <cstddef>
 #include <exception>
 #include <optional>
+#include <source_location>
 #include <string>
 #include <utility>
 
@@ -368,7 +369,7 @@ T run_on_private_loop(home_frame& frame, task<T> body, const wait_options& how) 
         leftovers(const home_thread& thread, event_loop& loop)
             : loop_(loop), is_outermost_(thread.find_driven(loop.control().record()) == nullptr) {}
         ~leftovers() {
-            if (is_outermost_ && !loop_.control().left_behind()) loop_.cancel_tasks();
+            if (is_outermost_ && !loop_.control().left_behind()) loop_.cancel_tasks(std::source_location());
         }
         leftovers(const leftovers&) = delete;
         leftovers& operator=(const leftovers&) = delete;

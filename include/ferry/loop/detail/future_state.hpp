@@ -145,7 +145,9 @@ private:
 
     void is_kept() noexcept {
         thread_state& self = this_thread();
-        if (promise_->needs() == self.record) --self.promised;
+        const bool is_mine =
+            promise_->needs() == self.record && self.record->generation() == promise_->needs_generation();
+        if (is_mine) --self.promised;
         promise_->wait_is_over();
     }
     bool enter(std::uintptr_t waiter) noexcept {

@@ -41,13 +41,16 @@ public:
         return *this;
     }
 
+    [[nodiscard]] bool is_in_graph() const noexcept { return is_waited_for_; }
+
     /// While it lives, the thread sleeps, or is about to. `what` may be null.
     class asleep;
 
 private:
     void begin() noexcept {
         const thread_state& self = this_thread();
-        if (self.running_call != nullptr || self.service != nullptr || self.turn != nullptr || self.promised != 0) {
+        if (self.running_call != nullptr || self.service != nullptr || self.turn != nullptr || self.home != nullptr ||
+            self.promised != 0) {
             is_waited_for_ = true;
         }
         blocked_.begin();
