@@ -414,6 +414,7 @@ private:
     [[nodiscard]] bool is_home(const thread_state& self) const;
     [[nodiscard]] int running_call(const thread_state& self) const;
     [[nodiscard]] int driven(const thread_state& self) const;
+    [[nodiscard]] bool may_be_kept_by_others(const promise& of) const;
     [[nodiscard]] bool is_done(const thread_frame& of) const;
     void keep_promise(int which);
     [[nodiscard]] std::vector<possible> moves() const;
@@ -1289,6 +1290,12 @@ inline int simulator::driven(const thread_state& self) const {
     }
     return none;
 }
+/// Than by what its thread does next: by anybody, or by a callback of the loop that the thread turns while it sleeps.
+inline bool simulator::may_be_kept_by_others(const promise& of) const {
+    if (of.declared_by == none) return true;
+    const thread_state& by = threads_[at(of.declared_by)];
+    return by.ended || (by.asleep && !in_turn(by) && is_home(by) && driven(by) != none);
+}
 inline bool simulator::is_done(const thread_frame& of) const {
     if (of.what == thread_frame::kind::lease) {
         return of.home != none && homes_[at(of.home)].gone && queues_[at(homes_[at(of.home)].queue)].calls.empty();
@@ -1810,7 +1817,7 @@ inline std::string simulator::state(const std::vector<waiting>& hopeless) const 
 
 inline bool simulator::depends_on_the_world() const {
     for (const promise& each : promises_) {
-        if (!each.kept && (each.declared_by == none || threads_[at(each.declared_by)].ended)) return true;
+        if (!each.kept && may_be_kept_by_others(each)) return true;
     }
     for (const loop& each : loops_) {
         if (each.how == plan::turned::by_nobody && !each.is_private) return true;
@@ -1963,8 +1970,7 @@ inline bool simulator::best_for_threads() {
     for (int i = 0; i <= last(promises_); ++i) {
         const promise& each = promises_[at(i)];
         if (each.kept) continue;
-        const int by = each.declared_by;
-        if (by == none || threads_[at(by)].ended || threads_[at(by)].went_on) {
+        if (may_be_kept_by_others(each) || threads_[at(each.declared_by)].went_on) {
             keep_promise(i);
             any = true;
         }
