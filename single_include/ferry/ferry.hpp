@@ -12019,8 +12019,7 @@ private:
 inline void report_child_of_a_call() {
     report(
         "ferry: a call has forked, and the child has returned from it; its only thread ends now, and so does the "
-        "child. End it "
-        "in the call, with exec or _exit()");
+        "child. End it in the call, with exec or _exit()");
 }
 
 inline void report_destruction_in_turn(const char* what) {

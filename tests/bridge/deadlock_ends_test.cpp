@@ -1,6 +1,7 @@
 // tests/bridge/deadlock_ends_test.cpp - destructors that wait for threads: in the wait graph, and in reports
 // SPDX-License-Identifier: BSL-1.0
 #include "bridge/scenario.hpp"
+#include "support/hang_limit.hpp"
 
 #include <ferry/bridge/async_to_sync.hpp>
 #include <ferry/bridge/loop_thread.hpp>
@@ -26,21 +27,12 @@ using ferry::task;
 using ferry::thread_pool;
 using ferry::to_thread;
 using ferry_test::await_blocked_threads;
+using ferry_test::hang_limit;
 using ferry_test::progress;
 using ferry_test::strict;
 using namespace std::chrono_literals;
 
 namespace {
-class hang_limit {
-public:
-    explicit hang_limit(std::chrono::nanoseconds limit) : before_(ferry::set_hang_after(limit)) {}
-    ~hang_limit() { ferry::set_hang_after(before_); }
-    hang_limit(const hang_limit&) = delete;
-    hang_limit& operator=(const hang_limit&) = delete;
-
-private:
-    std::chrono::nanoseconds before_;
-};
 void until(const std::atomic<bool>& flag) {
     while (!flag) std::this_thread::yield();
 }

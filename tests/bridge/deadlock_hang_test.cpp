@@ -1,6 +1,7 @@
 // tests/bridge/deadlock_hang_test.cpp - waits that can still end, but take long, or end only by a limit: reports, no errors
 // SPDX-License-Identifier: BSL-1.0
 #include "bridge/scenario.hpp"
+#include "support/hang_limit.hpp"
 
 #include <ferry/bridge/async_to_sync.hpp>
 #include <ferry/bridge/sync_to_async.hpp>
@@ -30,22 +31,12 @@ using ferry::event_loop;
 using ferry::task;
 using ferry::to_thread;
 using ferry_test::await_blocked_threads;
+using ferry_test::hang_limit;
 using ferry_test::progress;
 using ferry_test::strict;
 using namespace std::chrono_literals;
 
 namespace {
-/// Sets hang_after while it lives.
-class hang_limit {
-public:
-    explicit hang_limit(std::chrono::nanoseconds limit) : before_(ferry::set_hang_after(limit)) {}
-    ~hang_limit() { ferry::set_hang_after(before_); }
-    hang_limit(const hang_limit&) = delete;
-    hang_limit& operator=(const hang_limit&) = delete;
-
-private:
-    std::chrono::nanoseconds before_;
-};
 void await_reports(const ferry_test::reports& told, std::size_t count) {
     while (told.count() < count) std::this_thread::yield();
 }

@@ -24,20 +24,9 @@ import sys
 import tempfile
 import time
 
+from peers import Failure, Skipped, check
+
 LIMIT_SECONDS = 20  # for anything that should happen at once, on a machine with other work
-
-
-class Failure(Exception):
-    pass
-
-
-class Skipped(Exception):
-    pass
-
-
-def check(is_so, otherwise):
-    if not is_so:
-        raise Failure(otherwise)
 
 
 class Server:

@@ -11,6 +11,7 @@
 
 #include "core/frame_count.hpp"
 #include "support/catch.hpp"
+#include "support/hang_limit.hpp"
 #include "support/reports.hpp"
 
 #include <atomic>
@@ -24,6 +25,7 @@
 
 using ferry::event_loop;
 using ferry::task;
+using ferry_test::hang_limit;
 using namespace std::chrono_literals;
 
 namespace {
@@ -49,17 +51,6 @@ task<> family(std::chrono::seconds time) {
     co_await ferry::with_task_group(body);
 }
 
-/// Sets hang_after while it lives.
-class hang_limit {
-public:
-    explicit hang_limit(std::chrono::nanoseconds limit) : before_(ferry::set_hang_after(limit)) {}
-    ~hang_limit() { ferry::set_hang_after(before_); }
-    hang_limit(const hang_limit&) = delete;
-    hang_limit& operator=(const hang_limit&) = delete;
-
-private:
-    std::chrono::nanoseconds before_;
-};
 }  // namespace
 
 TEST_CASE("a task that does not end while its loop closes is reported with what it waits in, and ends all the same",
