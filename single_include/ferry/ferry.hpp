@@ -2539,7 +2539,10 @@ private:
     constexpr std::string_view here = __FILE__;  // or the single header
     constexpr std::string_view in_folder = "core/task.hpp";
     constexpr std::string_view ours = here.ends_with(in_folder) ? here.substr(0, here.size() - in_folder.size()) : here;
-    return std::string_view(file).starts_with(ours);
+    for (const char letter : ours) {
+        if (*file++ != letter) return false;  // at its end at the latest
+    }
+    return true;
 }
 
 inline void logical_task::note_place(wait_node& in) const noexcept {
@@ -6160,16 +6163,11 @@ public:
     bool spin(Answered answered) noexcept {
         if (credit_ == 0 && ++waits_ % 32 != 0) return false;
         if (!has_several_cpus()) return false;
-        const auto end = std::chrono::steady_clock::now() + limit;
-        do {
-            for (int i = 0; i < 32; ++i) {
-                if (answered()) {
-                    credit_ = most_credit;
-                    return true;
-                }
-                pause();
-            }
-        } while (std::chrono::steady_clock::now() < end);
+        // An answer that comes at once needs no look at the clock.
+        if (spin_briefly(answered) || spin_until(std::chrono::steady_clock::now() + limit, answered)) {
+            credit_ = most_credit;
+            return true;
+        }
         if (credit_ > 0) --credit_;
         return false;
     }
@@ -6177,6 +6175,21 @@ public:
 private:
     static constexpr std::uint8_t most_credit = 3;
 
+    template <class Answered>
+    static bool spin_briefly(Answered& answered) noexcept {
+        for (int i = 0; i < 32; ++i) {
+            if (answered()) return true;
+            pause();
+        }
+        return false;
+    }
+    template <class Answered>
+    static bool spin_until(std::chrono::steady_clock::time_point end, Answered& answered) noexcept {
+        while (std::chrono::steady_clock::now() < end) {
+            if (spin_briefly(answered)) return true;
+        }
+        return false;
+    }
     static void pause() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
         __builtin_ia32_pause();
@@ -11312,14 +11325,6 @@ public:
         record_->wait_for(node_reference(&thread), static_cast<wait_node::flags>(flags_ | wait_node::begun));
     }
 
-    const char* name = nullptr;                         // in reports
-    std::chrono::steady_clock::time_point submitted{};  // where a pool measures
-
-    // Guarded by the mutex of whoever has it queued.
-    bool queued = false;
-    sensitive_queue* queue = nullptr;
-    home* queued_at = nullptr;
-
 protected:
     /// With wait_node::cancellable it is abandonable, and waited for only until the task is cancelled; patient, it may take as
     /// long as it likes.
@@ -11341,8 +11346,18 @@ protected:
     void is_over() noexcept { record_->wait_is_over(); }
 
 private:
+    // First what every thread that takes the call looks at: a cache line, or two.
     wait_node* record_ = nullptr;
     const wait_node::flags flags_ = 0;
+
+public:
+    bool queued = false;                                // guarded by the mutex of whoever has it queued
+    call* pushed_before = nullptr;                      // while it is in a pool's inbox
+    const char* name = nullptr;                         // in reports
+    std::chrono::steady_clock::time_point submitted{};  // where a pool measures
+    // Guarded by the homes' mutex.
+    sensitive_queue* queue = nullptr;
+    home* queued_at = nullptr;
 };
 
 class call::inside {
@@ -13279,11 +13294,151 @@ private:
 };
 }  // namespace ferry::inline FERRY_ABI
 
+// ferry/bridge/detail/call_queue.hpp - the calls that wait for a thread of a pool, and whether a thread will look at them
+
+namespace ferry::inline FERRY_ABI {
+namespace detail {
+/// First in, first out. Calls are pushed to an inbox without a lock; a thread of the pool receives them, under the pool's mutex,
+/// into the list from which they are taken.
+///
+/// Why no call is forgotten: the pool says here how many of its threads look for calls, and whether it could have one more
+/// do so. It says that less is done (fewer look, one more could) before it receives, and whoever pushes asks after the push, all
+/// sequentially consistent: either the push is received then, or whoever pushed learns that nobody may come to look. A call that
+/// somebody was to look at, and that another one has taken that somebody for, is received when that one is taken.
+///
+/// Thread-safety  push() and has_any(): any thread. The rest: with the pool's mutex held.
+/// Cost           A push changes one cache line of those that the threads look at; the count of pushes is on another one.
+class call_queue {
+public:
+    enum class answer : unsigned char { attended, unattended, crowded, closed };
+
+    /// Queues the call. `unattended`: but the pool must see to it that a thread looks. `crowded`: not, so many are queued already,
+    /// among them those that a thread is about to take.
+    answer push(call& made, std::size_t most) noexcept;
+    /// For a thread that looks.
+    [[nodiscard]] bool has_any() const noexcept {
+        return is_call(inbox_.load(std::memory_order_relaxed)) || received_.load(std::memory_order_relaxed) != 0;
+    }
+
+    // With the pool's mutex held.
+    /// So many threads look for calls, and one more could, or not. To be said before receive() when that has changed.
+    void set_lookers(std::size_t looking, bool one_more_could) noexcept {
+        looking_.store(looking, std::memory_order_seq_cst);
+        one_more_could_.store(one_more_could, std::memory_order_seq_cst);
+    }
+    /// Takes in what was pushed so far.
+    void receive() noexcept {
+        if (is_call(inbox_.load(std::memory_order_seq_cst)))
+            append(inbox_.exchange(nullptr, std::memory_order_seq_cst));
+    }
+    /// Receives for the last time: what is pushed from now on is refused.
+    void close() noexcept {
+        call* const newest = inbox_.exchange(closed_mark(), std::memory_order_seq_cst);
+        if (is_call(newest)) append(newest);
+    }
+    /// Receives, and takes out the oldest; null if there is none.
+    [[nodiscard]] call* pop() noexcept;
+    [[nodiscard]] std::size_t received() const noexcept { return received_.load(std::memory_order_relaxed); }
+    /// One of those received leaves the queue.
+    void take_out(call& one) noexcept {
+        list_.erase(one);
+        one.queued = false;
+        add(received_, std::size_t{0} - 1);
+        add(taken_, 1);
+    }
+    /// All that were pushed and not taken out. At any time, by any thread.
+    [[nodiscard]] std::size_t length() const noexcept {
+        const std::size_t taken = taken_.load(std::memory_order_acquire);
+        return pushed_.load(std::memory_order_relaxed) - taken;
+    }
+
+private:
+    static call* closed_mark() noexcept { return reinterpret_cast<call*>(std::uintptr_t{1}); }
+    static bool is_call(const call* head) noexcept { return head != nullptr && head != closed_mark(); }
+    /// One thread at a time writes, so load and store will do.
+    static void add(std::atomic<std::size_t>& to, std::size_t more) noexcept {
+        to.store(to.load(std::memory_order_relaxed) + more, std::memory_order_release);
+    }
+    void append(call* newest) noexcept;
+
+    // Whoever pushes counts here.
+    alignas(64) std::atomic<std::size_t> pushed_{0};
+    std::atomic<std::size_t> taken_before_{0};  // of taken_, found by one of them: so many at least
+    // What changes sides.
+    alignas(64) std::atomic<call*> inbox_{nullptr};  // newest first, or the mark
+    std::atomic<std::size_t> looking_{0};
+    std::atomic<bool> one_more_could_{true};
+    std::atomic<std::size_t> received_{0};
+    std::atomic<std::size_t> taken_{0};
+    // The threads'.
+    alignas(64) intrusive_list<call> list_;  // oldest first
+};
+
+// ---- implementation ----------------------------------------------------------------------------------------------
+inline call_queue::answer call_queue::push(call& made, std::size_t most) noexcept {
+    const std::size_t before = pushed_.fetch_add(1, std::memory_order_relaxed);
+    const auto is_crowded = [&](std::size_t taken) {
+        const auto waiting = static_cast<std::ptrdiff_t>(before - taken);  // below 0 if others were faster
+        return waiting >= 0 && static_cast<std::size_t>(waiting) >= most;
+    };
+    if (is_crowded(taken_before_.load(std::memory_order_relaxed)) &&
+        is_crowded(taken_.load(std::memory_order_relaxed))) {
+        pushed_.fetch_sub(1, std::memory_order_relaxed);
+        return answer::crowded;
+    }
+    call* head = inbox_.load(std::memory_order_relaxed);
+    do {
+        if (head == closed_mark()) {
+            pushed_.fetch_sub(1, std::memory_order_relaxed);
+            return answer::closed;
+        }
+        made.pushed_before = head;
+    } while (!inbox_.compare_exchange_weak(head, &made, std::memory_order_seq_cst, std::memory_order_relaxed));
+    const std::size_t looking = looking_.load(std::memory_order_seq_cst);
+    const bool one_more_could = one_more_could_.load(std::memory_order_seq_cst);
+    const std::size_t taken = taken_.load(std::memory_order_relaxed);
+    taken_before_.store(taken, std::memory_order_relaxed);
+    const bool all_are_looked_at = static_cast<std::ptrdiff_t>(before - taken) < static_cast<std::ptrdiff_t>(looking);
+    return all_are_looked_at || !one_more_could ? answer::attended : answer::unattended;
+}
+
+inline call* call_queue::pop() noexcept {
+    if (list_.empty()) {
+        if (!is_call(inbox_.load(std::memory_order_seq_cst))) return nullptr;
+        call* const newest = inbox_.exchange(nullptr, std::memory_order_seq_cst);
+        if (newest->pushed_before == nullptr) {  // the only one: whoever pushed it keeps its cache line
+            add(taken_, 1);
+            return newest;
+        }
+        append(newest);
+    }
+    call* const oldest = list_.front();
+    take_out(*oldest);
+    return oldest;
+}
+
+inline void call_queue::append(call* newest) noexcept {
+    call* oldest = nullptr;
+    for (call* each = newest; each != nullptr;) {
+        call* const before = each->pushed_before;
+        each->pushed_before = oldest;
+        oldest = each;
+        each = before;
+    }
+    std::size_t count = 0;
+    for (call* each = oldest; each != nullptr; each = each->pushed_before, ++count) {
+        each->queued = true;
+        list_.push_back(*each);
+    }
+    add(received_, count);
+}
+}  // namespace detail
+}  // namespace ferry::inline FERRY_ABI
+
 // ferry/bridge/detail/pool_worker.hpp - one thread of a pool
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
-class call;
 class pool_state;
 
 /// Calls and their times, in sum.
@@ -13333,23 +13488,13 @@ private:
 
 /// Made by the pool, destroyed by its thread when that leaves the pool.
 ///
-/// Where it is, the pool's counts say: idle (on the list), active (has a call, or is on its way to one), blocked (its call is
-/// in a wait of ferry's), or leaving.
+/// Where it is, the pool's counts say: idle (on the list), active (has a call, or looks for one), blocked (its call is in a
+/// wait of ferry's), or leaving.
 class pool_worker final : public blocking_observer, public list_hook<pool_worker> {
 public:
     pool_worker(pool_state& of, std::size_t as_number, std::string with_name)
         : pool(of), number(as_number), name(std::move(with_name)) {}
 
-    /// Looks for a call for a moment, as long as that pays.
-    [[nodiscard]] call* spin() noexcept {
-        spins.spin([this] { return handed.load(std::memory_order_relaxed) != nullptr; });
-        return take_handed();
-    }
-    [[nodiscard]] call* take_handed() noexcept {
-        call* const given = handed.load(std::memory_order_acquire);
-        if (given != nullptr) handed.store(nullptr, std::memory_order_relaxed);  // nobody gives another one meanwhile
-        return given;
-    }
     void blocks() noexcept override;
     void goes_on() noexcept override;
 
@@ -13360,18 +13505,14 @@ public:
     std::atomic<const char*> job{nullptr};  // the name of the call that runs; for reports, on any thread
     std::atomic<bool> blocked{false};       // the same
 
-    // What a hand-over touches: one cache line. Given with the pool's mutex held, to an idle one that stops being idle; taken
-    // without.
-    alignas(64) std::atomic<call*> handed{nullptr};
     // Guarded by the mutex.
     bool idle = false;
-    bool sleeps = false;  // while it is idle: it must be woken, for it does not look at what it is handed
-    // The thread's own, but read under the mutex while it is idle.
-    wait_node* record = nullptr;
-    thread_parker* parker = nullptr;
-
-    pthread_t thread{};  // guarded by the mutex
+    bool looks = true;  // it is active, and will take a call if there is one: so it begins
+    pool_worker* next_idle = nullptr;
+    thread_parker* parker = nullptr;  // once it was idle
+    pthread_t thread{};
     // The thread's own.
+    wait_node* record = nullptr;
     spinner spins;
     bool prepared = false;  // the hook for its start has run
     bool leaving = false;
@@ -13588,10 +13729,12 @@ namespace detail {
 /// What a pool and its threads share. It outlives the pool object until the last thread has left, and the last call has let
 /// go of it.
 ///
-/// The mutex guards the queue, the list of idle threads and all counts, and this holds whenever it is released: while a call
-/// is queued, as many threads as the pool's size are active, or none is idle and no more may be started. Each event that
-/// could break it wakes or starts one thread (find_runner): a call is queued, an active thread blocks, a thread leaves. A
-/// thread that wants a call while more than the size are active, since blocked ones came back, becomes idle instead.
+/// A thread is active while it has a call or looks for one. The mutex guards the list of idle threads and all counts, and this
+/// holds whenever it is released, of the calls that the queue has received: a thread looks for each of them, or as many threads
+/// as the pool's size are active, or none is idle and no more may be started. Each event that could break it makes one more
+/// thread look (attend): a call is queued that nobody would look at, one that looked has taken a call or sleeps, an active
+/// thread blocks, a thread leaves. A thread that wants a call while more than the size are active, since blocked ones came
+/// back, becomes idle instead.
 ///
 /// Thread-safety  Every member, on any thread, but what the workers call. Its mutex is a leaf: nothing of the user's, and
 ///                no other lock of ferry's, is entered under it.
@@ -13608,7 +13751,9 @@ public:
     pool_state(const pool_state&) = delete;
     pool_state& operator=(const pool_state&) = delete;
 
-    /// Queues the call. When it is not accepted, it is the caller's again.
+    /// Queues the call. When it is not accepted, it is the caller's again. The call, and with it the pool, is there until this
+    /// returns, though it may have run by then: its task goes on on this very thread, or not before a limit's mutex is released
+    /// which the caller holds (call_limit).
     submission submit(call& made) noexcept;
     /// True when the call was still queued: it will not run, and is the caller's again.
     bool withdraw(call& made) noexcept;
@@ -13621,6 +13766,15 @@ public:
     [[nodiscard]] const char* name() const noexcept { return options_.name_; }
     [[nodiscard]] std::size_t size() const noexcept { return options_.size_; }
     [[nodiscard]] pool_metrics metrics() const noexcept;
+    /// What refused calls end in.
+    [[nodiscard]] std::exception_ptr error_of_closed() const {
+        return std::make_exception_ptr(closed_error("to_thread: " + shown_name() + " is closed"));
+    }
+    [[nodiscard]] std::exception_ptr error_of_no_thread() const {
+        return std::make_exception_ptr(
+            std::system_error(EAGAIN, std::system_category(), "to_thread: " + shown_name() + " cannot start a thread"));
+    }
+    [[nodiscard]] std::string shown_name() const { return std::string("pool \"") + options_.name_ + "\""; }
 
     void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
     void release() noexcept {
@@ -13632,6 +13786,7 @@ public:
 
 private:
     friend class pool_worker;
+    static constexpr std::size_t no_limit = static_cast<std::size_t>(-1);
     ~pool_state() { record_.release(); }
 
     // With the mutex held.
@@ -13641,20 +13796,27 @@ private:
         record_.set_flags(another ? wait_node::open : wait_node::flags{0});
     }
     void enter_graph(pool_worker& self) noexcept;
-    [[nodiscard]] thread_parker* find_runner() noexcept;
+    submission submit_locked(call& made, bool queued) noexcept;
+    [[nodiscard]] thread_parker* attend() noexcept;
+    [[nodiscard]] thread_parker& activate_idle() noexcept;
+    [[nodiscard]] bool one_more_could_look() const noexcept {
+        return active_ < options_.size_ && (idle_ != nullptr || threads_ < most_threads());
+    }
+    void say_who_looks() noexcept { queue_.set_lookers(looking_, one_more_could_look()); }
     bool start_worker() noexcept;
     [[nodiscard]] std::size_t free_number() const noexcept;
-    void take_out(call& made) noexcept {
-        queue_.erase(made);
-        made.queued = false;
-        --queue_length_;
-    }
     [[nodiscard]] std::size_t most_threads() const noexcept { return options_.size_ + options_.max_spare_; }
+    void take_all(intrusive_list<call>& into) noexcept {
+        while (call* const made = queue_.pop()) into.push_back(*made);
+    }
 
     // The workers'; see pool_threads.hpp.
     static void work(void* worker) noexcept;
     call* next(pool_worker& self) noexcept;
-    call* wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept;
+    call* take(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept;
+    bool spin(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept;
+    bool sleep(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept;
+    void forget_idle(pool_worker& self) noexcept;
     void run(pool_worker& self, call& taken) noexcept;
     [[nodiscard]] std::exception_ptr prepare(pool_worker& self) noexcept;
     void leave(pool_worker& self) noexcept;
@@ -13667,24 +13829,34 @@ private:
         told.pool = options_.name_;
         return told;
     }
+    // With the mutex not held.
+    /// They end in that error.
+    void refuse(intrusive_list<call>& calls, std::exception_ptr (pool_state::*error)() const) noexcept {
+        while (call* const made = calls.pop_front()) {
+            tell_dropped(*made);
+            made->fail((this->*error)());
+            made->deliver();
+        }
+    }
     void tell_dropped(const call& made) const noexcept {
         if (options_.observer_ != nullptr) options_.observer_->dropped(describe(made));
     }
 
+    // Apart, on cache lines of their own: what all read, what the loops count, what they push to, and what is the threads'.
     const thread_pool_options options_;
     const std::uint32_t generation_ = process::generation();
-    std::atomic<std::size_t> references_{1};
-
-    mutable std::mutex mutex_;    // guards everything below
-    intrusive_list<call> queue_;  // oldest first; those beyond the limit wait for room
-    std::size_t queue_length_ = 0;
-    intrusive_list<pool_worker> workers_;
-    std::vector<pool_worker*> idle_;  // the most recently active last: its caches are warm, and it is taken first
     wait_node& record_ = wait_node::acquire(wait_node::kind::pool);
+    alignas(64) std::atomic<std::size_t> references_{1};
+    call_queue queue_;  // those beyond the limit wait for room
+
+    alignas(64) mutable std::mutex mutex_;  // guards everything below, and the record's links
+    pool_worker* idle_ = nullptr;           // the most recently active first: its caches are warm
     std::size_t threads_ = 0;
-    std::size_t in_graph_ = 0;  // of them, those that have begun
     std::size_t active_ = 0;
+    std::size_t looking_ = 0;   // of the active ones
+    std::size_t in_graph_ = 0;  // of the threads, those that have begun
     std::size_t blocked_ = 0;
+    intrusive_list<pool_worker> workers_;
     call_sums of_the_gone_;  // threads that have left
     bool closed_ = false;
     bool joins_itself_ = false;  // nobody will join: the last thread is to detach itself
@@ -13700,28 +13872,44 @@ inline pool_state::submission pool_state::submit(call& made) noexcept {
         made.submitted = clock::now();
         if (options_.observer_ != nullptr) options_.observer_->enqueued(describe(made));
     }
+    made.waits_for(&record_);
+    const bool refuses = options_.when_full_ == full_queue::refuse;
     submission answer = submission::accepted;
+    switch (queue_.push(made, refuses ? options_.queue_limit_ : no_limit)) {
+        case call_queue::answer::attended:
+            break;
+        case call_queue::answer::unattended:
+            answer = submit_locked(made, true);
+            break;
+        case call_queue::answer::crowded:
+            answer = submit_locked(made, false);
+            break;
+        case call_queue::answer::closed:
+            answer = submission::closed;
+            break;
+    }
+    if (answer != submission::accepted) tell_dropped(made);
+    return answer;
+}
+
+/// What cannot be said without the mutex: who is to look at the call, and whether there is room for it beside those that a
+/// thread is about to take.
+inline pool_state::submission pool_state::submit_locked(call& made, bool queued) noexcept {
     thread_parker* sleeper = nullptr;
+    submission answer = submission::accepted;
     {
         const std::lock_guard lock(mutex_);
-        if (closed_) {
-            answer = submission::closed;
-        } else if (queue_length_ >= options_.queue_limit_ && options_.when_full_ == full_queue::refuse) {
-            answer = submission::full;
-        } else {
-            queue_.push_back(made);
-            made.waits_for(&record_);
-            made.queued = true;
-            ++queue_length_;
-            sleeper = find_runner();
-            if (threads_ == 0) {  // a thread that cannot be started is no error while there is another one
-                take_out(made);
-                answer = submission::no_thread;
-            }
+        if (!queued) {
+            if (queue_.length() >= options_.queue_limit_ + looking_) return submission::full;
+            if (queue_.push(made, no_limit) == call_queue::answer::closed) return submission::closed;
+        }
+        sleeper = attend();
+        if (threads_ == 0 && made.queued) {  // no thread could be started, which is no error while there is another one
+            queue_.take_out(made);
+            answer = submission::no_thread;
         }
     }
     if (sleeper != nullptr) sleeper->unpark();  // a parker is never freed
-    if (answer != submission::accepted) tell_dropped(made);
     return answer;
 }
 
@@ -13729,8 +13917,9 @@ inline bool pool_state::withdraw(call& made) noexcept {
     if (left_behind()) return false;
     {
         const std::lock_guard lock(mutex_);
+        queue_.receive();
         if (!made.queued) return false;
-        take_out(made);
+        queue_.take_out(made);
     }
     tell_dropped(made);
     return true;
@@ -13739,36 +13928,28 @@ inline bool pool_state::withdraw(call& made) noexcept {
 inline void pool_state::close() noexcept {
     if (left_behind()) return;
     intrusive_list<call> refused;
-    std::vector<pool_worker*> idle;
     {
         const std::lock_guard lock(mutex_);
         if (std::exchange(closed_, true)) return;
         update_record();
-        while (call* const made = queue_.front()) {
-            take_out(*made);
-            refused.push_back(*made);
-        }
-        idle.swap(idle_);
-        for (pool_worker* each : idle) each->idle = false;
+        queue_.close();
+        take_all(refused);
         // Under the mutex: once awake they leave, and are gone.
-        for (pool_worker* each : idle) each->parker->unpark();
+        while (idle_ != nullptr) activate_idle().unpark();
     }
-    while (call* const made = refused.pop_front()) {
-        tell_dropped(*made);
-        made->fail(
-            std::make_exception_ptr(closed_error("to_thread: pool \"" + std::string(options_.name_) + "\" is closed")));
-        made->deliver();
-    }
+    refuse(refused, &pool_state::error_of_closed);
 }
 
 inline pool_metrics pool_state::metrics() const noexcept {
     pool_metrics now;
     if (left_behind()) return now;
     const std::lock_guard lock(mutex_);
-    now.queued = std::min(queue_length_, options_.queue_limit_);
-    now.waiting = queue_length_ - now.queued;
+    const std::size_t length = queue_.length();
+    now.queued = std::min(length, options_.queue_limit_);
+    now.waiting = length - now.queued;
     now.blocked = blocked_;
-    now.idle = idle_.size();
+    now.idle = looking_;
+    for (const pool_worker* each = idle_; each != nullptr; each = each->next_idle) ++now.idle;
     now.threads = threads_;
     now.spares = threads_ - std::min(threads_, options_.size_);
     call_sums sums = of_the_gone_;
@@ -13784,23 +13965,31 @@ inline pool_metrics pool_state::metrics() const noexcept {
     return now;
 }
 
-/// If one more thread may work, an idle one has the oldest call, and is to be woken if it is returned; else one is started.
-inline thread_parker* pool_state::find_runner() noexcept {
-    if (queue_.empty() || active_ >= options_.size_) return nullptr;
-    if (!idle_.empty()) {
-        pool_worker& chosen = *idle_.back();
-        idle_.pop_back();
-        chosen.idle = false;
+/// Has one more thread look for calls, where there are more than threads that look, and it may work: an idle one, which is to
+/// be woken if it is returned, or a new one.
+inline thread_parker* pool_state::attend() noexcept {
+    say_who_looks();
+    queue_.receive();
+    if (queue_.received() <= looking_ || !one_more_could_look()) return nullptr;
+    thread_parker* sleeper = nullptr;
+    if (idle_ != nullptr) {
+        sleeper = &activate_idle();
+    } else if (start_worker()) {
         ++active_;
-        call& oldest = *queue_.front();
-        take_out(oldest);
-        oldest.runs_on(*chosen.record);  // by the thread that wrote there last
-        chosen.handed.store(&oldest, std::memory_order_release);
-        // From here on the call may be gone. The worker is not: to leave, it needs the mutex.
-        return chosen.sleeps ? chosen.parker : nullptr;
+        ++looking_;
     }
-    if (threads_ < most_threads() && start_worker()) ++active_;
-    return nullptr;
+    say_who_looks();
+    return sleeper;
+}
+
+/// The one that was active last looks for calls again, once it is woken.
+inline thread_parker& pool_state::activate_idle() noexcept {
+    pool_worker& chosen = *std::exchange(idle_, idle_->next_idle);
+    chosen.idle = false;
+    chosen.looks = true;
+    ++active_;
+    ++looking_;
+    return *chosen.parker;
 }
 
 inline std::size_t pool_state::free_number() const noexcept {
@@ -13815,7 +14004,6 @@ inline bool pool_state::start_worker() noexcept {
     try {
         const std::size_t number = free_number();
         const std::string suffix = "/" + std::to_string(number);
-        idle_.reserve(threads_ + 1);
         pool_worker* const made = new pool_worker(*this, number, options_.name_ + suffix);
         try {
             // The kernel keeps 15 letters: the number is among them.
@@ -13973,50 +14161,79 @@ inline void pool_state::enter_graph(pool_worker& self) noexcept {
 inline call* pool_state::next(pool_worker& self) noexcept {
     if (!left_behind()) {  // else a call has forked, and goes on in the child
         std::unique_lock lock(mutex_);
-        if (call* const oldest = queue_.front(); oldest != nullptr && active_ <= options_.size_) {
-            take_out(*oldest);
-            oldest->runs_on(*self.record);
-            return oldest;
-        }
-        --active_;
-        if (call* const handed = wait_for_work(self, lock)) return handed;
+        bool may_spin = true;
+        do {
+            if (call* const taken = take(self, lock)) return taken;
+            if (std::exchange(may_spin, false) && spin(self, lock)) continue;
+            may_spin = true;
+        } while (sleep(self, lock));
     }
     self.leaving = true;
     return nullptr;
 }
 
-/// The call that another thread has handed to this one; null when there was none for so long that the thread ends, or will be
-/// none any more.
-///
-/// A thread puts itself on the idle list under the mutex under which calls are queued; whoever takes it off the list makes it
-/// active and hands it the oldest call (release), and wakes it if it sleeps: it needs no lock to take the call (acquire). Tokens
-/// left from other waits only make it look again.
-inline call* pool_state::wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept {
-    if (closed_) return nullptr;
-    self.idle = true;
-    self.sleeps = false;
-    idle_.push_back(&self);
+/// The oldest call, if there is one and the thread may work. Then the mutex is not held any more.
+inline call* pool_state::take(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept {
+    call* const oldest = active_ <= options_.size_ ? queue_.pop() : nullptr;
+    if (oldest == nullptr) return nullptr;
+    oldest->runs_on(*self.record);
+    if (std::exchange(self.looks, false)) --looking_;
+    thread_parker* const sleeper = attend();
     lock.unlock();
-    if (call* const handed = self.spin()) return handed;
+    if (sleeper != nullptr) sleeper->unpark();
+    return oldest;
+}
+
+/// Looks for a call for a moment, as long as that pays. True when there was one.
+inline bool pool_state::spin(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept {
+    if (closed_ || active_ > options_.size_) return false;
+    if (!std::exchange(self.looks, true)) ++looking_;
+    say_who_looks();
+    lock.unlock();
+    // Who does not get the mutex need not wait for it: the call is another one's.
+    if (self.spins.spin([&] { return queue_.has_any() && lock.try_lock(); })) return true;
+    lock.lock();
+    return false;
+}
+
+/// Until there is a call for this thread: it is active again then, and looks for it. False when there was none for so long that
+/// it ends, or will be none any more.
+///
+/// A thread puts itself on the idle list, and asks once more whether there are calls, under the mutex under which others take it
+/// off the list and make it active. So it is woken once for each time that it is taken off; tokens left from other waits only
+/// make it look again.
+inline bool pool_state::sleep(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept {
+    if (std::exchange(self.looks, false)) --looking_;
+    --active_;
+    if (closed_) return false;
+    self.idle = true;
+    self.next_idle = std::exchange(idle_, &self);
+    thread_parker* const sleeper = attend();
+    lock.unlock();
+    if (sleeper != nullptr) sleeper->unpark();
     const clock::time_point since = clock::now();
     for (;;) {
         lock.lock();
-        if (!self.idle) return self.take_handed();
-        self.sleeps = true;
+        if (!self.idle) return true;
         const auto patience = threads_ > options_.size_ ? options_.spare_linger_ : options_.idle_end_;
         lock.unlock();
         const bool in_time = self.parker->park_until(deadline_after(since, to_nanoseconds(patience)));
-        if (call* const handed = self.take_handed()) return handed;
         if (in_time) continue;
         lock.lock();
-        if (!self.idle) return self.take_handed();
+        if (!self.idle) return true;
         if (threads_ > options_.size_ || patience == options_.idle_end_) {
-            self.idle = false;
-            idle_.erase(std::find(idle_.begin(), idle_.end(), &self));
-            return nullptr;
+            forget_idle(self);
+            return false;
         }
         lock.unlock();
     }
+}
+
+inline void pool_state::forget_idle(pool_worker& self) noexcept {
+    pool_worker** link = &idle_;
+    while (*link != &self) link = &(*link)->next_idle;
+    *link = self.next_idle;
+    self.idle = false;
 }
 
 inline std::exception_ptr pool_state::prepare(pool_worker& self) noexcept {
@@ -14070,6 +14287,7 @@ inline void pool_state::leave(pool_worker& self) noexcept {
     pthread_t before{};
     thread_parker* sleeper = nullptr;
     thread_parker* watcher = nullptr;
+    intrusive_list<call> nobodys;
     {
         const std::lock_guard lock(mutex_);
         self.sums.add_to(of_the_gone_);
@@ -14085,9 +14303,11 @@ inline void pool_state::leave(pool_worker& self) noexcept {
             ::pthread_detach(self.thread);
         }
         watcher = watcher_;
-        sleeper = find_runner();
+        sleeper = attend();
+        if (threads_ == 0) take_all(nobodys);
     }
     delete &self;
+    refuse(nobodys, &pool_state::error_of_no_thread);
     if (sleeper != nullptr) sleeper->unpark();
     if (watcher != nullptr) watcher->unpark();
     if (joins) ::pthread_join(before, nullptr);
@@ -14099,7 +14319,7 @@ inline void pool_state::one_blocks() noexcept {
         const std::lock_guard lock(mutex_);
         --active_;
         ++blocked_;
-        sleeper = find_runner();
+        sleeper = attend();
     }
     if (sleeper != nullptr) sleeper->unpark();
 }
@@ -14108,6 +14328,7 @@ inline void pool_state::one_goes_on() noexcept {
     const std::lock_guard lock(mutex_);
     ++active_;
     --blocked_;
+    say_who_looks();
 }
 
 inline void pool_worker::blocks() noexcept {
@@ -14149,7 +14370,8 @@ public:
 /// Errors         A call for a closed pool, or in a forked child for one of its parent's, throws closed_error; one beyond
 ///                the queue's limit queue_full, unless the pool lets it wait; std::system_error when the pool's first thread
 ///                cannot be started.
-/// Cost           One lock for each call and end of call; a worker is woken only if it sleeps.
+/// Cost           No lock for a call while threads look for calls or all are busy; its thread takes one. A thread is woken only if
+///                it sleeps.
 class thread_pool {
 public:
     static constexpr std::size_t default_queue_limit = thread_pool_options::default_queue_limit;
@@ -14293,17 +14515,12 @@ inline void thread_pool::configure_default(const thread_pool_options& options) {
 
 inline std::exception_ptr thread_pool::ticket::refusal(detail::pool_state::submission answer) const noexcept {
     using submission = detail::pool_state::submission;
-    const std::string pool = std::string("pool \"") + pool_->name() + "\"";
-    if (answer == submission::closed) {
-        return std::make_exception_ptr(closed_error("to_thread: " + pool + " is closed"));
-    }
+    if (answer == submission::closed) return pool_->error_of_closed();
+    if (answer == submission::no_thread) return pool_->error_of_no_thread();
+    const std::string pool = pool_->shown_name();
     if (answer == submission::left_behind) {
         return std::make_exception_ptr(
             closed_error("to_thread: " + pool + " belongs to the process that forked this one; make another one here"));
-    }
-    if (answer == submission::no_thread) {
-        return std::make_exception_ptr(
-            std::system_error(EAGAIN, std::system_category(), "to_thread: " + pool + " cannot start a thread"));
     }
     return std::make_exception_ptr(queue_full(
         "to_thread: " + pool +
@@ -14531,8 +14748,8 @@ public:
 /// Who owns what: the call is in the awaiting frame, which cannot go away before the task resumes. submit() publishes it;
 /// the loop's thread does not touch it afterwards, but to withdraw it under the lock of the place where it waits, and to
 /// request its stop. The thread that runs it stores the outcome, then pushes the task's node to the loop's inbox
-/// (release); the loop takes it from there (acquire) and only then resumes the task. That thread keeps the inbox alive by
-/// a reference of its own and touches nothing after the push.
+/// (release); the loop takes it from there (acquire) and only then resumes the task. Until the push the task is not over, so
+/// its loop and the inbox are there; that thread touches nothing afterwards.
 template <class Fn, class... Args>
 class [[nodiscard]] thread_call : public leaf_awaiter<thread_call<Fn, Args...>>, private call {
 public:
@@ -14545,18 +14762,18 @@ public:
     template <class F, class... A>
     explicit thread_call(const call_options& options, F&& fn, A&&... args)
         : call(options.how),
-          where_(options.where),
           name_(options.name),
           explicit_context_(options.variables),
+          where_(options.where),
           fn_(std::forward<F>(fn)),
           args_(std::forward<A>(args)...) {}
     // Awaitables are moved into when_all, timeout and spawn before they begin.
     thread_call(thread_call&& other)
         : leaf_awaiter<thread_call>(other),
           call(other.how()),
-          where_(other.where_),
           name_(other.name_),
           explicit_context_(other.explicit_context_),
+          where_(other.where_),
           fn_(std::forward<Fn>(other.fn_)),
           args_(std::move(other.args_)) {}
 
@@ -14566,7 +14783,7 @@ public:
         call::name = name_ != nullptr ? name_ : this->task().name();
         this->is_awaited_by(this->task());
         event_loop& loop = event_loop::of(this->task());
-        home_loop_ = loop_reference(loop.control());
+        home_loop_ = &loop.control();
         made_at_ = this->task().home().get();
         node_ = &this->task();
         loop.begin_outside_work();
@@ -14606,24 +14823,24 @@ private:
     void deliver() noexcept override {
         this->is_over();
         where_.has_ended();
-        const loop_reference home = std::move(home_loop_);
         // A loop is not sealed before its tasks have ended, so it takes the node.
-        [[maybe_unused]] const bool taken = home->push(*node_);
+        [[maybe_unused]] const bool taken = home_loop_->push(*node_);
     }
-    [[nodiscard]] loop_reference loop() const noexcept override { return home_loop_; }
+    [[nodiscard]] loop_reference loop() const noexcept override { return loop_reference(*home_loop_); }
     [[nodiscard]] home* made_at() const noexcept override { return made_at_; }
     [[nodiscard]] call_stop& stop() noexcept override { return stop_; }
 
-    destination where_;
     const char* name_;
     ferry::context* explicit_context_;
+    call_stop stop_;
+    // Side by side what the thread that runs the call touches.
+    destination where_;
     Fn fn_;
     std::tuple<Args...> args_;
-    loop_reference home_loop_;
+    loop_control* home_loop_ = nullptr;
     home* made_at_ = nullptr;
     ready_node* node_ = nullptr;
     ferry::context context_;  // the caller's, while the call has it
-    call_stop stop_;
     result<result_type> outcome_;
 };
 }  // namespace detail
@@ -14664,6 +14881,48 @@ auto abandonable_call_on(destination where, Fn&& fn, Args&&... args) {
     return abandonable_call<stored_type<Fn>, stored_type<Args>...>(where, std::forward<Fn>(fn),
                                                                    std::forward<Args>(args)...);
 }
+
+/// Copies of it are as good as one that is shared.
+template <class Fn>
+inline constexpr bool needs_no_sharing = std::is_pointer_v<Fn> || std::is_member_pointer_v<Fn> ||
+                                         (std::is_empty_v<Fn> && std::is_trivially_copyable_v<Fn>);
+
+/// A function that an adaptor and its calls share. It has a cache line of its own: threads read it while loops count who
+/// shares it.
+template <class Fn>
+class shared_function {
+public:
+    template <class F>
+    explicit shared_function(std::in_place_t, F&& fn) : line_(std::make_shared<line>(std::forward<F>(fn))) {}
+
+    template <class... Args>
+    decltype(auto) operator()(Args&&... args) const {
+        return detail::invoke(line_->fn, std::forward<Args>(args)...);
+    }
+
+private:
+    class alignas(64) line {
+    public:
+        template <class F>
+        explicit line(F&& made_of) : fn(std::forward<F>(made_of)) {}
+        Fn fn;
+    };
+    std::shared_ptr<line> line_;
+};
+template <class Fn>
+requires needs_no_sharing<Fn>
+class shared_function<Fn> {
+public:
+    explicit shared_function(std::in_place_t, Fn fn) noexcept : fn_(fn) {}
+
+    template <class... Args>
+    decltype(auto) operator()(Args&&... args) {
+        return detail::invoke(fn_, std::forward<Args>(args)...);
+    }
+
+private:
+    Fn fn_;
+};
 }  // namespace detail
 
 /// Runs fn(args...) on a thread of the pool; the task goes on, on its own loop, with the result or the exception.
@@ -14734,7 +14993,7 @@ template <class Fn, bool Placed = false>
 class async_function {
 public:
     template <class F>
-    requires(!Placed) explicit async_function(F&& fn) : fn_(std::make_shared<Fn>(std::forward<F>(fn))) {}
+    requires(!Placed) explicit async_function(F&& fn) : fn_(std::in_place, std::forward<F>(fn)) {}
 
     /// Runs its calls on that pool.
     auto on(thread_pool& pool) const requires(!Placed) { return placed(detail::destination(pool)); }
@@ -14775,8 +15034,8 @@ public:
         options.name = name_;
         options.variables = context_;
         if (patient_) options.how = detail::wait_node::patient;
-        return detail::thread_call<shared_call, detail::stored_type<Args>...>(options, shared_call(fn_),
-                                                                              std::forward<Args>(args)...);
+        return detail::thread_call<detail::shared_function<Fn>, detail::stored_type<Args>...>(
+            options, fn_, std::forward<Args>(args)...);
     }
 
 private:
@@ -14795,19 +15054,7 @@ private:
         return async_function<Fn, true>(*this, where);
     }
 
-    class shared_call {
-    public:
-        explicit shared_call(std::shared_ptr<Fn> fn) noexcept : fn_(std::move(fn)) {}
-        template <class... Args>
-        decltype(auto) operator()(Args&&... args) const {
-            return detail::invoke(*fn_, std::forward<Args>(args)...);
-        }
-
-    private:
-        std::shared_ptr<Fn> fn_;
-    };
-
-    std::shared_ptr<Fn> fn_;
+    detail::shared_function<Fn> fn_;
     std::optional<detail::destination> where_;
     const char* name_ = nullptr;
     context* context_ = nullptr;

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <ferry/bridge/sync_to_async.hpp>
 #include <ferry/bridge/thread_pool.hpp>
+#include <ferry/core/combine.hpp>
 #include <ferry/core/error.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/run.hpp>
@@ -60,7 +61,7 @@ private:
 ferry::future<int> call_held(event_loop& loop, thread_pool& pool, held_calls& calls, int value) {
     return ferry::spawn(loop, ferry::to_thread(pool, std::ref(calls), value));
 }
-
+int same(int value) { return value; }
 }  // namespace
 
 TEST_CASE("a pool starts threads on demand, and never more than its maximum", "[bridge][thread_pool]") {
@@ -173,6 +174,39 @@ TEST_CASE("a call beyond the queue's limit gets queue_full", "[bridge][thread_po
     CHECK(running.get() + queued.get() + last.get() == 6);
     CHECK(loop.run(ferry::to_thread(pool, std::ref(calls), 5)) == 5);  // there is room again
     CHECK(calls.ended() == 4);
+}
+
+TEST_CASE("a call that a thread without one is about to take leaves room in the queue", "[bridge][thread_pool]") {
+    event_loop loop;
+    thread_pool pool(1, "small", 1);
+    const auto two_at_once = [&]() -> task<int> {
+        auto [first, second] =
+            co_await ferry::when_all(ferry::to_thread(pool, same, 1), ferry::to_thread(pool, same, 2));
+        co_return first + second;
+    };
+    for (int round = 0; round < 200; ++round) CHECK(loop.run(two_at_once()) == 3);
+}
+
+TEST_CASE(
+    "calls that come at once each have a thread of their own, whether it sleeps, looks for calls or is not there yet",
+    "[bridge][thread_pool][mt]") {
+    constexpr int count = 4;
+    event_loop loop;
+    thread_pool pool(count);
+    progress met;
+    const auto meet = [&met](int so_many) {
+        met.advance();
+        met.wait_for(so_many);
+    };
+    for (int round = 1; round <= 300; ++round) {
+        const auto all = [&](ferry::task_group& group) -> task<> {
+            for (int i = 0; i < count; ++i) group.start(ferry::to_thread(pool, meet, round * count));
+            co_return;
+        };
+        loop.run(ferry::with_task_group(all));
+        if (round % 3 == 0) std::this_thread::yield();
+    }
+    CHECK(pool.threads() == count);
 }
 
 TEST_CASE("close() refuses what is queued and what comes, and lets finish what runs", "[bridge][thread_pool][order]") {

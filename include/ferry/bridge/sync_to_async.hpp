@@ -52,6 +52,48 @@ auto abandonable_call_on(destination where, Fn&& fn, Args&&... args) {
     return abandonable_call<stored_type<Fn>, stored_type<Args>...>(where, std::forward<Fn>(fn),
                                                                    std::forward<Args>(args)...);
 }
+
+/// Copies of it are as good as one that is shared.
+template <class Fn>
+inline constexpr bool needs_no_sharing = std::is_pointer_v<Fn> || std::is_member_pointer_v<Fn> ||
+                                         (std::is_empty_v<Fn> && std::is_trivially_copyable_v<Fn>);
+
+/// A function that an adaptor and its calls share. It has a cache line of its own: threads read it while loops count who
+/// shares it.
+template <class Fn>
+class shared_function {
+public:
+    template <class F>
+    explicit shared_function(std::in_place_t, F&& fn) : line_(std::make_shared<line>(std::forward<F>(fn))) {}
+
+    template <class... Args>
+    decltype(auto) operator()(Args&&... args) const {
+        return detail::invoke(line_->fn, std::forward<Args>(args)...);
+    }
+
+private:
+    class alignas(64) line {
+    public:
+        template <class F>
+        explicit line(F&& made_of) : fn(std::forward<F>(made_of)) {}
+        Fn fn;
+    };
+    std::shared_ptr<line> line_;
+};
+template <class Fn>
+requires needs_no_sharing<Fn>
+class shared_function<Fn> {
+public:
+    explicit shared_function(std::in_place_t, Fn fn) noexcept : fn_(fn) {}
+
+    template <class... Args>
+    decltype(auto) operator()(Args&&... args) {
+        return detail::invoke(fn_, std::forward<Args>(args)...);
+    }
+
+private:
+    Fn fn_;
+};
 }  // namespace detail
 
 /// Runs fn(args...) on a thread of the pool; the task goes on, on its own loop, with the result or the exception.
@@ -122,7 +164,7 @@ template <class Fn, bool Placed = false>
 class async_function {
 public:
     template <class F>
-    requires(!Placed) explicit async_function(F&& fn) : fn_(std::make_shared<Fn>(std::forward<F>(fn))) {}
+    requires(!Placed) explicit async_function(F&& fn) : fn_(std::in_place, std::forward<F>(fn)) {}
 
     /// Runs its calls on that pool.
     auto on(thread_pool& pool) const requires(!Placed) { return placed(detail::destination(pool)); }
@@ -163,8 +205,8 @@ public:
         options.name = name_;
         options.variables = context_;
         if (patient_) options.how = detail::wait_node::patient;
-        return detail::thread_call<shared_call, detail::stored_type<Args>...>(options, shared_call(fn_),
-                                                                              std::forward<Args>(args)...);
+        return detail::thread_call<detail::shared_function<Fn>, detail::stored_type<Args>...>(
+            options, fn_, std::forward<Args>(args)...);
     }
 
 private:
@@ -183,19 +225,7 @@ private:
         return async_function<Fn, true>(*this, where);
     }
 
-    class shared_call {
-    public:
-        explicit shared_call(std::shared_ptr<Fn> fn) noexcept : fn_(std::move(fn)) {}
-        template <class... Args>
-        decltype(auto) operator()(Args&&... args) const {
-            return detail::invoke(*fn_, std::forward<Args>(args)...);
-        }
-
-    private:
-        std::shared_ptr<Fn> fn_;
-    };
-
-    std::shared_ptr<Fn> fn_;
+    detail::shared_function<Fn> fn_;
     std::optional<detail::destination> where_;
     const char* name_ = nullptr;
     context* context_ = nullptr;

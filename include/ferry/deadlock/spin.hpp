@@ -25,16 +25,11 @@ public:
     bool spin(Answered answered) noexcept {
         if (credit_ == 0 && ++waits_ % 32 != 0) return false;
         if (!has_several_cpus()) return false;
-        const auto end = std::chrono::steady_clock::now() + limit;
-        do {
-            for (int i = 0; i < 32; ++i) {
-                if (answered()) {
-                    credit_ = most_credit;
-                    return true;
-                }
-                pause();
-            }
-        } while (std::chrono::steady_clock::now() < end);
+        // An answer that comes at once needs no look at the clock.
+        if (spin_briefly(answered) || spin_until(std::chrono::steady_clock::now() + limit, answered)) {
+            credit_ = most_credit;
+            return true;
+        }
         if (credit_ > 0) --credit_;
         return false;
     }
@@ -42,6 +37,21 @@ public:
 private:
     static constexpr std::uint8_t most_credit = 3;
 
+    template <class Answered>
+    static bool spin_briefly(Answered& answered) noexcept {
+        for (int i = 0; i < 32; ++i) {
+            if (answered()) return true;
+            pause();
+        }
+        return false;
+    }
+    template <class Answered>
+    static bool spin_until(std::chrono::steady_clock::time_point end, Answered& answered) noexcept {
+        while (std::chrono::steady_clock::now() < end) {
+            if (spin_briefly(answered)) return true;
+        }
+        return false;
+    }
     static void pause() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
         __builtin_ia32_pause();

@@ -97,14 +97,6 @@ public:
         record_->wait_for(node_reference(&thread), static_cast<wait_node::flags>(flags_ | wait_node::begun));
     }
 
-    const char* name = nullptr;                         // in reports
-    std::chrono::steady_clock::time_point submitted{};  // where a pool measures
-
-    // Guarded by the mutex of whoever has it queued.
-    bool queued = false;
-    sensitive_queue* queue = nullptr;
-    home* queued_at = nullptr;
-
 protected:
     /// With wait_node::cancellable it is abandonable, and waited for only until the task is cancelled; patient, it may take as
     /// long as it likes.
@@ -126,8 +118,18 @@ protected:
     void is_over() noexcept { record_->wait_is_over(); }
 
 private:
+    // First what every thread that takes the call looks at: a cache line, or two.
     wait_node* record_ = nullptr;
     const wait_node::flags flags_ = 0;
+
+public:
+    bool queued = false;                                // guarded by the mutex of whoever has it queued
+    call* pushed_before = nullptr;                      // while it is in a pool's inbox
+    const char* name = nullptr;                         // in reports
+    std::chrono::steady_clock::time_point submitted{};  // where a pool measures
+    // Guarded by the homes' mutex.
+    sensitive_queue* queue = nullptr;
+    home* queued_at = nullptr;
 };
 
 class call::inside {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ferry/bridge/detail/call.hpp>
+#include <ferry/bridge/detail/call_queue.hpp>
 #include <ferry/bridge/detail/pool_worker.hpp>
 #include <ferry/bridge/os_thread.hpp>
 #include <ferry/bridge/pool_observer.hpp>
@@ -15,6 +16,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -23,7 +25,6 @@
 #include <string>
 #include <system_error>
 #include <utility>
-#include <vector>
 
 #include <pthread.h>
 
@@ -32,10 +33,12 @@ namespace detail {
 /// What a pool and its threads share. It outlives the pool object until the last thread has left, and the last call has let
 /// go of it.
 ///
-/// The mutex guards the queue, the list of idle threads and all counts, and this holds whenever it is released: while a call
-/// is queued, as many threads as the pool's size are active, or none is idle and no more may be started. Each event that
-/// could break it wakes or starts one thread (find_runner): a call is queued, an active thread blocks, a thread leaves. A
-/// thread that wants a call while more than the size are active, since blocked ones came back, becomes idle instead.
+/// A thread is active while it has a call or looks for one. The mutex guards the list of idle threads and all counts, and this
+/// holds whenever it is released, of the calls that the queue has received: a thread looks for each of them, or as many threads
+/// as the pool's size are active, or none is idle and no more may be started. Each event that could break it makes one more
+/// thread look (attend): a call is queued that nobody would look at, one that looked has taken a call or sleeps, an active
+/// thread blocks, a thread leaves. A thread that wants a call while more than the size are active, since blocked ones came
+/// back, becomes idle instead.
 ///
 /// Thread-safety  Every member, on any thread, but what the workers call. Its mutex is a leaf: nothing of the user's, and
 ///                no other lock of ferry's, is entered under it.
@@ -52,7 +55,9 @@ public:
     pool_state(const pool_state&) = delete;
     pool_state& operator=(const pool_state&) = delete;
 
-    /// Queues the call. When it is not accepted, it is the caller's again.
+    /// Queues the call. When it is not accepted, it is the caller's again. The call, and with it the pool, is there until this
+    /// returns, though it may have run by then: its task goes on on this very thread, or not before a limit's mutex is released
+    /// which the caller holds (call_limit).
     submission submit(call& made) noexcept;
     /// True when the call was still queued: it will not run, and is the caller's again.
     bool withdraw(call& made) noexcept;
@@ -65,6 +70,15 @@ public:
     [[nodiscard]] const char* name() const noexcept { return options_.name_; }
     [[nodiscard]] std::size_t size() const noexcept { return options_.size_; }
     [[nodiscard]] pool_metrics metrics() const noexcept;
+    /// What refused calls end in.
+    [[nodiscard]] std::exception_ptr error_of_closed() const {
+        return std::make_exception_ptr(closed_error("to_thread: " + shown_name() + " is closed"));
+    }
+    [[nodiscard]] std::exception_ptr error_of_no_thread() const {
+        return std::make_exception_ptr(
+            std::system_error(EAGAIN, std::system_category(), "to_thread: " + shown_name() + " cannot start a thread"));
+    }
+    [[nodiscard]] std::string shown_name() const { return std::string("pool \"") + options_.name_ + "\""; }
 
     void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
     void release() noexcept {
@@ -76,6 +90,7 @@ public:
 
 private:
     friend class pool_worker;
+    static constexpr std::size_t no_limit = static_cast<std::size_t>(-1);
     ~pool_state() { record_.release(); }
 
     // With the mutex held.
@@ -85,20 +100,27 @@ private:
         record_.set_flags(another ? wait_node::open : wait_node::flags{0});
     }
     void enter_graph(pool_worker& self) noexcept;
-    [[nodiscard]] thread_parker* find_runner() noexcept;
+    submission submit_locked(call& made, bool queued) noexcept;
+    [[nodiscard]] thread_parker* attend() noexcept;
+    [[nodiscard]] thread_parker& activate_idle() noexcept;
+    [[nodiscard]] bool one_more_could_look() const noexcept {
+        return active_ < options_.size_ && (idle_ != nullptr || threads_ < most_threads());
+    }
+    void say_who_looks() noexcept { queue_.set_lookers(looking_, one_more_could_look()); }
     bool start_worker() noexcept;
     [[nodiscard]] std::size_t free_number() const noexcept;
-    void take_out(call& made) noexcept {
-        queue_.erase(made);
-        made.queued = false;
-        --queue_length_;
-    }
     [[nodiscard]] std::size_t most_threads() const noexcept { return options_.size_ + options_.max_spare_; }
+    void take_all(intrusive_list<call>& into) noexcept {
+        while (call* const made = queue_.pop()) into.push_back(*made);
+    }
 
     // The workers'; see pool_threads.hpp.
     static void work(void* worker) noexcept;
     call* next(pool_worker& self) noexcept;
-    call* wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept;
+    call* take(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept;
+    bool spin(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept;
+    bool sleep(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept;
+    void forget_idle(pool_worker& self) noexcept;
     void run(pool_worker& self, call& taken) noexcept;
     [[nodiscard]] std::exception_ptr prepare(pool_worker& self) noexcept;
     void leave(pool_worker& self) noexcept;
@@ -111,24 +133,34 @@ private:
         told.pool = options_.name_;
         return told;
     }
+    // With the mutex not held.
+    /// They end in that error.
+    void refuse(intrusive_list<call>& calls, std::exception_ptr (pool_state::*error)() const) noexcept {
+        while (call* const made = calls.pop_front()) {
+            tell_dropped(*made);
+            made->fail((this->*error)());
+            made->deliver();
+        }
+    }
     void tell_dropped(const call& made) const noexcept {
         if (options_.observer_ != nullptr) options_.observer_->dropped(describe(made));
     }
 
+    // Apart, on cache lines of their own: what all read, what the loops count, what they push to, and what is the threads'.
     const thread_pool_options options_;
     const std::uint32_t generation_ = process::generation();
-    std::atomic<std::size_t> references_{1};
-
-    mutable std::mutex mutex_;    // guards everything below
-    intrusive_list<call> queue_;  // oldest first; those beyond the limit wait for room
-    std::size_t queue_length_ = 0;
-    intrusive_list<pool_worker> workers_;
-    std::vector<pool_worker*> idle_;  // the most recently active last: its caches are warm, and it is taken first
     wait_node& record_ = wait_node::acquire(wait_node::kind::pool);
+    alignas(64) std::atomic<std::size_t> references_{1};
+    call_queue queue_;  // those beyond the limit wait for room
+
+    alignas(64) mutable std::mutex mutex_;  // guards everything below, and the record's links
+    pool_worker* idle_ = nullptr;           // the most recently active first: its caches are warm
     std::size_t threads_ = 0;
-    std::size_t in_graph_ = 0;  // of them, those that have begun
     std::size_t active_ = 0;
+    std::size_t looking_ = 0;   // of the active ones
+    std::size_t in_graph_ = 0;  // of the threads, those that have begun
     std::size_t blocked_ = 0;
+    intrusive_list<pool_worker> workers_;
     call_sums of_the_gone_;  // threads that have left
     bool closed_ = false;
     bool joins_itself_ = false;  // nobody will join: the last thread is to detach itself
@@ -144,28 +176,44 @@ inline pool_state::submission pool_state::submit(call& made) noexcept {
         made.submitted = clock::now();
         if (options_.observer_ != nullptr) options_.observer_->enqueued(describe(made));
     }
+    made.waits_for(&record_);
+    const bool refuses = options_.when_full_ == full_queue::refuse;
     submission answer = submission::accepted;
+    switch (queue_.push(made, refuses ? options_.queue_limit_ : no_limit)) {
+        case call_queue::answer::attended:
+            break;
+        case call_queue::answer::unattended:
+            answer = submit_locked(made, true);
+            break;
+        case call_queue::answer::crowded:
+            answer = submit_locked(made, false);
+            break;
+        case call_queue::answer::closed:
+            answer = submission::closed;
+            break;
+    }
+    if (answer != submission::accepted) tell_dropped(made);
+    return answer;
+}
+
+/// What cannot be said without the mutex: who is to look at the call, and whether there is room for it beside those that a
+/// thread is about to take.
+inline pool_state::submission pool_state::submit_locked(call& made, bool queued) noexcept {
     thread_parker* sleeper = nullptr;
+    submission answer = submission::accepted;
     {
         const std::lock_guard lock(mutex_);
-        if (closed_) {
-            answer = submission::closed;
-        } else if (queue_length_ >= options_.queue_limit_ && options_.when_full_ == full_queue::refuse) {
-            answer = submission::full;
-        } else {
-            queue_.push_back(made);
-            made.waits_for(&record_);
-            made.queued = true;
-            ++queue_length_;
-            sleeper = find_runner();
-            if (threads_ == 0) {  // a thread that cannot be started is no error while there is another one
-                take_out(made);
-                answer = submission::no_thread;
-            }
+        if (!queued) {
+            if (queue_.length() >= options_.queue_limit_ + looking_) return submission::full;
+            if (queue_.push(made, no_limit) == call_queue::answer::closed) return submission::closed;
+        }
+        sleeper = attend();
+        if (threads_ == 0 && made.queued) {  // no thread could be started, which is no error while there is another one
+            queue_.take_out(made);
+            answer = submission::no_thread;
         }
     }
     if (sleeper != nullptr) sleeper->unpark();  // a parker is never freed
-    if (answer != submission::accepted) tell_dropped(made);
     return answer;
 }
 
@@ -173,8 +221,9 @@ inline bool pool_state::withdraw(call& made) noexcept {
     if (left_behind()) return false;
     {
         const std::lock_guard lock(mutex_);
+        queue_.receive();
         if (!made.queued) return false;
-        take_out(made);
+        queue_.take_out(made);
     }
     tell_dropped(made);
     return true;
@@ -183,36 +232,28 @@ inline bool pool_state::withdraw(call& made) noexcept {
 inline void pool_state::close() noexcept {
     if (left_behind()) return;
     intrusive_list<call> refused;
-    std::vector<pool_worker*> idle;
     {
         const std::lock_guard lock(mutex_);
         if (std::exchange(closed_, true)) return;
         update_record();
-        while (call* const made = queue_.front()) {
-            take_out(*made);
-            refused.push_back(*made);
-        }
-        idle.swap(idle_);
-        for (pool_worker* each : idle) each->idle = false;
+        queue_.close();
+        take_all(refused);
         // Under the mutex: once awake they leave, and are gone.
-        for (pool_worker* each : idle) each->parker->unpark();
+        while (idle_ != nullptr) activate_idle().unpark();
     }
-    while (call* const made = refused.pop_front()) {
-        tell_dropped(*made);
-        made->fail(
-            std::make_exception_ptr(closed_error("to_thread: pool \"" + std::string(options_.name_) + "\" is closed")));
-        made->deliver();
-    }
+    refuse(refused, &pool_state::error_of_closed);
 }
 
 inline pool_metrics pool_state::metrics() const noexcept {
     pool_metrics now;
     if (left_behind()) return now;
     const std::lock_guard lock(mutex_);
-    now.queued = std::min(queue_length_, options_.queue_limit_);
-    now.waiting = queue_length_ - now.queued;
+    const std::size_t length = queue_.length();
+    now.queued = std::min(length, options_.queue_limit_);
+    now.waiting = length - now.queued;
     now.blocked = blocked_;
-    now.idle = idle_.size();
+    now.idle = looking_;
+    for (const pool_worker* each = idle_; each != nullptr; each = each->next_idle) ++now.idle;
     now.threads = threads_;
     now.spares = threads_ - std::min(threads_, options_.size_);
     call_sums sums = of_the_gone_;
@@ -228,23 +269,31 @@ inline pool_metrics pool_state::metrics() const noexcept {
     return now;
 }
 
-/// If one more thread may work, an idle one has the oldest call, and is to be woken if it is returned; else one is started.
-inline thread_parker* pool_state::find_runner() noexcept {
-    if (queue_.empty() || active_ >= options_.size_) return nullptr;
-    if (!idle_.empty()) {
-        pool_worker& chosen = *idle_.back();
-        idle_.pop_back();
-        chosen.idle = false;
+/// Has one more thread look for calls, where there are more than threads that look, and it may work: an idle one, which is to
+/// be woken if it is returned, or a new one.
+inline thread_parker* pool_state::attend() noexcept {
+    say_who_looks();
+    queue_.receive();
+    if (queue_.received() <= looking_ || !one_more_could_look()) return nullptr;
+    thread_parker* sleeper = nullptr;
+    if (idle_ != nullptr) {
+        sleeper = &activate_idle();
+    } else if (start_worker()) {
         ++active_;
-        call& oldest = *queue_.front();
-        take_out(oldest);
-        oldest.runs_on(*chosen.record);  // by the thread that wrote there last
-        chosen.handed.store(&oldest, std::memory_order_release);
-        // From here on the call may be gone. The worker is not: to leave, it needs the mutex.
-        return chosen.sleeps ? chosen.parker : nullptr;
+        ++looking_;
     }
-    if (threads_ < most_threads() && start_worker()) ++active_;
-    return nullptr;
+    say_who_looks();
+    return sleeper;
+}
+
+/// The one that was active last looks for calls again, once it is woken.
+inline thread_parker& pool_state::activate_idle() noexcept {
+    pool_worker& chosen = *std::exchange(idle_, idle_->next_idle);
+    chosen.idle = false;
+    chosen.looks = true;
+    ++active_;
+    ++looking_;
+    return *chosen.parker;
 }
 
 inline std::size_t pool_state::free_number() const noexcept {
@@ -259,7 +308,6 @@ inline bool pool_state::start_worker() noexcept {
     try {
         const std::size_t number = free_number();
         const std::string suffix = "/" + std::to_string(number);
-        idle_.reserve(threads_ + 1);
         pool_worker* const made = new pool_worker(*this, number, options_.name_ + suffix);
         try {
             // The kernel keeps 15 letters: the number is among them.

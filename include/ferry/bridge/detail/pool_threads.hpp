@@ -13,7 +13,6 @@
 #include <ferry/deadlock/wait_graph.hpp>
 #include <ferry/loop/timer_queue.hpp>
 
-#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <mutex>
@@ -54,50 +53,79 @@ inline void pool_state::enter_graph(pool_worker& self) noexcept {
 inline call* pool_state::next(pool_worker& self) noexcept {
     if (!left_behind()) {  // else a call has forked, and goes on in the child
         std::unique_lock lock(mutex_);
-        if (call* const oldest = queue_.front(); oldest != nullptr && active_ <= options_.size_) {
-            take_out(*oldest);
-            oldest->runs_on(*self.record);
-            return oldest;
-        }
-        --active_;
-        if (call* const handed = wait_for_work(self, lock)) return handed;
+        bool may_spin = true;
+        do {
+            if (call* const taken = take(self, lock)) return taken;
+            if (std::exchange(may_spin, false) && spin(self, lock)) continue;
+            may_spin = true;
+        } while (sleep(self, lock));
     }
     self.leaving = true;
     return nullptr;
 }
 
-/// The call that another thread has handed to this one; null when there was none for so long that the thread ends, or will be
-/// none any more.
-///
-/// A thread puts itself on the idle list under the mutex under which calls are queued; whoever takes it off the list makes it
-/// active and hands it the oldest call (release), and wakes it if it sleeps: it needs no lock to take the call (acquire). Tokens
-/// left from other waits only make it look again.
-inline call* pool_state::wait_for_work(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept {
-    if (closed_) return nullptr;
-    self.idle = true;
-    self.sleeps = false;
-    idle_.push_back(&self);
+/// The oldest call, if there is one and the thread may work. Then the mutex is not held any more.
+inline call* pool_state::take(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept {
+    call* const oldest = active_ <= options_.size_ ? queue_.pop() : nullptr;
+    if (oldest == nullptr) return nullptr;
+    oldest->runs_on(*self.record);
+    if (std::exchange(self.looks, false)) --looking_;
+    thread_parker* const sleeper = attend();
     lock.unlock();
-    if (call* const handed = self.spin()) return handed;
+    if (sleeper != nullptr) sleeper->unpark();
+    return oldest;
+}
+
+/// Looks for a call for a moment, as long as that pays. True when there was one.
+inline bool pool_state::spin(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept {
+    if (closed_ || active_ > options_.size_) return false;
+    if (!std::exchange(self.looks, true)) ++looking_;
+    say_who_looks();
+    lock.unlock();
+    // Who does not get the mutex need not wait for it: the call is another one's.
+    if (self.spins.spin([&] { return queue_.has_any() && lock.try_lock(); })) return true;
+    lock.lock();
+    return false;
+}
+
+/// Until there is a call for this thread: it is active again then, and looks for it. False when there was none for so long that
+/// it ends, or will be none any more.
+///
+/// A thread puts itself on the idle list, and asks once more whether there are calls, under the mutex under which others take it
+/// off the list and make it active. So it is woken once for each time that it is taken off; tokens left from other waits only
+/// make it look again.
+inline bool pool_state::sleep(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept {
+    if (std::exchange(self.looks, false)) --looking_;
+    --active_;
+    if (closed_) return false;
+    self.idle = true;
+    self.next_idle = std::exchange(idle_, &self);
+    thread_parker* const sleeper = attend();
+    lock.unlock();
+    if (sleeper != nullptr) sleeper->unpark();
     const clock::time_point since = clock::now();
     for (;;) {
         lock.lock();
-        if (!self.idle) return self.take_handed();
-        self.sleeps = true;
+        if (!self.idle) return true;
         const auto patience = threads_ > options_.size_ ? options_.spare_linger_ : options_.idle_end_;
         lock.unlock();
         const bool in_time = self.parker->park_until(deadline_after(since, to_nanoseconds(patience)));
-        if (call* const handed = self.take_handed()) return handed;
         if (in_time) continue;
         lock.lock();
-        if (!self.idle) return self.take_handed();
+        if (!self.idle) return true;
         if (threads_ > options_.size_ || patience == options_.idle_end_) {
-            self.idle = false;
-            idle_.erase(std::find(idle_.begin(), idle_.end(), &self));
-            return nullptr;
+            forget_idle(self);
+            return false;
         }
         lock.unlock();
     }
+}
+
+inline void pool_state::forget_idle(pool_worker& self) noexcept {
+    pool_worker** link = &idle_;
+    while (*link != &self) link = &(*link)->next_idle;
+    *link = self.next_idle;
+    self.idle = false;
 }
 
 inline std::exception_ptr pool_state::prepare(pool_worker& self) noexcept {
@@ -151,6 +179,7 @@ inline void pool_state::leave(pool_worker& self) noexcept {
     pthread_t before{};
     thread_parker* sleeper = nullptr;
     thread_parker* watcher = nullptr;
+    intrusive_list<call> nobodys;
     {
         const std::lock_guard lock(mutex_);
         self.sums.add_to(of_the_gone_);
@@ -166,9 +195,11 @@ inline void pool_state::leave(pool_worker& self) noexcept {
             ::pthread_detach(self.thread);
         }
         watcher = watcher_;
-        sleeper = find_runner();
+        sleeper = attend();
+        if (threads_ == 0) take_all(nobodys);
     }
     delete &self;
+    refuse(nobodys, &pool_state::error_of_no_thread);
     if (sleeper != nullptr) sleeper->unpark();
     if (watcher != nullptr) watcher->unpark();
     if (joins) ::pthread_join(before, nullptr);
@@ -180,7 +211,7 @@ inline void pool_state::one_blocks() noexcept {
         const std::lock_guard lock(mutex_);
         --active_;
         ++blocked_;
-        sleeper = find_runner();
+        sleeper = attend();
     }
     if (sleeper != nullptr) sleeper->unpark();
 }
@@ -189,6 +220,7 @@ inline void pool_state::one_goes_on() noexcept {
     const std::lock_guard lock(mutex_);
     ++active_;
     --blocked_;
+    say_who_looks();
 }
 
 inline void pool_worker::blocks() noexcept {

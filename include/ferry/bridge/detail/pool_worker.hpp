@@ -19,7 +19,6 @@
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
-class call;
 class pool_state;
 
 /// Calls and their times, in sum.
@@ -69,23 +68,13 @@ private:
 
 /// Made by the pool, destroyed by its thread when that leaves the pool.
 ///
-/// Where it is, the pool's counts say: idle (on the list), active (has a call, or is on its way to one), blocked (its call is
-/// in a wait of ferry's), or leaving.
+/// Where it is, the pool's counts say: idle (on the list), active (has a call, or looks for one), blocked (its call is in a
+/// wait of ferry's), or leaving.
 class pool_worker final : public blocking_observer, public list_hook<pool_worker> {
 public:
     pool_worker(pool_state& of, std::size_t as_number, std::string with_name)
         : pool(of), number(as_number), name(std::move(with_name)) {}
 
-    /// Looks for a call for a moment, as long as that pays.
-    [[nodiscard]] call* spin() noexcept {
-        spins.spin([this] { return handed.load(std::memory_order_relaxed) != nullptr; });
-        return take_handed();
-    }
-    [[nodiscard]] call* take_handed() noexcept {
-        call* const given = handed.load(std::memory_order_acquire);
-        if (given != nullptr) handed.store(nullptr, std::memory_order_relaxed);  // nobody gives another one meanwhile
-        return given;
-    }
     void blocks() noexcept override;
     void goes_on() noexcept override;
 
@@ -96,18 +85,14 @@ public:
     std::atomic<const char*> job{nullptr};  // the name of the call that runs; for reports, on any thread
     std::atomic<bool> blocked{false};       // the same
 
-    // What a hand-over touches: one cache line. Given with the pool's mutex held, to an idle one that stops being idle; taken
-    // without.
-    alignas(64) std::atomic<call*> handed{nullptr};
     // Guarded by the mutex.
     bool idle = false;
-    bool sleeps = false;  // while it is idle: it must be woken, for it does not look at what it is handed
-    // The thread's own, but read under the mutex while it is idle.
-    wait_node* record = nullptr;
-    thread_parker* parker = nullptr;
-
-    pthread_t thread{};  // guarded by the mutex
+    bool looks = true;  // it is active, and will take a call if there is one: so it begins
+    pool_worker* next_idle = nullptr;
+    thread_parker* parker = nullptr;  // once it was idle
+    pthread_t thread{};
     // The thread's own.
+    wait_node* record = nullptr;
     spinner spins;
     bool prepared = false;  // the hook for its start has run
     bool leaving = false;

@@ -31,8 +31,8 @@ public:
 /// Who owns what: the call is in the awaiting frame, which cannot go away before the task resumes. submit() publishes it;
 /// the loop's thread does not touch it afterwards, but to withdraw it under the lock of the place where it waits, and to
 /// request its stop. The thread that runs it stores the outcome, then pushes the task's node to the loop's inbox
-/// (release); the loop takes it from there (acquire) and only then resumes the task. That thread keeps the inbox alive by
-/// a reference of its own and touches nothing after the push.
+/// (release); the loop takes it from there (acquire) and only then resumes the task. Until the push the task is not over, so
+/// its loop and the inbox are there; that thread touches nothing afterwards.
 template <class Fn, class... Args>
 class [[nodiscard]] thread_call : public leaf_awaiter<thread_call<Fn, Args...>>, private call {
 public:
@@ -45,18 +45,18 @@ public:
     template <class F, class... A>
     explicit thread_call(const call_options& options, F&& fn, A&&... args)
         : call(options.how),
-          where_(options.where),
           name_(options.name),
           explicit_context_(options.variables),
+          where_(options.where),
           fn_(std::forward<F>(fn)),
           args_(std::forward<A>(args)...) {}
     // Awaitables are moved into when_all, timeout and spawn before they begin.
     thread_call(thread_call&& other)
         : leaf_awaiter<thread_call>(other),
           call(other.how()),
-          where_(other.where_),
           name_(other.name_),
           explicit_context_(other.explicit_context_),
+          where_(other.where_),
           fn_(std::forward<Fn>(other.fn_)),
           args_(std::move(other.args_)) {}
 
@@ -66,7 +66,7 @@ public:
         call::name = name_ != nullptr ? name_ : this->task().name();
         this->is_awaited_by(this->task());
         event_loop& loop = event_loop::of(this->task());
-        home_loop_ = loop_reference(loop.control());
+        home_loop_ = &loop.control();
         made_at_ = this->task().home().get();
         node_ = &this->task();
         loop.begin_outside_work();
@@ -106,24 +106,24 @@ private:
     void deliver() noexcept override {
         this->is_over();
         where_.has_ended();
-        const loop_reference home = std::move(home_loop_);
         // A loop is not sealed before its tasks have ended, so it takes the node.
-        [[maybe_unused]] const bool taken = home->push(*node_);
+        [[maybe_unused]] const bool taken = home_loop_->push(*node_);
     }
-    [[nodiscard]] loop_reference loop() const noexcept override { return home_loop_; }
+    [[nodiscard]] loop_reference loop() const noexcept override { return loop_reference(*home_loop_); }
     [[nodiscard]] home* made_at() const noexcept override { return made_at_; }
     [[nodiscard]] call_stop& stop() noexcept override { return stop_; }
 
-    destination where_;
     const char* name_;
     ferry::context* explicit_context_;
+    call_stop stop_;
+    // Side by side what the thread that runs the call touches.
+    destination where_;
     Fn fn_;
     std::tuple<Args...> args_;
-    loop_reference home_loop_;
+    loop_control* home_loop_ = nullptr;
     home* made_at_ = nullptr;
     ready_node* node_ = nullptr;
     ferry::context context_;  // the caller's, while the call has it
-    call_stop stop_;
     result<result_type> outcome_;
 };
 }  // namespace detail
