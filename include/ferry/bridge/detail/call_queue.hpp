@@ -16,9 +16,9 @@ namespace detail {
 /// into the list from which they are taken.
 ///
 /// Why no call is forgotten: the pool says here how many of its threads look for calls, and whether it could have one more
-/// do so. It says that less is done (fewer look, one more could) before it receives, and whoever pushes asks after the push, all
-/// sequentially consistent: either the push is received then, or whoever pushed learns that nobody may come to look. A call that
-/// somebody was to look at, and that another one has taken that somebody for, is received when that one is taken.
+/// do so. When less is done than before (fewer look, one more could) it says so, and receives behind a fence; whoever pushes asks
+/// after the push, both sequentially consistent: either the push is received then, or whoever pushed learns that nobody may come
+/// to look. Each call that is taken makes the pool receive once more, and so the taker leaves none behind unseen.
 ///
 /// Thread-safety  push() and has_any(): any thread. The rest: with the pool's mutex held.
 /// Cost           A push changes one cache line of those that the threads look at; the count of pushes is on another one.
@@ -37,17 +37,20 @@ public:
     // With the pool's mutex held.
     /// So many threads look for calls, and one more could, or not. To be said before receive() when that has changed.
     void set_lookers(std::size_t looking, bool one_more_could) noexcept {
-        looking_.store(looking, std::memory_order_seq_cst);
-        one_more_could_.store(one_more_could, std::memory_order_seq_cst);
+        const bool less_is_done = looking < looking_.load(std::memory_order_relaxed) ||
+                                  (one_more_could && !one_more_could_.load(std::memory_order_relaxed));
+        looking_.store(looking, std::memory_order_relaxed);
+        one_more_could_.store(one_more_could, std::memory_order_relaxed);
+        if (less_is_done) std::atomic_thread_fence(std::memory_order_seq_cst);  // before the next look into the inbox
     }
     /// Takes in what was pushed so far.
     void receive() noexcept {
-        if (is_call(inbox_.load(std::memory_order_seq_cst)))
-            append(inbox_.exchange(nullptr, std::memory_order_seq_cst));
+        if (is_call(inbox_.load(std::memory_order_relaxed)))
+            append(inbox_.exchange(nullptr, std::memory_order_acquire));
     }
     /// Receives for the last time: what is pushed from now on is refused.
     void close() noexcept {
-        call* const newest = inbox_.exchange(closed_mark(), std::memory_order_seq_cst);
+        call* const newest = inbox_.exchange(closed_mark(), std::memory_order_acquire);
         if (is_call(newest)) append(newest);
     }
     /// Receives, and takes out the oldest; null if there is none.
@@ -118,8 +121,8 @@ inline call_queue::answer call_queue::push(call& made, std::size_t most) noexcep
 
 inline call* call_queue::pop() noexcept {
     if (list_.empty()) {
-        if (!is_call(inbox_.load(std::memory_order_seq_cst))) return nullptr;
-        call* const newest = inbox_.exchange(nullptr, std::memory_order_seq_cst);
+        if (!is_call(inbox_.load(std::memory_order_relaxed))) return nullptr;
+        call* const newest = inbox_.exchange(nullptr, std::memory_order_acquire);
         if (newest->pushed_before == nullptr) {  // the only one: whoever pushed it keeps its cache line
             add(taken_, 1);
             return newest;
