@@ -16,12 +16,14 @@
 #include <ferry/deadlock/report.hpp>
 
 #include <atomic>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
@@ -46,8 +48,8 @@ public:
 /// Errors         A call for a closed pool, or in a forked child for one of its parent's, throws closed_error; one beyond
 ///                the queue's limit queue_full, unless the pool lets it wait; std::system_error when the pool's first thread
 ///                cannot be started.
-/// Cost           No lock for a call while threads look for calls or all are busy; its thread takes one. A thread is woken only if
-///                it sleeps.
+/// Cost           A call takes no lock while threads look for calls, or all are busy; its thread takes one. A thread is woken
+///                only if it sleeps.
 class thread_pool {
 public:
     static constexpr std::size_t default_queue_limit = thread_pool_options::default_queue_limit;
@@ -191,12 +193,17 @@ inline void thread_pool::configure_default(const thread_pool_options& options) {
 
 inline std::exception_ptr thread_pool::ticket::refusal(detail::pool_state::submission answer) const noexcept {
     using submission = detail::pool_state::submission;
-    if (answer == submission::closed) return pool_->error_of_closed();
-    if (answer == submission::no_thread) return pool_->error_of_no_thread();
-    const std::string pool = pool_->shown_name();
+    const std::string pool = std::string("pool \"") + pool_->name() + "\"";
+    if (answer == submission::closed) {
+        return std::make_exception_ptr(closed_error("to_thread: " + pool + " is closed"));
+    }
     if (answer == submission::left_behind) {
         return std::make_exception_ptr(
             closed_error("to_thread: " + pool + " belongs to the process that forked this one; make another one here"));
+    }
+    if (answer == submission::no_thread) {
+        return std::make_exception_ptr(
+            std::system_error(EAGAIN, std::system_category(), "to_thread: " + pool + " cannot start a thread"));
     }
     return std::make_exception_ptr(queue_full(
         "to_thread: " + pool +

@@ -16,7 +16,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -70,16 +69,6 @@ public:
     [[nodiscard]] const char* name() const noexcept { return options_.name_; }
     [[nodiscard]] std::size_t size() const noexcept { return options_.size_; }
     [[nodiscard]] pool_metrics metrics() const noexcept;
-    /// What refused calls end in.
-    [[nodiscard]] std::exception_ptr error_of_closed() const {
-        return std::make_exception_ptr(closed_error("to_thread: " + shown_name() + " is closed"));
-    }
-    [[nodiscard]] std::exception_ptr error_of_no_thread() const {
-        return std::make_exception_ptr(
-            std::system_error(EAGAIN, std::system_category(), "to_thread: " + shown_name() + " cannot start a thread"));
-    }
-    [[nodiscard]] std::string shown_name() const { return std::string("pool \"") + options_.name_ + "\""; }
-
     void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
     void release() noexcept {
         if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
@@ -110,9 +99,6 @@ private:
     bool start_worker() noexcept;
     [[nodiscard]] std::size_t free_number() const noexcept;
     [[nodiscard]] std::size_t most_threads() const noexcept { return options_.size_ + options_.max_spare_; }
-    void take_all(intrusive_list<call>& into) noexcept {
-        while (call* const made = queue_.pop()) into.push_back(*made);
-    }
 
     // The workers'; see pool_threads.hpp.
     static void work(void* worker) noexcept;
@@ -132,15 +118,6 @@ private:
         told.name = made.name;
         told.pool = options_.name_;
         return told;
-    }
-    // With the mutex not held.
-    /// They end in that error.
-    void refuse(intrusive_list<call>& calls, std::exception_ptr (pool_state::*error)() const) noexcept {
-        while (call* const made = calls.pop_front()) {
-            tell_dropped(*made);
-            made->fail((this->*error)());
-            made->deliver();
-        }
     }
     void tell_dropped(const call& made) const noexcept {
         if (options_.observer_ != nullptr) options_.observer_->dropped(describe(made));
@@ -237,11 +214,16 @@ inline void pool_state::close() noexcept {
         if (std::exchange(closed_, true)) return;
         update_record();
         queue_.close();
-        take_all(refused);
+        while (call* const made = queue_.pop()) refused.push_back(*made);
         // Under the mutex: once awake they leave, and are gone.
         while (idle_ != nullptr) activate_idle().unpark();
     }
-    refuse(refused, &pool_state::error_of_closed);
+    while (call* const made = refused.pop_front()) {
+        tell_dropped(*made);
+        made->fail(
+            std::make_exception_ptr(closed_error("to_thread: pool \"" + std::string(options_.name_) + "\" is closed")));
+        made->deliver();
+    }
 }
 
 inline pool_metrics pool_state::metrics() const noexcept {

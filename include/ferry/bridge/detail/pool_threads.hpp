@@ -179,7 +179,6 @@ inline void pool_state::leave(pool_worker& self) noexcept {
     pthread_t before{};
     thread_parker* sleeper = nullptr;
     thread_parker* watcher = nullptr;
-    intrusive_list<call> nobodys;
     {
         const std::lock_guard lock(mutex_);
         self.sums.add_to(of_the_gone_);
@@ -196,10 +195,8 @@ inline void pool_state::leave(pool_worker& self) noexcept {
         }
         watcher = watcher_;
         sleeper = attend();
-        if (threads_ == 0) take_all(nobodys);
     }
     delete &self;
-    refuse(nobodys, &pool_state::error_of_no_thread);
     if (sleeper != nullptr) sleeper->unpark();
     if (watcher != nullptr) watcher->unpark();
     if (joins) ::pthread_join(before, nullptr);
