@@ -4,6 +4,7 @@
 #include "support/hang_limit.hpp"
 
 #include <ferry/bridge/async_to_sync.hpp>
+#include <ferry/bridge/loop_thread.hpp>
 #include <ferry/bridge/sync_to_async.hpp>
 #include <ferry/bridge/thread_channel.hpp>
 #include <ferry/core/shield.hpp>
@@ -20,6 +21,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -246,6 +248,37 @@ DEADLOCK_SCENARIO(foreign_lock,
     CHECK(round.told.mention("deadlock_hang_test.cpp:"));
     CHECK(round.told.mention(" for its call, which thread db/0 runs"));
     round.told.clear();
+}
+
+namespace {
+/// Tells of a report without ordering anything before or after it.
+std::atomic<bool> has_been_reported{false};
+void note_report(const char*) noexcept { has_been_reported.store(true, std::memory_order_relaxed); }
+}  // namespace
+
+TEST_CASE("a report names a pool's thread while that is there: it may leave at any moment", "[bridge][deadlock][mt]") {
+    const ferry::report_sink before = ferry::set_report_sink(&note_report);
+    has_been_reported = false;
+    ferry::loop_thread caller("caller");
+    static_cast<void>(ferry::detail::record_of_this_thread());
+    const std::size_t threads = ferry_test::node::in_use(ferry_test::node::kind::thread);
+    ferry::thread_pool pool(strict(1, "a-name-that-is-no-small-string").idle_end(0ms));
+    ferry::promise<int> promise;
+    ferry::future<int> result = promise.get_future();
+    const auto keeps_it_late = [&] {
+        promise.produced_by_this_thread();
+        while (!has_been_reported.load(std::memory_order_relaxed)) std::this_thread::yield();
+        promise.set_value(1);
+    };
+    ferry::future<void> called = ferry::spawn(caller.loop(), to_thread(pool, keeps_it_late));
+    {
+        const hang_limit soon(20ms);
+        CHECK(result.get() == 1);
+    }
+    // The thread leaves by itself: whoever touched the pool here would put an order between the report and that.
+    while (ferry_test::node::in_use(ferry_test::node::kind::thread) > threads) std::this_thread::yield();
+    called.get();
+    ferry::set_report_sink(before);
 }
 
 // ---- waits that may take as long as they like ----------------------------------------------------------------------

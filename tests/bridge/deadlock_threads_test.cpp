@@ -211,6 +211,63 @@ DEADLOCK_SCENARIO(leases, "a scope that waits for a second scope, with one threa
     ferry::thread_sensitive_scope::set_max_leases(32);
 }
 
+DEADLOCK_SCENARIO(scope_in_circle,
+                  "a scope whose end needs a second scope: the leased thread has a line without a place") {
+    round.threads_stay();
+    ferry::thread_sensitive_scope::set_max_leases(1);
+    event_loop loop;
+    ferry::event has_thread(loop);
+    verdicts refused;
+    std::optional<ferry::future<int>> second;
+    const auto holds = [&]() -> task<int> {
+        const ferry::thread_sensitive_scope one_thread;
+        static_cast<void>(co_await to_thread(thread_sensitive, seven));
+        has_thread.set();
+        try {
+            co_return co_await std::move(*second);
+        } catch (const ferry::deadlock_error&) {
+            refused.keep(std::current_exception());
+        }
+        co_return 0;
+    };
+    const auto wants = [&]() -> task<int> {
+        co_await has_thread.wait();
+        co_return co_await sensitive_in_scope();
+    };
+    auto first = ferry::spawn(loop, holds().named("first_request"));
+    second = ferry::spawn(loop, wants().named("second_request"));
+    CHECK(loop.run(std::move(first)) == 0);
+    CHECK(refused.kind() == "pool-exhaustion");
+    CHECK(refused.names("thread ferry-lease waits in thread_sensitive_scope for its end"));
+    ferry::thread_sensitive_scope::set_max_leases(32);
+}
+
+DEADLOCK_SCENARIO(blocked_in_scope, "a call in a scope that blocks for a second scope, with one thread to lease") {
+    round.threads_stay();
+    ferry::thread_sensitive_scope::set_max_leases(1);
+    event_loop loop;
+    ferry::event has_thread(loop);
+    verdicts refused;
+    const auto wants = [&]() -> task<int> {
+        co_await has_thread.wait();
+        co_return co_await sensitive_in_scope();
+    };
+    ferry::future<int> second = ferry::spawn(loop, wants().named("second_request"));
+    const auto blocks = [&] { return refused.refuses([&] { return second.get(); }); };
+    const auto first = [&]() -> task<bool> {
+        const ferry::thread_sensitive_scope one_thread;
+        static_cast<void>(co_await to_thread(thread_sensitive, seven));
+        has_thread.set();
+        co_return co_await to_thread(thread_sensitive, blocks);
+    };
+    auto refused_there = ferry::spawn(loop, first().named("first_request"));
+    CHECK(loop.run(std::move(refused_there)));
+    CHECK(refused.kind() == "pool-exhaustion");
+    CHECK(refused.names("thread ferry-lease waits in future::get ("));
+    CHECK(refused.names("task second_request waits in to_thread ("));
+    ferry::thread_sensitive_scope::set_max_leases(32);
+}
+
 DEADLOCK_SCENARIO(surplus_leases, "threads that are no longer leased hide no circle among those that are") {
     round.threads_stay();
     event_loop loop;

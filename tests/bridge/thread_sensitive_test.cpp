@@ -20,10 +20,13 @@
 #include "support/catch.hpp"
 #include "support/race.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
+#include <new>
 #include <optional>
 #include <set>
 #include <thread>
@@ -266,6 +269,59 @@ TEST_CASE("in steady state scopes start no thread", "[bridge][thread_sensitive][
     CHECK(threads.size() <= 2);
     CHECK(thread_sensitive_scope::threads() <= 2);
     thread_sensitive_scope::set_max_leases(32);
+}
+
+namespace {
+/// A value of a leased thread, whose destructor needs a thread-sensitive call of its own.
+class calls_at_its_end {
+public:
+    ~calls_at_its_end() {
+        if (report_to == nullptr) return;
+        static_cast<void>(ferry::block_on(ferry::on_private_loop, sensitive()));
+        report_to->advance();
+    }
+    progress* report_to = nullptr;
+};
+thread_local calls_at_its_end at_thread_end;
+}  // namespace
+
+TEST_CASE("the destructor of a leased thread's thread_local may make thread-sensitive calls",
+          "[bridge][thread_sensitive][mt]") {
+    progress inside;
+    progress ended;
+    const auto leaves_a_value = [&] {
+        at_thread_end.report_to = &ended;
+        inside.advance();
+        inside.wait_for(2);
+    };
+    const auto in_a_scope = [&]() -> task<> {
+        const thread_sensitive_scope one_thread;
+        co_await to_thread(thread_sensitive, leaves_a_value);
+    };
+    const auto two_at_once = [&]() -> task<> { co_await ferry::when_all(in_a_scope(), in_a_scope()); };
+    ferry::run(two_at_once());
+    thread_sensitive_scope::set_max_leases(1);  // all idle ones but one end
+    ended.wait_for();
+    thread_sensitive_scope::set_max_leases(32);
+}
+
+TEST_CASE("a thread of ferry's own whose work has ended touches nothing that lay on its stack",
+          "[bridge][thread_sensitive]") {
+    using own_thread = ferry::detail::home_thread::own_thread;
+    constexpr std::byte gone{0xa5};
+    bool touched = false;
+    std::thread ends([&] {
+        alignas(own_thread) std::byte stack[sizeof(own_thread)];
+        (new (stack) own_thread(ferry::detail::home_thread::of_this_thread(), "leased"))->~own_thread();
+        std::fill(std::begin(stack), std::end(stack), gone);
+        const auto looks = [&] {
+            return std::any_of(std::begin(stack), std::end(stack), [&](std::byte each) { return each != gone; });
+        };
+        const auto calls = [&]() -> task<bool> { co_return co_await to_thread(thread_sensitive, looks); };
+        touched = ferry::block_on(ferry::on_private_loop, calls());
+    });
+    ends.join();
+    CHECK(!touched);
 }
 
 TEST_CASE("10,000 scopes at once over 32 threads all go on, each with its calls on one thread and in order",
