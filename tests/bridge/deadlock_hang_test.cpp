@@ -342,6 +342,78 @@ DEADLOCK_SCENARIO(patient_calls, "L6: who waits for a call that is marked patien
     ferry::block_on(ferry::on_private_loop, body());
 }
 
+namespace {
+/// A call of `pool` that blocks for one that may take as long as it likes, and one that is only slow; `patient_first`: which of
+/// them comes first. Then `last` waits for both of them, or for one.
+template <class Last>
+void one_of_them_is_patient(ferry::thread_pool& pool, bool patient_first, std::atomic<bool>& over, Last last) {
+    ferry::thread_pool other(strict(1, "other"));
+    ferry::loop_thread caller("caller");
+    progress begun;
+    const auto until_over = [&] {
+        begun.advance();
+        while (!over) std::this_thread::yield();
+    };
+    const auto import_rows = ferry::sync_to_async(until_over).named("import_rows").patient().on(other);
+    const auto blocks = [&] {
+        ferry::block_on(ferry::on_private_loop, import_rows(), ferry::wait_options().patient());
+    };
+    const auto calls = [&](bool patient) -> task<> {
+        if (patient) {
+            co_await to_thread(pool, blocks);
+        } else {
+            co_await to_thread(pool, until_over);
+        }
+    };
+    ferry::future<void> first = ferry::spawn(caller.loop(), calls(patient_first));
+    begun.wait_for(1);
+    ferry::future<void> second = ferry::spawn(caller.loop(), calls(!patient_first));
+    begun.wait_for(2);
+    await_blocked_threads(1);
+    last();
+    first.get();
+    second.get();
+}
+}  // namespace
+
+DEADLOCK_SCENARIO(patient_join, "L6: who waits for all threads of a pool gets no report while one has a patient call") {
+    for (const bool patient_first : {false, true}) {
+        std::atomic<bool> over{false};
+        std::optional<ferry::thread_pool> pool(std::in_place, strict(2, "db"));
+        std::thread ends;
+        one_of_them_is_patient(*pool, patient_first, over, [&] {
+            ends = std::thread([&] {
+                while (ferry::detail::blocked_threads() < 2) std::this_thread::yield();
+                take(far_beyond);
+                over = true;
+            });
+            const hang_limit soon(1ms);
+            pool.reset();
+        });
+        ends.join();
+    }
+}
+
+DEADLOCK_SCENARIO(impatient_queue,
+                  "L6: who waits for any thread of a pool gets one unless they all have patient calls") {
+    for (const bool patient_first : {false, true}) {
+        std::atomic<bool> over{false};
+        ferry::thread_pool pool(strict(2, "db"));
+        one_of_them_is_patient(pool, patient_first, over, [&] {
+            std::thread ends([&] {
+                await_reports(round.told, 1);
+                over = true;
+            });
+            const auto queued = [&]() -> task<int> { co_return co_await to_thread(pool, seven); };
+            const hang_limit soon(20ms);
+            CHECK(ferry::block_on(ferry::on_private_loop, queued()) == 7);
+            ends.join();
+        });
+        CHECK(round.told.mention(" for a free thread of pool \"db\""));
+        round.told.clear();
+    }
+}
+
 DEADLOCK_SCENARIO(chain_of_a_group,
                   "a hang report follows a task into its group, and a thread into a thread_channel, with their lines") {
     ferry::thread_pool pool(strict(1, "db"));

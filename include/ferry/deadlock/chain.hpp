@@ -15,15 +15,19 @@ namespace ferry::inline FERRY_ABI {
 namespace detail {
 /// Lines that say for whom it waits, and that one in turn. With the graph's lock held; true at one time each.
 [[nodiscard]] std::string chain_of_waits(const wait_node& from);
-/// Does that chain come to a call that may take as long as it likes?
-[[nodiscard]] bool leads_to_patient_call(const wait_node& from);
+/// Is a call that may take as long as it likes the reason why it takes so long? With the graph's lock held. `all_end`: all members
+/// of `from` are waited for, not any.
+[[nodiscard]] bool is_kept_by_patient_call(const wait_node& from, bool all_end);
 
 // ---- implementation ----------------------------------------------------------------------------------------------
+[[nodiscard]] inline bool has_members(const wait_node& node) noexcept {
+    using kind = wait_node::kind;
+    return node.what() == kind::family || node.what() == kind::pool || node.what() == kind::lock;
+}
+
 /// Whom the wait comes to next: of several children, threads or holders the first.
 [[nodiscard]] inline const wait_node* next_in_chain(const wait_node& node) {
-    using kind = wait_node::kind;
-    const bool has_members = node.what() == kind::family || node.what() == kind::pool || node.what() == kind::lock;
-    if (has_members) return node.first_member();
+    if (has_members(node)) return node.first_member();
     const wait_node* const whom = node.needs();
     return whom != nullptr && whom->generation() == node.needs_generation() ? whom : nullptr;
 }
@@ -58,12 +62,37 @@ inline std::string chain_of_waits(const wait_node& from) {
     return text;
 }
 
-inline bool leads_to_patient_call(const wait_node& from) {
-    bool found = false;
-    for_each_in_chain(from, [&found](const wait_node& node) {
-        found = found || (node.what() == wait_node::kind::call && node.has(wait_node::patient));
-    });
-    return found;
-}
+/// Follows all the ways, each up to where it has been already.
+class patience {
+public:
+    /// Of all who have to end one is enough. Where any will do, they all have to be such.
+    [[nodiscard]] bool keeps(const wait_node& node, bool all_end) {
+        if (node.what() == wait_node::kind::call && node.has(wait_node::patient)) return true;
+        if (steps_++ == most || std::find(way_.begin(), way_.end(), &node) != way_.end()) return false;
+        way_.push_back(&node);
+        const bool answer = has_members(node) ? members_keep(node, all_end) : next_keeps(node);
+        way_.pop_back();
+        return answer;
+    }
+
+private:
+    static constexpr std::size_t most = 1000;
+
+    bool next_keeps(const wait_node& node) {
+        const wait_node* const next = next_in_chain(node);
+        return next != nullptr && keeps(*next, node.has(wait_node::joins));
+    }
+    bool members_keep(const wait_node& node, bool all_end) {
+        const wait_node* member = node.first_member();
+        bool answer = !all_end && member != nullptr;
+        for (; member != nullptr && answer != all_end; member = member->next_member()) answer = keeps(*member, false);
+        return answer;
+    }
+
+    std::vector<const wait_node*> way_;
+    std::size_t steps_ = 0;
+};
+
+inline bool is_kept_by_patient_call(const wait_node& from, bool all_end) { return patience().keeps(from, all_end); }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

@@ -215,7 +215,7 @@ inline void thread_wait::look() {
     {
         const std::lock_guard lock(wait_graph::mutex());
         if (whom_.node() != nullptr && whom_.node()->generation() == whom_.generation()) {
-            if (leads_to_patient_call(*whom_.node())) return watch_->put_off(clock::now());
+            if (is_kept_by_patient_call(*whom_.node(), joins_)) return watch_->put_off(clock::now());
             if (who.back() != '\n') who += '\n';
             who += chain_of_waits(*whom_.node());
         }
