@@ -260,6 +260,38 @@ TEST_CASE("a call for which no thread can be started gets a system_error, unless
     CHECK(pool.threads() == 1);
 }
 
+TEST_CASE("a call that comes while the last thread is at its end is run by that one, if no other can be started",
+          "[bridge][thread_pool_end][mt]") {
+    progress at_its_end;
+    progress goes_on;
+    std::atomic<int> starts{0};
+    const auto ends = [&] {
+        at_its_end.advance();
+        goes_on.wait_for();
+    };
+    thread_pool pool(thread_pool_options()
+                         .size(1)
+                         .name("poor")
+                         .max_spare(0)
+                         .idle_end(0ms)
+                         .on_thread_start([&] { ++starts; })
+                         .on_thread_end(ends));
+    event_loop loop;
+    CHECK(loop.run(ferry::to_thread(pool, seven)) == 7);
+    at_its_end.wait_for();
+    auto late = ferry::spawn(loop, ferry::to_thread(pool, seven));
+    {
+        const no_more_threads here;
+        loop.run_once();
+        CHECK(pool.queued() == 1);
+        goes_on.advance();
+        CHECK(loop.run(std::move(late)) == 7);
+    }
+    CHECK(starts == 2);
+    CHECK(loop.run(ferry::to_thread(pool, seven)) == 7);
+    CHECK(pool.metrics().calls == 3);
+}
+
 TEST_CASE("the process waits two seconds for calls unless somebody says otherwise", "[bridge][thread_pool_end]") {
     CHECK(ferry::exit_wait() == 2s);
     CHECK(ferry::set_exit_wait(1s) == 2s);

@@ -109,7 +109,7 @@ private:
     void forget_idle(pool_worker& self) noexcept;
     void run(pool_worker& self, call& taken) noexcept;
     [[nodiscard]] std::exception_ptr prepare(pool_worker& self) noexcept;
-    void leave(pool_worker& self) noexcept;
+    [[nodiscard]] bool leave(pool_worker& self) noexcept;
     void one_blocks() noexcept;
     void one_goes_on() noexcept;
 

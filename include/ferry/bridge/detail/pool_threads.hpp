@@ -26,17 +26,18 @@ inline void pool_state::work(void* argument) noexcept {
     pool_worker* const self = static_cast<pool_worker*>(argument);
     pool_state& pool = self->pool;
     thread_state& thread = this_thread();
-    thread.thread_name = self->name.c_str();
-    thread.blocking = self;
     self->parker = &thread_parker::of_this_thread();
-    pool.enter_graph(*self);
-    while (call* const taken = pool.next(*self)) pool.run(*self, *taken);
-    if (pool.left_behind()) return report_child_of_a_call();
-    thread_slots::clear();
-    if (self->prepared && pool.options_.thread_end_) pool.options_.thread_end_();
-    thread.blocking = nullptr;
-    thread.thread_name = nullptr;
-    pool.leave(*self);
+    do {
+        thread.thread_name = self->name.c_str();
+        thread.blocking = self;
+        pool.enter_graph(*self);
+        while (call* const taken = pool.next(*self)) pool.run(*self, *taken);
+        if (pool.left_behind()) return report_child_of_a_call();
+        thread_slots::clear();
+        if (std::exchange(self->prepared, false) && pool.options_.thread_end_) pool.options_.thread_end_();
+        thread.blocking = nullptr;
+        thread.thread_name = nullptr;
+    } while (!pool.leave(*self));
     pool.release();
 }
 
@@ -169,8 +170,9 @@ inline void pool_state::run(pool_worker& self, call& taken) noexcept {
 }
 
 /// Each thread that leaves joins the one that left before it, which has nothing more to do than to end; so there is one to
-/// join at most, however often threads start and end.
-inline void pool_state::leave(pool_worker& self) noexcept {
+/// join at most, however often threads start and end. False, and it is to stay, where a call is queued that came while it
+/// was at its end, and no other thread can be started for that.
+inline bool pool_state::leave(pool_worker& self) noexcept {
     {
         const std::lock_guard lock(wait_graph::mutex());  // reports copy the name, which ends here, under it
         self.record->set_name(nullptr);
@@ -181,12 +183,23 @@ inline void pool_state::leave(pool_worker& self) noexcept {
     thread_parker* watcher = nullptr;
     {
         const std::lock_guard lock(mutex_);
-        self.sums.add_to(of_the_gone_);
         workers_.erase(self);
         record_.remove_member(*self.record);
         --in_graph_;
         --threads_;
         update_record();
+        sleeper = attend();
+        if (queue_.received() > looking_ && active_ < options_.size_) {
+            workers_.push_back(self);
+            ++threads_;
+            ++active_;
+            ++looking_;
+            self.looks = true;
+            self.leaving = false;
+            say_who_looks();
+            return false;
+        }
+        self.sums.add_to(of_the_gone_);
         joins = std::exchange(has_left_, true);
         before = std::exchange(left_, self.thread);
         if (threads_ == 0 && joins_itself_) {
@@ -194,12 +207,12 @@ inline void pool_state::leave(pool_worker& self) noexcept {
             ::pthread_detach(self.thread);
         }
         watcher = watcher_;
-        sleeper = attend();
     }
     delete &self;
     if (sleeper != nullptr) sleeper->unpark();
     if (watcher != nullptr) watcher->unpark();
     if (joins) ::pthread_join(before, nullptr);
+    return true;
 }
 
 inline void pool_state::one_blocks() noexcept {
