@@ -71,7 +71,8 @@ TEST_CASE("outside of a turn a thread may be joined", "[bridge][os_thread]") {
     CHECK(reports.count() == 0);
 }
 
-TEST_CASE("inside a turn a join is handed over, and the first one is reported", "[bridge][os_thread]") {
+TEST_CASE("inside a turn nobody joins: the threads end by themselves, and the first one is reported",
+          "[bridge][os_thread]") {
     const ferry_test::reports reports;
     witness seen;
     event_loop loop;
@@ -104,7 +105,7 @@ TEST_CASE("allow_blocking lets a turn join", "[bridge][os_thread]") {
     CHECK(reports.count() == 0);
 }
 
-TEST_CASE("a thread that would have to join itself is joined later", "[bridge][os_thread]") {
+TEST_CASE("a thread that would have to join itself ends by itself", "[bridge][os_thread]") {
     const ferry_test::reports reports;
     witness seen;
     static_cast<void>(seen.start(&witness::join_itself));

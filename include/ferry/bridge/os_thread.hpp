@@ -3,16 +3,12 @@
 #pragma once
 
 #include <ferry/core/config.hpp>
-#include <ferry/core/process.hpp>
-#include <ferry/core/this_thread.hpp>
 #include <ferry/deadlock/park.hpp>
 #include <ferry/deadlock/report.hpp>
 
 #include <atomic>
-#include <mutex>
 #include <string>
 #include <system_error>
-#include <vector>
 
 #include <pthread.h>
 
@@ -44,45 +40,6 @@ inline pthread_t start_thread(void (*body)(void*) noexcept, void* argument, cons
     return thread;
 }
 
-/// Joins threads for those who must not block: destructors that run inside a loop's turn, or on the thread to be
-/// joined.
-///
-/// Thread-safety  join_later() may be called on any thread; one thread, started on first use, does the joining. Both it
-///                and this object live until the process ends.
-class reaper {
-public:
-    static void join_later(pthread_t thread) {
-        reaper& self = process_wide<reaper>::get();
-        const std::lock_guard lock(self.mutex_);
-        self.waiting_.push_back(thread);
-        if (self.parker_ == nullptr && !self.started_) {
-            self.started_ = true;
-            ::pthread_detach(start_thread(&work, &self, "ferry-reaper"));
-        }
-        if (self.parker_ != nullptr) self.parker_->unpark();
-    }
-
-private:
-    static void work(void* argument) noexcept {
-        reaper& self = *static_cast<reaper*>(argument);
-        for (;;) {
-            std::vector<pthread_t> batch;
-            {
-                const std::lock_guard lock(self.mutex_);
-                self.parker_ = &thread_parker::of_this_thread();
-                batch.swap(self.waiting_);
-            }
-            for (pthread_t thread : batch) ::pthread_join(thread, nullptr);
-            if (batch.empty()) thread_parker::of_this_thread().park();
-        }
-    }
-
-    std::mutex mutex_;  // guards everything below
-    std::vector<pthread_t> waiting_;
-    thread_parker* parker_ = nullptr;
-    bool started_ = false;
-};
-
 /// A call of the parent's has forked, and the child has come back from it to the loop of a thread of ferry's, the only thread
 /// that it has: there is nobody here to work for. That thread ends, and with it the child.
 inline void report_child_of_a_call() {
@@ -98,12 +55,12 @@ inline void report_destruction_in_turn(const char* what) {
     report(text);
 }
 
-/// True where this thread must not wait for that one, being that one, or inside a loop's turn, which a join would stop: then the
-/// reaper joins it, and a report says so, once for each kind of object. The thread must have been told to end.
+/// True where this thread must not wait for that one, being that one, or inside a loop's turn, which a join would stop: then that
+/// one ends by itself, and a report says so, once for each kind of object. The thread must have been told to end.
 [[nodiscard]] inline bool handed_over(pthread_t thread, std::atomic<bool>& reported, const char* what) {
     const bool is_own = ::pthread_equal(thread, ::pthread_self()) != 0;
     if (!is_own && may_block_here()) return false;
-    reaper::join_later(thread);
+    ::pthread_detach(thread);
     if (!is_own && !reported.exchange(true, std::memory_order_relaxed)) report_destruction_in_turn(what);
     return true;
 }
