@@ -212,6 +212,32 @@ TEST_CASE("wait_graph: a sibling that goes on may end a wait that can be cancell
     CHECK_FALSE(hopeless(one));
 }
 
+TEST_CASE("wait_graph: the cancellation that follows a refusal may end all waits inside, up to the next shield",
+          "[deadlock][wait_graph]") {
+    drawing d;
+    wait_node& whole = d.task();
+    wait_node& child = d.task();
+    wait_node& shielded = d.task();
+    wait_node& waiter = d.thread();
+    whole.set_scope(&whole);
+    wait_node& family = d.family_of(whole, {&child, &shielded});
+    shielded.set_scope(nullptr);
+    wait(whole, family, wait_node::joins);
+    wait(child, child, cancellable);
+    wait(shielded, shielded, cancellable);
+    wait(waiter, whole, wait_node::refusable);
+    CHECK(hopeless(child));
+    {
+        const std::lock_guard lock(wait_graph::mutex());
+        waiter.cancels = &whole;
+        waiter.refuse(nullptr);
+    }
+    CHECK_FALSE(hopeless(child));
+    CHECK(hopeless(shielded));
+    CHECK(hopeless(whole));  // it waits for both
+    waiter.cancels = nullptr;
+}
+
 TEST_CASE("wait_graph: the body around children may end their waits", "[deadlock][wait_graph]") {
     drawing d;
     wait_node& parent = d.task();

@@ -44,7 +44,9 @@ private:
 /// The links say, by kind:
 ///
 ///     kind      needs                             within          scope                     members
-///     task      for whom it waits                 its loop        its innermost scope
+///     task      for whom it waits                 its loop        its innermost scope; of
+///                                                                 block_on's the last is
+///                                                                 its own node
 ///     thread    for whom it waits                 the loop that     the loop without which
 ///                                                 its waits drive   it cannot be refused
 ///     loop      the thread that turns it
@@ -153,6 +155,7 @@ public:
     }
     /// A thread's wait ends with that error, under the graph's lock; whoever calls this wakes it.
     void refuse(std::exception_ptr error) noexcept {
+        if (cancels != nullptr) cancels->will_be_cancelled();
         refusal = std::move(error);
         set_flags(static_cast<flags>(flags_.load(std::memory_order_relaxed) | refused));
         note_refusal();
@@ -163,6 +166,12 @@ public:
     void forget_refusal() const noexcept { refused_version_.store(~std::uint32_t{0}, std::memory_order_relaxed); }
     [[nodiscard]] bool is_being_refused() const noexcept {
         return refused_version_.load(std::memory_order_relaxed) == version();
+    }
+    /// A scope's, or that of a task whose outermost scope is its own node: from now on a cancellation is on its way to all waits
+    /// inside. Under the graph's lock.
+    void will_be_cancelled() const noexcept { cancellation_under_way_.store(true, std::memory_order_relaxed); }
+    [[nodiscard]] bool is_to_be_cancelled() const noexcept {
+        return cancellation_under_way_.load(std::memory_order_relaxed);
     }
     [[nodiscard]] std::uint32_t version() const noexcept { return version_.load(std::memory_order_acquire); }
 
@@ -178,8 +187,9 @@ public:
     logical_task* task = nullptr;
     /// A loop's; as long as a task of it waits.
     remote_inbox* inbox = nullptr;
-    /// A thread's: where it is woken. Under the graph's lock.
+    /// A thread's: where it is woken, and the scope that it cancels when its wait is refused. Under the graph's lock.
     thread_parker* parker = nullptr;
+    const wait_node* cancels = nullptr;
 
 private:
     friend class wait_graph;
@@ -214,6 +224,7 @@ private:
     std::atomic<kind> kind_{kind::task};
     std::atomic<flags> flags_{0};
     mutable std::atomic<bool> relied_upon_{false};
+    mutable std::atomic<bool> cancellation_under_way_{false};
     mutable std::atomic<std::uint32_t> refused_version_{~std::uint32_t{0}};
     std::atomic<std::size_t> amount_{0};
     std::atomic<wait_node*> first_member_{nullptr};
@@ -288,6 +299,7 @@ inline void wait_node::release() noexcept {
     first_member_.store(nullptr, std::memory_order_relaxed);
     flags_.store(0, std::memory_order_relaxed);
     relied_upon_.store(false, std::memory_order_relaxed);
+    cancellation_under_way_.store(false, std::memory_order_relaxed);
     line_.store(0, std::memory_order_relaxed);
     advance_generation();
     thread_state& self = this_thread();

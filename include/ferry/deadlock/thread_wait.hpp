@@ -55,6 +55,11 @@ public:
         loop_ = &loop;
         return *this;
     }
+    /// A refusal cancels everything in that scope.
+    thread_wait& cancels(const wait_node& scope) noexcept {
+        cancels_ = &scope;
+        return *this;
+    }
     /// No error may end it: where it closes a circle, somebody else of the circle gets it.
     thread_wait& not_refusable() noexcept {
         refusable_ = false;
@@ -106,6 +111,7 @@ private:
     node_reference whom_;
     wait_options how_;
     const wait_node* loop_ = nullptr;
+    const wait_node* cancels_ = nullptr;
     const wait_words* more_ = nullptr;
     bool refusable_ = true;
     bool in_circles_ = true;
@@ -148,6 +154,7 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
     {
         const std::lock_guard lock(wait_graph::mutex());
         self.parker = &thread_parker::of_this_thread();
+        self.cancels = cancels_;
         self.refusal = nullptr;
         self.set_name(thread.thread_name);
         self.set_waits_in(operation_);
@@ -166,6 +173,7 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
         } else if (graph.is_hopeless(self)) {
             if (can_be_refused(graph, self)) {
                 refusal = std::make_exception_ptr(circle(graph).error(self));
+                if (cancels_ != nullptr) cancels_->will_be_cancelled();
                 leave_graph();  // under the lock: or else whoever asks next would find the same circle, and be refused, too
             } else {
                 refuse_somebody(graph);

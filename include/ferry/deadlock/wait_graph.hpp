@@ -291,10 +291,11 @@ inline void wait_graph::expand_grant(const wait_node& lock, gate& to) {
     }
 }
 
-/// Cancelled already, or will be: by a deadline, whose loop has to come to it; by the error or end of a task beside those
-/// inside, or of the one around them.
+/// Cancelled already, or will be: by whoever waits for the task and was refused; by a deadline, whose loop has to come to it; by
+/// the error or end of a task beside those inside, or of the one around them.
 inline void wait_graph::expand_interruption(const wait_node& scope, gate& to) {
-    to.open = scope.has(wait_node::open);
+    to.open = scope.has(wait_node::open) || scope.is_to_be_cancelled();
+    if (scope.what() == wait_node::kind::task) return;  // its outermost scope: nothing is around it
     if (scope.what() == wait_node::kind::deadline) {
         add(scope.within(), role::goes_on);
     } else if (scope.what() == wait_node::kind::family) {

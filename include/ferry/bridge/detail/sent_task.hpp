@@ -74,8 +74,10 @@ public:
         scope_->set_scope(around->record());
         callback_.emplace(std::move(token), request(*this));
     }
-    /// In the wait graph, the scope of the task, from aim() on; null without a call around.
-    [[nodiscard]] const wait_node* scope() const noexcept { return scope_; }
+    /// In the wait graph, the outermost scope of the task, from aim() on: without a call around its own node.
+    [[nodiscard]] const wait_node& scope_of(const wait_node& task) const noexcept {
+        return scope_ == nullptr ? task : *scope_;
+    }
     /// After that. A request that was made already is sent at once.
     void listen() noexcept {
         if (node_ != nullptr) happens(published);
@@ -176,9 +178,11 @@ public:
         record_ = &wait_node::acquire(wait_node::kind::task);
         record_->set_name(name_);
         record_->set_within(control_.record().node());
-        record_->set_scope(link_.scope());
+        const wait_node& whole = link_.scope_of(*record_);
+        record_->set_scope(&whole);
         const node_reference record(record_);
         thread_wait here("block_on", name_, record, how);
+        here.cancels(whole);
         const wait_service* const service = service_of_this_wait();
         here.refuse_if_hopeless(service != nullptr, service == nullptr ? nullptr : service->driven_record());
         const context_away lent(context_);
@@ -331,7 +335,8 @@ T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body, const wait_
     cancellation_link link;
     link.aim(loop.control(), whole);
     link.listen();
-    main->record().set_scope(link.scope());
+    const wait_node& outermost = link.scope_of(main->record());
+    main->record().set_scope(&outermost);
     loop.schedule(*main);
     const auto has_ended = [&] {
         loop.check_process("block_on");  // a task may fork, and go on in the child
@@ -341,7 +346,7 @@ T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body, const wait_
     thread_wait here("block_on", main->name(), record, how);
     std::exception_ptr refusal;
     try {
-        wait_until(here, has_ended);
+        wait_until(here.cancels(outermost), has_ended);
     } catch (const deadlock_error&) {
         refusal = std::current_exception();
     }
