@@ -127,7 +127,7 @@ inline void loop_thread::work(void* argument) noexcept {
 inline void loop_thread::join() {
     detail::thread_wait here("loop_thread::~loop_thread", life_->name, life_->record, std::source_location());
     try {
-        detail::wait_until(here, [this] { return life_->ended.load(std::memory_order_acquire); });
+        detail::wait_until(here.in_destructor(), [this] { return life_->ended.load(std::memory_order_acquire); });
     } catch (const deadlock_error& hopeless) {
         detail::report(hopeless.report().text());
         ::pthread_detach(thread_);

@@ -10,6 +10,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -75,6 +77,12 @@ private:
     std::size_t begin_ = 0;  // of the circle, in the path
 };
 
+/// What is thrown where a wait can never end and there is no memory for the words. It is there before it is needed: made
+/// when the graph is asked for the first time, before it looks.
+[[nodiscard]] const std::exception_ptr& refusal_without_words();
+/// What is thrown where `told` waits, who is in the circle of the last question, or leads to it.
+[[nodiscard]] std::exception_ptr refusal_of(const circle& found, const wait_node& told) noexcept;
+[[nodiscard]] std::exception_ptr refusal_of(const wait_graph& graph, const wait_node& told) noexcept;
 /// The error of a wait that its own thread would have to end.
 [[nodiscard]] deadlock_error own_wait_error(const std::string& call, const char* whom, std::string line,
                                             const std::string& advice);
@@ -352,6 +360,30 @@ inline deadlock_error circle::error(const wait_node& told) const {
     if (const std::string where = place_of(told); !where.empty()) raised_in += " at " + where;
     if (told.what() == kind::thread) raised_in += " (tid " + std::to_string(told.amount()) + ")";
     return make_deadlock_error(said.kind, operation_of(told), raised_in, said.whom, chain(told), held(), said.advice);
+}
+
+inline const std::exception_ptr& refusal_without_words() {
+    static const std::exception_ptr made = std::make_exception_ptr(
+        deadlock_error("deadlock: this wait would be for somebody who is waiting for it (no memory is left to say who)",
+                       wait_report("wait-cycle", {},
+                                   "ferry: DEADLOCK prevented  kind=wait-cycle\n"
+                                   "  because   : no memory is left to say who waits for whom")));
+    return made;
+}
+
+inline std::exception_ptr refusal_of(const circle& found, const wait_node& told) noexcept {
+    try {
+        return std::make_exception_ptr(found.error(told));
+    } catch (const std::bad_alloc&) {
+        return refusal_without_words();
+    }
+}
+inline std::exception_ptr refusal_of(const wait_graph& graph, const wait_node& told) noexcept {
+    try {
+        return refusal_of(circle(graph), told);
+    } catch (const std::bad_alloc&) {
+        return refusal_without_words();
+    }
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

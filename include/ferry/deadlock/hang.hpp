@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <new>
 #include <string>
 
 namespace ferry::inline FERRY_ABI {
@@ -44,16 +45,21 @@ public:
 
     /// `who` names those that are waited for, in lines of their own, and the way out.
     void report(time_point now, const std::string& who) {
+        const std::string text = "hang: " + std::string(operation_) + " has waited for " + seconds(now) + "\n" + who;
         reported_ = true;
         put_off(now);
-        detail::report("hang: " + std::string(operation_) + " has waited for " + seconds(now) + "\n" + who);
+        detail::report(text);
     }
     /// It is no reason for one: asked again when it has doubled.
     void put_off(time_point now) noexcept { next_report_ = after(2 * (now - began_)); }
     /// The wait is over.
-    void ended(time_point now) const {
+    void ended(time_point now) const noexcept {
         if (!reported_) return;
-        detail::report("hang: " + std::string(operation_) + " has ended after all, after " + seconds(now));
+        try {
+            detail::report("hang: " + std::string(operation_) + " has ended after all, after " + seconds(now));
+        } catch (const std::bad_alloc&) {
+            detail::report("hang: a wait that was reported has ended after all");
+        }
     }
 
 private:

@@ -16,7 +16,7 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
-#include <string>
+#include <new>
 #include <utility>
 
 namespace ferry::inline FERRY_ABI {
@@ -24,6 +24,8 @@ namespace detail {
 /// Threads whose links are in the graph. While there are none, tasks can wait only for tasks and what they hold. A forked
 /// child begins with none.
 inline std::atomic<std::size_t>& blocked_threads() noexcept { return wait_graph::instance().blocked_threads; }
+
+inline constexpr const char* no_memory_for_walk = "ferry: no memory is left to look whether a wait can end: it goes on";
 
 /// Can a task's wait be ended at once, by an error as by a cancellation?
 [[nodiscard]] inline bool can_be_refused(const wait_node& task) noexcept {
@@ -93,12 +95,12 @@ inline bool refuse_somebody(const wait_graph& graph) {
         if (is_task && !graph.is_closed(*node.within(), wait_graph::role::goes_on)) task = &node;
     });
     if (thread != nullptr && (task == nullptr || thread->scope() == nullptr)) {
-        thread->refuse(std::make_exception_ptr(found.error(*thread)));
+        thread->refuse(refusal_of(found, *thread));
         thread->parker->unpark();
         return true;
     }
     if (task == nullptr) return false;
-    auto* const node = new refusal_on_its_way(*task, std::make_exception_ptr(found.error(*task)));
+    auto* const node = new refusal_on_its_way(*task, refusal_of(found, *task));
     task->note_refusal();  // before it can have arrived
     if (task->within()->inbox->push(*node)) return true;
     task->forget_refusal();
@@ -117,17 +119,19 @@ inline void inspect_waits(const wait_node& changed, logical_task* waiting) noexc
     try {
         const std::lock_guard lock(wait_graph::mutex());
         wait_graph& graph = wait_graph::instance();
+        static_cast<void>(refusal_without_words());
         const bool is_family = changed.what() == wait_node::kind::family;
         if (is_family) changed.rely_on(false);
         if (!graph.is_hopeless(changed, is_family ? wait_graph::role::all_end : wait_graph::role::goes_on)) return;
         if (waiting != nullptr && can_be_refused(changed)) {
-            refusal = std::make_exception_ptr(circle(graph).error(changed));
+            refusal = refusal_of(graph, changed);
             changed.note_refusal();  // for those who ask before it has left
         } else {
             refuse_somebody(graph);
         }
-    } catch (const std::exception& error) {  // no memory for the walk or its words: the wait goes on
-        report(std::string("ferry: the wait graph could not be walked: ") + error.what());
+    } catch (const std::bad_alloc&) {  // for the walk: the wait ends, or nobody knows whether it ever would
+        if (waiting == nullptr || !can_be_refused(changed)) return report(no_memory_for_walk);
+        refusal = std::current_exception();
     }
     if (refusal != nullptr && !waiting->refuse_wait(refusal)) changed.forget_refusal();
 }

@@ -64,9 +64,8 @@ inline std::atomic<report_sink>& current_report_sink() noexcept {
     static constinit std::atomic<report_sink> sink{&write_to_stderr};
     return sink;
 }
-inline void report(const std::string& text) noexcept {
-    current_report_sink().load(std::memory_order_acquire)(text.c_str());
-}
+inline void report(const char* text) noexcept { current_report_sink().load(std::memory_order_acquire)(text); }
+inline void report(const std::string& text) noexcept { report(text.c_str()); }
 
 /// "ferry::task<int> app::load_user(int)" becomes "app::load_user"; a name given by the user stays as it is.
 inline std::string short_name(const char* name) {

@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <exception>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <string>
 #include <utility>
@@ -65,6 +66,11 @@ public:
         refusable_ = false;
         return *this;
     }
+    /// It ends what others may still use: where no memory is left to look for a circle, it goes on.
+    thread_wait& in_destructor() noexcept {
+        in_destructor_ = true;
+        return *this;
+    }
     /// Whom it waits for is known to its reports alone, and no circle goes through it: its end is under way, by a cancellation
     /// that the graph knows nothing of.
     thread_wait& for_report_only() noexcept {
@@ -105,6 +111,7 @@ public:
 private:
     void enter_graph(const wait_node* driven, bool timed);
     void leave_graph() noexcept;
+    void report_hang(clock::time_point now);
 
     const char* operation_;
     const char* subject_;
@@ -115,6 +122,7 @@ private:
     const wait_words* more_ = nullptr;
     bool refusable_ = true;
     bool in_circles_ = true;
+    bool in_destructor_ = false;
     bool joins_ = false;
     bool stoppable_ = false;
     bool warned_ = false;
@@ -151,6 +159,7 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
     if (joins_) how |= wait_node::joins;
     std::exception_ptr refusal;
     std::string warning;
+    bool walked = true;
     {
         const std::lock_guard lock(wait_graph::mutex());
         self.parker = &thread_parker::of_this_thread();
@@ -167,25 +176,38 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
         if (needed.node() == nullptr) return;
         blocked_threads().fetch_add(1, std::memory_order_relaxed);
         std::atomic_thread_fence(std::memory_order_seq_cst);  // inspect_waits()' other half
+        const bool ends_otherwise = timed || stoppable_;
         wait_graph& graph = wait_graph::instance();
-        if (timed || stoppable_) {
-            if (!warned_ && graph.is_hopeless_without_limit(self)) warning = circle(graph).error(self).what();
-        } else if (graph.is_hopeless(self)) {
-            if (can_be_refused(graph, self)) {
-                refusal = std::make_exception_ptr(circle(graph).error(self));
-                if (cancels_ != nullptr) cancels_->will_be_cancelled();
-                leave_graph();  // under the lock: or else whoever asks next would find the same circle, and be refused, too
-            } else {
-                refuse_somebody(graph);
+        try {
+            static_cast<void>(refusal_without_words());
+            if (ends_otherwise) {
+                if (!warned_ && graph.is_hopeless_without_limit(self)) {
+                    warning = timed ? "ferry: this wait will end only by its time limit\n  "
+                                    : "ferry: deadlock suspected: this wait will end only by a stop request\n  ";
+                    warning += circle(graph).error(self).what();
+                }
+            } else if (graph.is_hopeless(self)) {
+                if (can_be_refused(graph, self)) {
+                    refusal = refusal_of(graph, self);
+                } else {
+                    refuse_somebody(graph);
+                }
             }
+        } catch (const std::bad_alloc&) {  // for the walk: the wait ends, or nobody knows whether it ever would
+            warning.clear();
+            walked = false;
+            if (refusable_ && !ends_otherwise && !in_destructor_) refusal = std::current_exception();
+        }
+        if (refusal != nullptr) {
+            if (cancels_ != nullptr) cancels_->will_be_cancelled();
+            leave_graph();  // under the lock: or else whoever asks next would find the same circle, and be refused, too
         }
     }
     if (!warning.empty()) {
         warned_ = true;
-        report(std::string(timed ? "ferry: this wait will end only by its time limit\n  "
-                                 : "ferry: deadlock suspected: this wait will end only by a stop request\n  ") +
-               warning);
+        report(warning);
     }
+    if (!walked && refusal == nullptr) report(no_memory_for_walk);
     if (refusal != nullptr) std::rethrow_exception(refusal);
 }
 
@@ -215,7 +237,17 @@ inline void thread_wait::look() {
         }
         if (refusal != nullptr) std::rethrow_exception(refusal);
     }
-    if (!watch_ || !watch_->is_due(clock::now())) return;
+    const clock::time_point now = clock::now();
+    if (!watch_ || !watch_->is_due(now)) return;
+    try {
+        report_hang(now);
+    } catch (const std::bad_alloc&) {  // for the words: the next report may have more luck
+        watch_->put_off(now);
+    }
+}
+
+inline void thread_wait::report_hang(clock::time_point now) {
+    const wait_node& self = record_of_this_thread();
     const std::string where = place_in_source(how_.where().file_name(), how_.where().line());
     std::string who = "  " + name_of(self) + " waits in " + operation_ + (where.empty() ? "" : " (" + where + ")") +
                       " for " + short_name(subject_);
@@ -223,12 +255,12 @@ inline void thread_wait::look() {
     {
         const std::lock_guard lock(wait_graph::mutex());
         if (whom_.node() != nullptr && whom_.node()->generation() == whom_.generation()) {
-            if (is_kept_by_patient_call(*whom_.node(), joins_)) return watch_->put_off(clock::now());
+            if (is_kept_by_patient_call(*whom_.node(), joins_)) return watch_->put_off(now);
             if (who.back() != '\n') who += '\n';
             who += chain_of_waits(*whom_.node());
         }
     }
-    watch_->report(clock::now(), who);
+    watch_->report(now, who);
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI

@@ -63,17 +63,26 @@ public:
     [[nodiscard]] static std::mutex& mutex() { return instance().mutex_; }
     std::atomic<std::size_t> blocked_threads{0};  // whose links are here
 
-    /// Can this never go on? Then gates() and closed_input() say why, until the next question.
+    /// Can this never go on? Then gates() and closed_input() say why, until the next question. Throws std::bad_alloc where
+    /// there is no memory to find out.
     [[nodiscard]] bool is_hopeless(const wait_node& start, role asked = role::goes_on) {
         if (asked == role::goes_on && without_limit_ == nullptr && ends_well(start)) return false;
         return walk(start, asked, false) && walk(start, asked, true);
     }
     /// The same, as if the time limit of its wait did not exist.
     [[nodiscard]] bool is_hopeless_without_limit(const wait_node& start) {
-        without_limit_ = &start;
-        const bool answer = is_hopeless(start);
-        without_limit_ = nullptr;
-        return answer;
+        class left_out {
+        public:
+            left_out(const wait_node*& place, const wait_node& start) noexcept : place_(place) { place_ = &start; }
+            ~left_out() { place_ = nullptr; }
+            left_out(const left_out&) = delete;
+            left_out& operator=(const left_out&) = delete;
+
+        private:
+            const wait_node*& place_;
+        };
+        const left_out limit(without_limit_, start);
+        return is_hopeless(start);
     }
 
     [[nodiscard]] const std::vector<gate>& gates() const noexcept { return gates_; }

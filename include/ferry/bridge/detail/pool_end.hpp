@@ -95,7 +95,7 @@ private:
             return pool_.threads_ <= own;
         };
         if (what == nullptr) return wait_until(all_have_left, deadline);
-        return wait_until(what->for_all_members().tells(*this), all_have_left, deadline);
+        return wait_until(what->for_all_members().in_destructor().tells(*this), all_have_left, deadline);
     }
     /// While it lives, each thread that leaves wakes the watcher.
     class watching {

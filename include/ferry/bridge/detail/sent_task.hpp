@@ -26,6 +26,7 @@
 #include <atomic>
 #include <cstddef>
 #include <exception>
+#include <new>
 #include <optional>
 #include <source_location>
 #include <string>
@@ -192,6 +193,8 @@ public:
             wait_until(here.for_task_on(*control_.record().node()), [this] { return is_done(); });
         } catch (const deadlock_error&) {
             end_refused(std::current_exception(), record, how);
+        } catch (const std::bad_alloc&) {
+            end_refused(std::current_exception(), record, how);
         }
         link_.stop_listening();
         return true;
@@ -348,6 +351,8 @@ T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body, const wait_
     try {
         wait_until(here.cancels(outermost), has_ended);
     } catch (const deadlock_error&) {
+        refusal = std::current_exception();
+    } catch (const std::bad_alloc&) {
         refusal = std::current_exception();
     }
     if (refusal != nullptr) {

@@ -10,6 +10,7 @@
 #include <ferry/loop/detail/loop_wait.hpp>
 #include <ferry/loop/detail/owned_task.hpp>
 
+#include <new>
 #include <utility>
 
 namespace ferry::inline FERRY_ABI {
@@ -35,12 +36,19 @@ public:
             // A clock that jumps would jump from report to report: it waits for what really happens after the first one.
             const bool jumps = watch_.reported() && loop_.poller_->is_virtual();
             loop_.rest(jumps ? Loop::time_point::max() : watch_.next_report(), here_);
-            if (watch_.is_due(loop_.now()) && loop_.has_work()) watch_.report(loop_.now(), who_is_left(owned()));
+            if (watch_.is_due(loop_.now()) && loop_.has_work()) report();
         }
     }
 
 private:
     [[nodiscard]] intrusive_list<owned_task>& owned() noexcept { return loop_.owned_; }
+    void report() noexcept {
+        try {
+            watch_.report(loop_.now(), who_is_left(owned()));
+        } catch (const std::bad_alloc&) {  // for the words: the next report may have more luck
+            watch_.put_off(loop_.now());
+        }
+    }
 
     Loop& loop_;
     hang_watch watch_;

@@ -6,13 +6,10 @@
 #include <ferry/core/this_thread.hpp>
 #include <ferry/core/wait_node.hpp>
 #include <ferry/deadlock/park.hpp>
-#include <ferry/deadlock/report.hpp>
 #include <ferry/deadlock/thread_wait.hpp>
 #include <ferry/deadlock/wait_options.hpp>
 
-#include <exception>
 #include <optional>
-#include <string>
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
@@ -71,11 +68,7 @@ public:
         if (what == nullptr || !what->is_waited_for_) return;
         wait_.emplace(what->operation_, what->subject_, node_reference(what->whom_), what->how_.patient());
         wait_->not_refusable();
-        try {
-            const thread_wait::asleep in_graph(&*wait_, &loop, thread_parker::clock::time_point::max());
-        } catch (const std::exception& error) {  // no memory for the walk or its words: the wait goes on
-            report(std::string("ferry: the wait graph could not be walked: ") + error.what());
-        }
+        const thread_wait::asleep in_graph(&*wait_, &loop, thread_parker::clock::time_point::max());
     }
     asleep(const asleep&) = delete;
     asleep& operator=(const asleep&) = delete;
