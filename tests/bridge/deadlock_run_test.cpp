@@ -3,7 +3,9 @@
 #include "bridge/scenario.hpp"
 
 #include <ferry/bridge/async_to_sync.hpp>
+#include <ferry/bridge/limiter.hpp>
 #include <ferry/bridge/sync_to_async.hpp>
+#include <ferry/core/combine.hpp>
 #include <ferry/deadlock/allowance.hpp>
 #include <ferry/deadlock/hang.hpp>
 #include <ferry/deadlock/wait_options.hpp>
@@ -11,13 +13,17 @@
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/future.hpp>
 #include <ferry/loop/run.hpp>
+#include <ferry/loop/shared_future.hpp>
 #include <ferry/loop/sleep.hpp>
 #include <ferry/loop/spawn.hpp>
 
+#include <atomic>
 #include <chrono>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <utility>
 
 using ferry::event_loop;
@@ -162,6 +168,100 @@ DEADLOCK_SCENARIO(kept_by_the_loop, "near miss: the promise is kept by a callbac
     const auto wants = [&] { return promised.get(); };
     loop.post([&] { promise.set_value(8); });
     CHECK(loop.run(to_thread(pool, wants)) == 8);
+}
+
+DEADLOCK_SCENARIO(buried_ring,
+                  "a circle through a loop beneath the one that a call runs is found when that call waits again") {
+    ferry::promise<int> promise;
+    ferry::future<int> promised = promise.get_future();
+    ferry::promise<int> unknown;
+    ferry::future<int> of_unknown = unknown.get_future();
+    std::optional<ferry::future<int>> buried;
+    std::atomic<bool> over{false};
+    progress begun;
+    progress declared;
+    verdicts refused;
+    std::thread other([&] {
+        promise.produced_by_this_thread();
+        declared.advance();
+        begun.wait_for();
+        refused.refuses([&] { return buried->get(); });
+        over = true;
+        promise.set_value(1);
+    });
+    std::thread keeps([&] {
+        await_blocked_threads(
+            2);  // the other one, and the main thread, in the call that it serves while it runs a loop
+        unknown.set_value(2);
+    });
+    const auto waits_for_unknown = [&] {
+        begun.advance();
+        return of_unknown.get();
+    };
+    const auto on_the_loop_above = [&]() -> task<int> {
+        const int served = co_await to_thread(ferry::thread_sensitive, waits_for_unknown);
+        co_return served + co_await std::move(promised);
+    };
+    const auto runs = [&] { return ferry::run(on_the_loop_above().named("above")); };
+    const auto beneath = [&]() -> task<int> {
+        while (!over) co_await ferry::yield_now();
+        co_return 4;
+    };
+    const auto body = [&]() -> task<int> {
+        buried = ferry::spawn(beneath().named("beneath"));
+        co_return co_await to_thread(ferry::thread_sensitive, runs);
+    };
+    declared.wait_for();
+    CHECK(ferry::block_on(ferry::on_private_loop, body()) == 3);
+    other.join();
+    keeps.join();
+    CHECK(refused.kind() == "wait-cycle");
+    CHECK(refused.names("task above"));
+    CHECK(refused.names("task beneath is on the loop of the main thread, which does not come to it"));
+}
+
+DEADLOCK_SCENARIO(
+    driven_again,
+    "near miss: the loop beneath the one that a call runs is turned by a call of its own that comes later") {
+    ferry::limiter one_at_a_time(1);
+    ferry::thread_pool pool(strict(1, "db"));
+    std::optional<ferry::shared_future<int>> buried;
+    std::atomic<bool> released{false};
+    std::atomic<bool> turned{false};
+    verdicts refused;
+    std::thread releases([&] {
+        while (ferry::detail::blocked_threads() == 0 && refused.count() == 0) std::this_thread::yield();
+        const std::lock_guard until_it_has_asked(ferry::detail::wait_graph::mutex());
+        released = true;
+    });
+    const auto until_released = [&] {
+        while (!released) std::this_thread::yield();
+        return 1;
+    };
+    const auto turns_it = [&] {
+        turned = true;
+        return buried->get();
+    };
+    const auto above = [&]() -> task<int> { co_return co_await *buried; };
+    const auto runs = [&] {
+        int got = 0;
+        refused.refuses([&] { return got = ferry::run(above().named("above")); });
+        return got;
+    };
+    const auto beneath = [&]() -> task<int> {
+        while (!turned) co_await ferry::yield_now();
+        co_return 4;
+    };
+    const auto holds = ferry::sync_to_async(until_released).on(pool).limited(one_at_a_time);
+    const auto turns = ferry::sync_to_async(turns_it).sensitive().limited(one_at_a_time);
+    const auto body = [&]() -> task<int> {
+        buried = ferry::spawn(beneath().named("beneath")).share();
+        const auto all = co_await ferry::when_all(holds(), turns(), to_thread(ferry::thread_sensitive, runs));
+        co_return std::get<0>(all) + std::get<1>(all) + std::get<2>(all);
+    };
+    CHECK(ferry::block_on(ferry::on_private_loop, body()) == 9);
+    releases.join();
+    CHECK(refused.count() == 0);
 }
 
 DEADLOCK_SCENARIO(idle_run, "L6: a call that runs an idle loop is a wait, but none that is reported") {

@@ -151,6 +151,7 @@ private:
         ferry::block_on(ferry::on_private_loop, nothing());
         static_cast<void>(ferry::thread_pool::default_pool());
         static_cast<void>(ferry::thread_sensitive_scope::threads());
+        static_cast<void>(ferry::detail::wait_graph::instance());
         return true;
     }
 

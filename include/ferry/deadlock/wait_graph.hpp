@@ -59,6 +59,11 @@ public:
         const wait_node* asker;  // is_granted: the task
     };
 
+    wait_graph() = default;
+    ~wait_graph() { coming_home_.release(); }
+    wait_graph(const wait_graph&) = delete;
+    wait_graph& operator=(const wait_graph&) = delete;
+
     static wait_graph& instance() { return process_wide<wait_graph>::get(); }
     [[nodiscard]] static std::mutex& mutex() { return instance().mutex_; }
     std::atomic<std::size_t> blocked_threads{0};  // whose links are here
@@ -83,6 +88,17 @@ public:
         };
         const left_out limit(without_limit_, start);
         return is_hopeless(start);
+    }
+
+    /// A thread-sensitive call of that loop (within()) waits elsewhere at first. The thread that it comes to later may have
+    /// frames that drive the loop, and turns it in the call's waits, although another loop lies above.
+    static void will_come_home(wait_node& call) {
+        const std::lock_guard lock(mutex());
+        instance().coming_home_.add_member(call);
+    }
+    static void comes_home(wait_node& call) {
+        const std::lock_guard lock(mutex());
+        instance().coming_home_.remove_member(call);
     }
 
     [[nodiscard]] const std::vector<gate>& gates() const noexcept { return gates_; }
@@ -118,6 +134,7 @@ private:
     void expand_interruption(const wait_node& scope, gate& to);
     void expand_grant(const wait_node& lock, gate& to);
     void add_members(const wait_node& of);
+    void add_calls_to_come(const wait_node& loop);
     [[nodiscard]] static bool is_there(const wait_node* whom, std::uint32_t generation) noexcept {
         return whom != nullptr && whom->generation() == generation;
     }
@@ -128,6 +145,7 @@ private:
     std::mutex mutex_;  // guards everything below
     std::vector<gate> gates_;
     std::vector<input> inputs_;
+    wait_node& coming_home_ = wait_node::acquire(wait_node::kind::limit);
     bool with_cancellation_ = false;
     const wait_node* without_limit_ = nullptr;
     static inline std::uint32_t walks_ = 0;  // goes on in a forked child: nodes bear its numbers
@@ -241,6 +259,7 @@ inline void wait_graph::expand(std::size_t index) {
         // Its thread waits: it turns the loop meanwhile, or comes back to it later, or never.
         self.open = thread.needs() == nullptr || thread.within() == &node;
         add(&thread, role::goes_on);
+        if (!thread.has(wait_node::in_turn)) add_calls_to_come(node);
     } else if (node.what() == kind::call && !node.has(wait_node::begun) && self.needs->what() == kind::thread) {
         add(self.needs, role::serves);
     } else if (node.what() == kind::promise && self.needs->within() != nullptr) {
@@ -318,6 +337,12 @@ inline void wait_graph::add_members(const wait_node& of) {
     const wait_node* member = of.first_member();
     for (std::size_t count = 0; member != nullptr && count < most_gates; ++count, member = member->next_member()) {
         add(member, role::goes_on);
+    }
+}
+
+inline void wait_graph::add_calls_to_come(const wait_node& loop) {
+    for (const wait_node* each = coming_home_.first_member(); each != nullptr; each = each->next_member()) {
+        if (each->within() == &loop) add(each, role::goes_on);
     }
 }
 

@@ -6,6 +6,7 @@
 #include <ferry/core/config.hpp>
 #include <ferry/core/intrusive_list.hpp>
 #include <ferry/core/wait_node.hpp>
+#include <ferry/deadlock/wait_graph.hpp>
 
 #include <atomic>
 #include <cstddef>
@@ -21,6 +22,8 @@ class limited_call : public list_hook<limited_call> {
 public:
     /// Sends the call where it shall run. Null when it is on its way, else why it is not.
     [[nodiscard]] virtual std::exception_ptr send(call& made) noexcept = 0;
+    /// Will it be a thread-sensitive call?
+    [[nodiscard]] virtual bool comes_home() const noexcept = 0;
 
 protected:
     ~limited_call() = default;
@@ -58,6 +61,10 @@ public:
                 place.waiting_ = true;
                 waiting_.push_back(place);
                 ++waiting_calls_;
+                if (place.comes_home()) {
+                    made.record()->set_within(made.loop()->record().node());
+                    wait_graph::will_come_home(*made.record());
+                }
                 return nullptr;
             }
             ++let_in_;
@@ -72,7 +79,7 @@ public:
         const std::lock_guard lock(mutex_);
         if (!std::exchange(place.waiting_, false)) return false;
         waiting_.erase(place);
-        --waiting_calls_;
+        waits_no_longer(place);
         return true;
     }
     /// The call does not run, or has run: the next one's turn. Leaving again does nothing.
@@ -109,6 +116,10 @@ private:
     // With the mutex held.
     /// In the wait graph: who waits here goes on when one of those let in does.
     void update_record() noexcept { record_.set_flags(let_in_ < most_ ? wait_node::open : wait_node::flags{0}); }
+    void waits_no_longer(limited_call& place) noexcept {
+        --waiting_calls_;
+        if (place.comes_home()) wait_graph::comes_home(*place.made_->record());
+    }
     void let_in(limited_call& place) noexcept {
         place.let_in_ = true;
         record_.add_member(*place.made_->record());
@@ -117,8 +128,8 @@ private:
     /// Those that cannot be sent are failed, and left to the caller to deliver. False when nobody waits.
     bool let_in_next(intrusive_list<limited_call>& refused) noexcept {
         while (limited_call* const next = waiting_.pop_front()) {
-            --waiting_calls_;
             next->waiting_ = false;
+            waits_no_longer(*next);
             let_in(*next);
             std::exception_ptr error = next->send(*next->made_);  // from here on it may be gone, unless refused
             if (error == nullptr) return true;

@@ -51,6 +51,7 @@ private:
         if (pool_ != nullptr) return ticket_.submit(*pool_, made);
         return homes::submit(made);
     }
+    [[nodiscard]] bool comes_home() const noexcept override { return pool_ == nullptr; }
 
     thread_pool* pool_ = nullptr;
     thread_pool::ticket ticket_;
