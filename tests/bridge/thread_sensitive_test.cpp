@@ -276,11 +276,12 @@ namespace {
 class calls_at_its_end {
 public:
     ~calls_at_its_end() {
-        if (report_to == nullptr) return;
+        if (!is_used) return;
         static_cast<void>(ferry::block_on(ferry::on_private_loop, sensitive()));
-        report_to->advance();
+        ended.advance();
     }
-    progress* report_to = nullptr;
+    bool is_used = false;
+    static inline progress ended;  // the last one of them ends after the test
 };
 thread_local calls_at_its_end at_thread_end;
 }  // namespace
@@ -288,9 +289,8 @@ thread_local calls_at_its_end at_thread_end;
 TEST_CASE("the destructor of a leased thread's thread_local may make thread-sensitive calls",
           "[bridge][thread_sensitive][mt]") {
     progress inside;
-    progress ended;
     const auto leaves_a_value = [&] {
-        at_thread_end.report_to = &ended;
+        at_thread_end.is_used = true;
         inside.advance();
         inside.wait_for(2);
     };
@@ -301,7 +301,7 @@ TEST_CASE("the destructor of a leased thread's thread_local may make thread-sens
     const auto two_at_once = [&]() -> task<> { co_await ferry::when_all(in_a_scope(), in_a_scope()); };
     ferry::run(two_at_once());
     thread_sensitive_scope::set_max_leases(1);  // all idle ones but one end
-    ended.wait_for();
+    calls_at_its_end::ended.wait_for();
     thread_sensitive_scope::set_max_leases(32);
 }
 
