@@ -65,15 +65,19 @@ private:
 class loop_wait::asleep {
 public:
     asleep(const loop_wait* what, const wait_node& loop) noexcept {
-        if (what == nullptr || !what->is_waited_for_) return;
-        wait_.emplace(what->operation_, what->subject_, node_reference(what->whom_), what->how_.patient());
-        wait_->not_refusable();
-        const thread_wait::asleep in_graph(&*wait_, &loop, thread_parker::clock::time_point::max());
+        if (what != nullptr && what->is_waited_for_) enter_graph(*what, loop);
     }
     asleep(const asleep&) = delete;
     asleep& operator=(const asleep&) = delete;
 
 private:
+    /// Not inlined: GCC 12 takes what is not there yet for something that is not initialized.
+    [[gnu::noinline]] void enter_graph(const loop_wait& what, const wait_node& loop) noexcept {
+        wait_.emplace(what.operation_, what.subject_, node_reference(what.whom_), what.how_.patient());
+        wait_->not_refusable();
+        const thread_wait::asleep in_graph(&*wait_, &loop, thread_parker::clock::time_point::max());
+    }
+
     std::optional<thread_wait> wait_;
 };
 }  // namespace detail
