@@ -111,11 +111,16 @@ private:
             step made;
             made.which = dice_.roll(6);
             made.flag = dice_.roll(5) == 0;
-            static constexpr op all[] = {op::block_on, op::block_on, op::block_on_a, op::join_task, op::get, op::fail};
-            made.what = all[dice_.roll(6)];
-            if (in_turn && made.what == op::block_on) made.what = op::block_on_a;
-            if ((made.what == op::block_on || made.what == op::block_on_a) && depth <= 0) made.what = op::join_task;
-            if (made.what == op::block_on || made.what == op::block_on_a) made.bodies.push_back(task_script(depth - 1));
+            static constexpr op all[] = {op::block_on,  op::block_on, op::block_on_a, op::run,
+                                         op::join_task, op::get,      op::fail};
+            made.what = all[dice_.roll(7)];
+            if (in_turn && (made.what == op::block_on || made.what == op::run)) made.what = op::block_on_a;
+            const bool has_body = made.what == op::block_on || made.what == op::block_on_a || made.what == op::run;
+            if (has_body && depth > 0) {
+                made.bodies.push_back(task_script(depth - 1));
+            } else if (has_body) {
+                made.what = op::join_task;
+            }
             code.push_back(made);
         }
         return code;

@@ -44,7 +44,8 @@ enum class op : std::uint8_t {
     // threads
     declare,     // which promise
     block_on,    // body: a task's
-    block_on_a,  // which loop
+    block_on_a,  // which loop; body
+    run,         // body: a task's, on a loop that only this call turns
     join_task,   // which of the plan's tasks; timed
     get,         // which promise; timed
     // both
@@ -180,6 +181,7 @@ private:
         plan::turned how = plan::turned::by_nobody;
         int thread = none;
         bool is_private = false;
+        bool is_run = false;
         std::deque<entry> ready;
         int locks[2] = {none, none};
     };
@@ -260,11 +262,13 @@ private:
         int call = none;
         int task = none;     // turn: in whose; wait: for whom
         int promise = none;  // wait
-        int loop = none;     // wait: that it drives; loop: that it turns
-        int home = none;     // wait: that it opened; lease: of the scope
+        int loop =
+            none;  // wait: that it drives; loop: that it turns; code: of a call, that its waits drive, if another one
+        int home = none;  // wait: that it opened; lease: of the scope
         int outer_home = none;
         int lent = none;  // lease: the queue before
         bool timed = false;
+        bool runs = false;  // wait: it turns its loop, whether the thread is a home or not
         bool began_to_drive = false;
         std::size_t serial = 0;  // of a wait
         node_reference whom;
@@ -406,6 +410,7 @@ private:
     void pop_wait(int place);
     void stop_being_driven(int place, const thread_frame& frame);
     void begin_block(int place, const script& body, int given_loop);
+    void begin_run(int place, const script& body);
     void begin_thread_wait(int place, thread_frame how);
     void finish_wait(int place);
     void fall_asleep(int place);
@@ -414,6 +419,7 @@ private:
     [[nodiscard]] bool is_home(const thread_state& self) const;
     [[nodiscard]] int running_call(const thread_state& self) const;
     [[nodiscard]] int driven(const thread_state& self) const;
+    [[nodiscard]] int turned_in_wait(const thread_state& self) const;
     [[nodiscard]] bool may_be_kept_by_others(const promise& of) const;
     [[nodiscard]] bool is_done(const thread_frame& of) const;
     void keep_promise(int which);
@@ -829,7 +835,7 @@ inline void simulator::begin(int place, const step& what, int thread) {
             made.task = place;
             made.loop = self.loop;
             made.home = self.home;
-            made.abandonable = what.flag;
+            made.abandonable = what.flag && !loops_[at(self.loop)].is_run;  // else it might outlive its loop
             if (what.what == op::call_pool) made.pool = what.which % static_cast<int>(pools_.size());
             made.node = acquire(wait_node::kind::call);
             set_scope(made.node, scope_of(self.node));
@@ -1255,6 +1261,9 @@ inline void simulator::run_call(int made, int on_thread) {
     thread_frame code(thread_frame::kind::code);
     code.code = job.code;
     code.call = made;
+    for (const thread_frame& each : self.frames) {
+        if (each.what == thread_frame::kind::wait && each.loop == job.loop) code.loop = job.loop;
+    }
     code.outer_home = std::exchange(self.home, job.home);
     self.frames.push_back(code);
 }
@@ -1286,15 +1295,21 @@ inline int simulator::running_call(const thread_state& self) const {
 }
 inline int simulator::driven(const thread_state& self) const {
     for (std::size_t i = self.frames.size(); i-- > 0;) {
-        if (self.frames[i].what == thread_frame::kind::wait && self.frames[i].loop != none) return self.frames[i].loop;
+        const bool may_drive =
+            self.frames[i].what == thread_frame::kind::wait || self.frames[i].what == thread_frame::kind::code;
+        if (may_drive && self.frames[i].loop != none) return self.frames[i].loop;
     }
     return none;
+}
+/// While it is in its innermost wait.
+inline int simulator::turned_in_wait(const thread_state& self) const {
+    return !in_turn(self) && (is_home(self) || self.frames.back().runs) ? driven(self) : none;
 }
 /// Than by what its thread does next: by anybody, or by a callback of the loop that the thread turns while it sleeps.
 inline bool simulator::may_be_kept_by_others(const promise& of) const {
     if (of.declared_by == none) return true;
     const thread_state& by = threads_[at(of.declared_by)];
-    return by.ended || (by.asleep && !in_turn(by) && is_home(by) && driven(by) != none);
+    return by.ended || (by.asleep && turned_in_wait(by) != none);
 }
 inline bool simulator::is_done(const thread_frame& of) const {
     if (of.what == thread_frame::kind::lease) {
@@ -1344,6 +1359,9 @@ inline void simulator::thread_step(int place) {
             break;
         case op::block_on_a:
             begin_block(place, what.bodies[0], what.which % static_cast<int>(plan_->loops.size()));
+            break;
+        case op::run:
+            begin_run(place, what.bodies[0]);
             break;
         case op::join_task:
         case op::get: {
@@ -1467,6 +1485,27 @@ inline void simulator::begin_block(int place, const script& body, int given_loop
     begin_thread_wait(place, made);
 }
 
+/// It is no home. Where the thread is one, it serves meanwhile, and the waits of what it serves drive this loop.
+inline void simulator::begin_run(int place, const script& body) {
+    const int target = make_loop(plan::turned::by_nobody);
+    loops_[at(target)].is_private = true;
+    loops_[at(target)].is_run = true;
+    const int sent = make_task(body, target);
+    const thread_state& self = threads_[at(place)];
+    task& to = tasks_[at(sent)];
+    to.of = task::owner::thread;
+    to.home = self.home;
+    thread_frame made(thread_frame::kind::wait);
+    made.task = sent;
+    made.whom = node_reference(to.node);
+    made.loop = target;
+    made.runs = true;
+    made.began_to_drive = true;
+    needs(loops_[at(target)].node, self.node);
+    make_ready(sent);
+    begin_thread_wait(place, made);
+}
+
 inline void simulator::begin_thread_wait(int place, thread_frame how) {
     how.serial = ++serials_;
     threads_[at(place)].frames.push_back(how);
@@ -1479,7 +1518,7 @@ inline void simulator::fall_asleep(int place) {
     ++blocked_;
     if (!writes_) return;
     const bool turning = in_turn(self);
-    const int drives = !turning && is_home(self) ? driven(self) : none;
+    const int drives = turned_in_wait(self);
     self.node->set_within(drives == none ? nullptr : loops_[at(drives)].node);
     self.node->wait_for(frame.whom, static_cast<wait_node::flags>((turning ? wait_node::in_turn : 0) |
                                                                   (frame.timed ? wait_node::timed : 0)));
@@ -1568,11 +1607,10 @@ inline std::vector<simulator::possible> simulator::moves() const {
                 }
                 if (top.timed) found.push_back({action::time_out, place, 0});
                 const std::size_t before = found.size();
-                if (!in_turn(self) && is_home(self)) {
-                    if (!queues_[at(self.queue)].calls.empty()) found.push_back({action::serve, place, 0});
-                    const int drives = driven(self);
-                    if (drives != none) add_turns(found, place, drives);
+                if (!in_turn(self) && is_home(self) && !queues_[at(self.queue)].calls.empty()) {
+                    found.push_back({action::serve, place, 0});
                 }
+                if (const int drives = turned_in_wait(self); drives != none) add_turns(found, place, drives);
                 const bool is_idle = top.what == thread_frame::kind::lease && place == resort_;
                 if (found.size() == before && !self.asleep && !is_idle) found.push_back({action::sleep, place, 0});
                 break;
@@ -1744,7 +1782,7 @@ inline std::string simulator::state(const std::vector<waiting>& hopeless) const 
     }
     for (const loop& each : loops_) {
         nodes.push_back(each.node);
-        out.add(each.how, each.thread, each.is_private, each.ready.size());
+        out.add(each.how, each.thread, each.is_private, each.is_run, each.ready.size());
         for (const entry& ready : each.ready) out.add(ready.task, ready.cancellation);
     }
     for (const lock_state& each : locks_) {
@@ -1787,7 +1825,7 @@ inline std::string simulator::state(const std::vector<waiting>& hopeless) const 
         for (const thread_frame& frame : each.frames) {
             out.add(frame.what, code_of(frame.code), frame.next, frame.call, frame.task, frame.promise, frame.loop,
                     frame.home);
-            out.add(frame.outer_home, frame.lent, frame.timed, frame.began_to_drive);
+            out.add(frame.outer_home, frame.lent, frame.timed, frame.runs, frame.began_to_drive);
         }
     }
     for (const pool& each : pools_) {
@@ -2055,11 +2093,11 @@ inline void simulator::assume_the_best() {
 
 // ---- words
 inline const char* name_of(op what) {
-    static constexpr const char* names[] = {"acquire",    "give_back", "detach",         "add_permits", "await_promise",
-                                            "await_task", "call_pool", "call_sensitive", "on_loop",     "when_all",
-                                            "when_any",   "group",     "shield",         "timeout",     "scope",
-                                            "outside",    "yield",     "declare",        "block_on",    "block_on_a",
-                                            "join_task",  "get",       "keep",           "fail",        "in_turn"};
+    static constexpr const char* names[] = {
+        "acquire",        "give_back", "detach",   "add_permits", "await_promise", "await_task", "call_pool",
+        "call_sensitive", "on_loop",   "when_all", "when_any",    "group",         "shield",     "timeout",
+        "scope",          "outside",   "yield",    "declare",     "block_on",      "block_on_a", "run",
+        "join_task",      "get",       "keep",     "fail",        "in_turn"};
     return names[static_cast<std::size_t>(what)];
 }
 
