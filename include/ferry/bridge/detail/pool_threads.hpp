@@ -170,8 +170,8 @@ inline void pool_state::run(pool_worker& self, call& taken) noexcept {
 }
 
 /// Each thread that leaves joins the one that left before it, which has nothing more to do than to end; so there is one to
-/// join at most, however often threads start and end. False, and it is to stay, where a call is queued that came while it
-/// was at its end, and no other thread can be started for that.
+/// join at most, however often threads start and end. False, and it is to stay and look, where a call is queued that came
+/// while it was at its end, and no other thread could be had for that.
 inline bool pool_state::leave(pool_worker& self) noexcept {
     {
         const std::lock_guard lock(wait_graph::mutex());  // reports copy the name, which ends here, under it
@@ -188,8 +188,9 @@ inline bool pool_state::leave(pool_worker& self) noexcept {
         --in_graph_;
         --threads_;
         update_record();
+        const std::size_t looked = looking_;
         sleeper = attend();
-        if (queue_.received() > looking_ && active_ < options_.size_) {
+        if (looking_ == looked && queue_.received() > looking_ && active_ < options_.size_) {
             workers_.push_back(self);
             ++threads_;
             ++active_;
