@@ -12,6 +12,7 @@
 #include "support/site.hpp"
 
 #include <chrono>
+#include <cstddef>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -202,6 +203,59 @@ TEST_CASE("a WebSocket whose peer does not answer the close frame ends after clo
     server.advance(1s);
     CHECK(server.server().connections() == 0);
     CHECK(client.at_end());
+}
+
+TEST_CASE("a WebSocket whose peer talks on instead of answering the close frame ends after close_timeout",
+          "[server][websocket_exchange]") {
+    std::size_t heard = 0;
+    std::string seen;
+    site server([&](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        co_await send(app::websocket_accept());
+        co_await send(app::websocket_close(4000, "enough"));
+        for (;;) {
+            const app::message next = co_await receive();
+            if (std::holds_alternative<app::websocket_receive>(next)) ++heard;
+            const auto* end = std::get_if<app::websocket_disconnect>(&next);
+            if (end == nullptr) continue;
+            seen = std::to_string(end->code());
+            co_return;
+        }
+    });
+    raw_client client(server);
+    client.open_websocket();
+    for (std::size_t second = 1; second <= 5; ++second) {
+        client.send_text("and another thing");
+        server.until([&] { return heard == second; });
+        CHECK(seen.empty());
+        server.advance(1s);
+    }
+    CHECK(seen == "1006");
+    server.until_empty();
+}
+
+TEST_CASE("a peer's answer to the close frame may wait for the application to take what was before it",
+          "[server][websocket_exchange]") {
+    std::string seen;
+    site server([&](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        co_await send(app::websocket_accept());
+        co_await ferry::sleep_for(1s);
+        co_await send(app::websocket_close(4000, "enough"));
+        co_await ferry::sleep_for(20s);
+        for (;;) {
+            const app::message next = co_await receive();
+            const auto* end = std::get_if<app::websocket_disconnect>(&next);
+            if (end == nullptr) continue;
+            seen = std::to_string(end->code());
+            co_return;
+        }
+    });
+    raw_client client(server);
+    client.open_websocket();
+    for (int message = 0; message < 40; ++message) client.send_text("please");
+    client.send_close(4000);
+    for (int second = 0; second < 21; ++second) server.advance(1s);
+    server.until([&] { return !seen.empty(); });
+    CHECK(seen == "4000");
 }
 
 TEST_CASE("an application that returns closes with 1000, one that throws with 1011", "[server][websocket_exchange]") {

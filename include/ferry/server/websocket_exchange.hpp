@@ -69,7 +69,7 @@ public:
     [[nodiscard]] event_loop::time_point resumes_at() const noexcept { return controls_.resumes_at(); }
     /// The connection ended without a close frame.
     void lost() { end(websocket::close_code::abnormal, {}); }
-    /// Pings a silent peer; false once it has not answered in time either.
+    /// Pings a silent peer; false once it has not answered in time either, nor a close frame.
     [[nodiscard]] bool check_alive(event_loop::time_point now);
     /// Has the peer closed, or broken the protocol, while the application was still busy with a message from before? It
     /// may answer that; then the peer is told the end.
@@ -153,6 +153,7 @@ private:
         if (out_.broken()) throw client_gone("send: the client is gone");
     }
     void close(std::uint16_t code, std::string_view reason) {
+        if (session_.state() == websocket::session_state::open) closing_since_ = server_.loop().now();
         session_.close(code, reason);
         out_.touch();
     }
@@ -194,6 +195,7 @@ private:
     websocket::keep_alive alive_;
     std::string early_;
     event over_;
+    event_loop::time_point closing_since_;  // unless the peer was first
     bool accepted_ = false;
     bool answers_ = false;
     bool above_ = false;  // the high-water mark
@@ -202,7 +204,13 @@ private:
 inline bool websocket_exchange::check_alive(event_loop::time_point now) {
     using action = websocket::keep_alive::action;
     if (!accepted_) return true;
-    if (incoming_.full()) alive_.heard(now);  // it is the application that does not listen
+    if (incoming_.full()) {  // it is the application that does not listen
+        alive_.heard(now);
+        closing_since_ = now;
+    }
+    // However much it still sends: an application may wait for the answer.
+    const bool closing = session_.state() == websocket::session_state::closing;
+    if (closing && now - closing_since_ >= server_.options().close_timeout()) return false;
     const action due = alive_.check(now);
     if (due == action::ping && session_.state() == websocket::session_state::open) {
         session_.ping();
