@@ -50,8 +50,11 @@ public:
     /// Several servers share the port, in one process or in many: each needs this option, and the kernel spreads the
     /// connections over them. Default false.
     serve_options& reuse_port(bool shared) { return set(reuse_port_, shared); }
-    /// Connections at a time; further ones wait in the kernel's queue. Default 10000.
-    serve_options& max_connections(std::size_t count) { return set(max_connections_, count); }
+    /// Connections at a time; further ones wait in the kernel's queue. Default 10000; std::invalid_argument for 0.
+    serve_options& max_connections(std::size_t count) {
+        if (count == 0) throw std::invalid_argument("ferry: a server without connections");
+        return set(max_connections_, count);
+    }
     serve_options& http_limits(const http::request_limits& limits) { return set(http_limits_, limits); }
     serve_options& websocket_limits(const websocket::session_options& limits) { return set(websocket_limits_, limits); }
     /// Default true. False: a request for a WebSocket is a request like any other, as RFC 9110 7.8 lets a server see it.
