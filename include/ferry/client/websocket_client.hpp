@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-#include <ferry/bridge/sync_to_async.hpp>
 #include <ferry/client/detail/random_words.hpp>
 #include <ferry/client/detail/websocket_link.hpp>
 #include <ferry/client/websocket_message.hpp>
@@ -15,22 +14,18 @@
 #include <ferry/loop/spawn.hpp>
 #include <ferry/loop/timeout.hpp>
 #include <ferry/net/connect.hpp>
-#include <ferry/net/resolver.hpp>
 #include <ferry/net/socket.hpp>
 #include <ferry/websocket/client_handshake.hpp>
 #include <ferry/websocket/url.hpp>
 
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
-#include <vector>
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
@@ -171,22 +166,7 @@ namespace detail {
 class websocket_opening {
 public:
     static task<websocket_client> open(websocket::url where, websocket_options options);
-
-private:
-    static task<net::socket> connect(websocket::url where);
 };
-
-/// To the first address that answers.
-inline task<net::socket> websocket_opening::connect(websocket::url where) {
-    const std::vector<net::address> found = co_await to_thread(&net::resolve_blocking, where.host(), where.port());
-    for (std::size_t at = 0;; ++at) {
-        try {
-            co_return co_await net::connect(found[at]);
-        } catch (const std::system_error&) {
-            if (at + 1 == found.size()) throw;
-        }
-    }
-}
 
 inline task<websocket_client> websocket_opening::open(websocket::url where, websocket_options options) {
     event_loop& loop = event_loop::of(co_await current_task());
@@ -197,7 +177,7 @@ inline task<websocket_client> websocket_opening::open(websocket::url where, webs
     for (const std::string& name : options.subprotocols()) opening.subprotocol(name);
     for (const http::header& field : options.headers()) opening.header(field.name, field.value);
 
-    net::socket connected = co_await connect(where);
+    net::socket connected = co_await net::connect(where.host(), where.port());
     const std::string request = opening.request();
     co_await connected.send_all(request);
     std::string early;
