@@ -268,6 +268,27 @@ TEST_CASE("a WebSocket client that loses its server sees 1006", "[client][websoc
     REQUIRE_THROWS_AS(run_with(with.server, with.client->send_text("hello?")), ferry::disconnected);
 }
 
+TEST_CASE("a WebSocket client whose messages nobody receives learns by sending that its server is gone",
+          "[client][websocket_client]") {
+    conversation with;
+    for (int i = 0; i < 40; ++i) with.server.send_text("unheard");  // more than it keeps
+    with.server.turn();
+    with.server.hang_up();
+    bool told = false;
+    with.server.until([&] {
+        try {
+            run_with(with.server, with.client->send_text("hello?"));
+        } catch (const ferry::disconnected&) {
+            told = true;
+        }
+        return told;
+    });
+    CHECK_FALSE(with.client->is_open());
+    with.listen();
+    with.server.until([&] { return with.seen.ends_with("end:1006:"); });
+    CHECK(with.seen.starts_with("text:unheard "));
+}
+
 TEST_CASE("a WebSocket client that closes waits for the answer, and takes what was under way",
           "[client][websocket_client]") {
     conversation with;

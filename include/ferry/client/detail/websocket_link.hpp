@@ -269,6 +269,10 @@ task<> websocket_link::send(std::shared_ptr<websocket_link> self, std::string da
     if (!self->is_open() && self->code_ != 0) {
         throw disconnected("websocket: the server has closed it, with code " + std::to_string(self->code_));
     }
+    // Nobody may have read so far, if what came before has not been received.
+    if (self->out_->broken() && self->session_->state() == websocket::session_state::open) {
+        throw disconnected("websocket: the connection to the server is lost");
+    }
     send(*self->session_, data);
     self->out_->touch();
 }
