@@ -416,3 +416,16 @@ TEST_CASE("after a 101 the stream goes to the new protocol, with what has come o
     CHECK(loop.run(stream.receive(text, sizeof text)) == 2);
     CHECK_FALSE(connection.reusable());
 }
+
+TEST_CASE("without a 101 the stream stays where it is, though it ends with the response", "[client][http_connection]") {
+    ferry::virtual_clock clock;
+    ferry::event_loop loop(clock);
+    auto [here, there] = net::memory_pair(loop);
+    ferry::http_connection connection(loop, std::move(here));
+    REQUIRE(there.send_some("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody") > 0);
+    loop.run(connection.begin("GET", "/", "a.test"));
+    loop.run(connection.finish());
+    CHECK(loop.run(connection.response()).status() == 200);
+    CHECK_THROWS_AS(connection.take_stream(), std::logic_error);
+    CHECK(loop.run(connection.read_all()) == "body");
+}

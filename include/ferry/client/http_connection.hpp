@@ -382,7 +382,7 @@ void http_connection<Stream>::fail(const std::string& why) {
 
 template <net::stream Stream>
 std::pair<Stream, std::string> http_connection<Stream>::take_stream() {
-    if (!head_seen_ || parser_.keep_alive()) throw std::logic_error("ferry: take_stream() without a 101");
+    if (!head_seen_ || head_.status() != 101) throw std::logic_error("ferry: take_stream() without a 101");
     broken_ = true;
     return {std::move(stream_), pending_.substr(unread_from_)};
 }
