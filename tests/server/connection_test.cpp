@@ -48,6 +48,18 @@ TEST_CASE("a request that is too large is refused with the status that says what
     CHECK(answer_to("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\nhello world", small).status == 413);
 }
 
+TEST_CASE("a refused HEAD gets no body", "[server][connection]") {
+    for (const std::string fields : {"bad header\r\n", "Upgrade: websocket\r\n", "Expect: wonders\r\n"}) {
+        site server(say_path);
+        raw_client client(server);
+        client.request("HEAD", "/", fields);
+        const response answer = client.read_response(true);
+        CHECK(answer.status >= 400);
+        CHECK(answer.has("Connection: close"));
+        CHECK(client.at_end());
+    }
+}
+
 TEST_CASE("what was answered before a malformed request is not lost", "[server][connection]") {
     site server(say_path);
     raw_client client(server);

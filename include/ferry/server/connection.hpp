@@ -326,7 +326,7 @@ inline task<> connection::read_messages(websocket_exchange& exchange, applicatio
 }
 
 inline void connection::refuse(int status, std::string_view why, const http::headers& fields) {
-    http::response_writer writer(out_->buffer());
+    http::response_writer writer(out_->buffer(), parser_.head());
     write_error_response(writer, server_.date(), status, why, fields);
     out_->touch();
 }
