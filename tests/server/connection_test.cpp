@@ -333,6 +333,21 @@ TEST_CASE("a client that takes nothing of its response is dropped after stall_ti
     CHECK(client.was_reset());
 }
 
+TEST_CASE("a client that vanishes without a word before it has taken an octet is dropped after stall_timeout",
+          "[server][connection]") {
+    site server([](app::scope, app::receive, app::send send) -> ferry::task<> {
+        co_await send(app::http_response_start(200));
+        for (;;) co_await send(app::http_response_body(std::string(64 * 1024, 'x'), true));
+    });
+    raw_client client(server);
+    client.request("GET", "/");
+    client.fall_silent();
+    for (int second = 0; second < 59; ++second) server.advance(1s);
+    CHECK(server.server().connections() == 1);
+    for (int second = 0; second < 3; ++second) server.advance(1s);
+    server.until_empty();
+}
+
 TEST_CASE("a client that takes a little of its response now and then is not dropped", "[server][connection]") {
     constexpr std::size_t body_bytes = 30'000'000;
     site server([](app::scope, app::receive,

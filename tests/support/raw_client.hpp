@@ -20,6 +20,7 @@
 #include <system_error>
 #include <utility>
 
+#include <linux/filter.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -56,6 +57,8 @@ public:
     }
     /// Vanishes: the server sees a reset.
     void reset();
+    /// Vanishes without a word: nothing that the server sends reaches it any more, or is acknowledged.
+    void fall_silent();
 
     [[nodiscard]] std::string read(std::size_t count);
     [[nodiscard]] std::string read_through(std::string_view end);
@@ -126,6 +129,15 @@ inline void raw_client::reset() {
     at_once.l_onoff = 1;
     ::setsockopt(descriptor_, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     close();
+}
+
+inline void raw_client::fall_silent() {
+    ::sock_filter nothing_passes{};
+    nothing_passes.code = BPF_RET | BPF_K;
+    const ::sock_fprog filter{1, &nothing_passes};
+    if (::setsockopt(descriptor_, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) != 0) {
+        throw std::system_error(errno, std::system_category(), "raw_client: SO_ATTACH_FILTER");
+    }
 }
 
 inline bool raw_client::receive_some(std::size_t limit) {

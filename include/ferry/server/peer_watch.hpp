@@ -35,7 +35,7 @@ namespace detail {
 class peer_watch {
 public:
     peer_watch(event_loop& loop, net::socket& socket, outbox& out, const serve_options& options) noexcept
-        : loop_(loop), socket_(socket), out_(out), options_(options), pace_(new_pace()) {}
+        : loop_(loop), socket_(socket), out_(out), options_(options), pace_(new_pace()), taken_since_(loop.now()) {}
 
     /// A body begins. Its octets are awaited by more_body(), and have their times there.
     void begin_body() noexcept {
@@ -128,8 +128,9 @@ inline void peer_watch::check(event_loop::time_point now) {
 }
 
 inline void peer_watch::check_output(event_loop::time_point now) {
-    const std::uint64_t taken = out_.unwritten_bytes() == 0 ? 0 : out_.taken_bytes();
-    if (taken == 0 || taken != std::exchange(taken_bytes_, taken)) {
+    const bool waits = out_.unwritten_bytes() != 0;
+    const std::uint64_t taken = waits ? out_.taken_bytes() : taken_bytes_;
+    if (!waits || taken != std::exchange(taken_bytes_, taken)) {
         taken_since_ = now;
     } else if (now - taken_since_ >= options_.stall_timeout()) {
         gave_up_ = true;
