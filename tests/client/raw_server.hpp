@@ -8,6 +8,7 @@
 #include <ferry/websocket/frame.hpp>
 #include <ferry/websocket/handshake.hpp>
 
+#include "support/delivered.hpp"
 #include "websocket/peer.hpp"
 
 #include <cerrno>
@@ -108,6 +109,8 @@ public:
         });
     }
     void send_text(std::string_view payload) { send(unmasked(0x81, payload)); }
+    /// Waits until what was sent is there for the client, which does not run meanwhile.
+    void until_delivered() const { ferry_test::until_delivered(connected_); }
     void hang_up() {
         if (connected_ >= 0) ::close(std::exchange(connected_, -1));
     }

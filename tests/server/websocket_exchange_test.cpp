@@ -253,6 +253,7 @@ TEST_CASE("a peer's answer to the close frame may wait for the application to ta
     client.open_websocket();
     for (int message = 0; message < 40; ++message) client.send_text("please");
     client.send_close(4000);
+    client.until_delivered();
     for (int second = 0; second < 21; ++second) server.advance(1s);
     server.until([&] { return !seen.empty(); });
     CHECK(seen == "4000");

@@ -4,6 +4,7 @@
 
 #include <ferry/websocket/frame.hpp>
 
+#include "support/delivered.hpp"
 #include "support/site.hpp"
 #include "websocket/peer.hpp"
 
@@ -48,6 +49,8 @@ public:
     void send(std::string_view octets);
     /// Sends what the kernel takes at once; returns how much.
     std::size_t send_some(std::string_view octets);
+    /// Waits until what was sent is there for the server, which does not run meanwhile.
+    void until_delivered() const { ferry_test::until_delivered(descriptor_); }
     /// A request without a body; `fields` are lines that end in CR LF.
     void request(std::string_view method, std::string_view target, std::string_view fields = {});
     /// Ends what this side sends.
@@ -57,7 +60,8 @@ public:
     }
     /// Vanishes: the server sees a reset.
     void reset();
-    /// Vanishes without a word: nothing that the server sends reaches it any more, or is acknowledged.
+    /// Vanishes without a word behind what it has sent: nothing that the server sends reaches it any more, or is
+    /// acknowledged.
     void fall_silent();
 
     [[nodiscard]] std::string read(std::size_t count);
@@ -132,6 +136,7 @@ inline void raw_client::reset() {
 }
 
 inline void raw_client::fall_silent() {
+    until_delivered();
     ::sock_filter nothing_passes{};
     nothing_passes.code = BPF_RET | BPF_K;
     const ::sock_fprog filter{1, &nothing_passes};
