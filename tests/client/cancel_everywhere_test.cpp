@@ -42,7 +42,7 @@ private:
         ++pushed_;
     }
     stepping_loop& loop_;
-    ferry::detail::message_queue queue_;
+    ferry::detail::message_queue queue_{ferry::websocket::session_options()};
     int pushed_ = 0;
     int taken_ = 0;
 };
@@ -51,7 +51,7 @@ class room_world final : public world {
 public:
     room_world(stepping_loop& loop, bool contended) : world(contended), loop_(loop) {
         delivers_completed = false;  // the room is there for the next wait
-        for (std::size_t i = contended ? 0 : 1; i < ferry::detail::message_queue::max_messages; ++i) {
+        for (std::size_t i = contended ? 0 : 1; i < ferry::websocket::session_options().max_queued_messages(); ++i) {
             queue_.push(ferry::websocket_message("x", true, false));
         }
     }
@@ -64,7 +64,7 @@ private:
     void other_side() override { loop_.spawn(take_one()); }
     task<> take_one() { static_cast<void>(co_await queue_.receive()); }
     stepping_loop& loop_;
-    ferry::detail::message_queue queue_;
+    ferry::detail::message_queue queue_{ferry::websocket::session_options()};
 };
 
 class limit_world final : public world {

@@ -272,6 +272,7 @@ TEST_CASE("a WebSocket client whose messages nobody receives learns by sending t
           "[client][websocket_client]") {
     conversation with;
     for (int i = 0; i < 40; ++i) with.server.send_text("unheard");  // more than it keeps
+    with.server.until_delivered();
     with.server.turn();
     with.server.hang_up();
     bool told = false;
@@ -350,6 +351,23 @@ TEST_CASE("a WebSocket client pings a silent server, and gives it up when it sta
     with.server.advance(5s);
     with.until_seen("text:alive end:1006:");
     CHECK(with.server.at_end());
+}
+
+TEST_CASE("a WebSocket client keeps as many messages and octets as it may, and lets its server wait then",
+          "[client][websocket_client]") {
+    // A server that is silent is pinged only while more could be read.
+    const auto check = [](ws::session_options limits, bool reads_on) {
+        conversation with(ferry::websocket_options().limits(limits));
+        for (int i = 0; i < 2; ++i) with.server.send_text("please");
+        with.server.until_delivered();
+        with.server.advance(25s);
+        if (reads_on) CHECK(with.server.read_frame().op == ws::opcode::ping);
+        CHECK(with.server.unread().empty());
+    };
+    check(ws::session_options().max_queued_messages(3), true);
+    check(ws::session_options().max_queued_messages(2), false);
+    check(ws::session_options().max_queued_bytes(13), true);
+    check(ws::session_options().max_queued_bytes(12), false);
 }
 
 TEST_CASE("a WebSocket client reads a server's flood of pings at a hundred a second", "[client][websocket_client]") {

@@ -298,6 +298,30 @@ TEST_CASE("a client whose body the application does not take is not late", "[ser
     CHECK(client.read_response().body == "4000000");
 }
 
+TEST_CASE("no more of a body is read than body_high_water_mark, until the application takes some",
+          "[server][connection]") {
+    for (const std::size_t mark : {std::size_t{1000}, std::size_t{1001}}) {
+        site server(
+            [](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+                co_await ferry::sleep_for(200s);
+                const std::string body = co_await whole_body(receive);
+                co_await respond(send, std::to_string(body.size()));
+            },
+            ferry::serve_options().body_high_water_mark(mark));
+        raw_client client(server);
+        client.request("POST", "/", "Content-Length: 2000\r\n");
+        client.send(std::string(1000, 'x'));
+        client.until_delivered();
+        for (int second = 0; second < 200; ++second) server.advance(1s);
+        if (mark == 1001) {  // the rest was waited for, too long
+            CHECK(client.read_response().status == 408);
+            continue;
+        }
+        client.send(std::string(1000, 'x'));
+        CHECK(client.read_response().body == "2000");
+    }
+}
+
 TEST_CASE("a body that trickles while it is being answered ends for the application", "[server][connection]") {
     site server([](app::scope, app::receive receive, app::send send) -> ferry::task<> {
         co_await send(app::http_response_start(200));

@@ -53,6 +53,7 @@ TEST_CASE("arguments that a server does not know are left in their order", "[ser
 TEST_CASE("a value that means nothing is refused, with the way out", "[server][serve_options]") {
     CHECK(refusal({"--host"}) == "--host needs a value");
     CHECK_THROWS_AS(ferry::serve_options().max_connections(0), std::invalid_argument);  // nobody would ever be served
+    CHECK_THROWS_AS(ferry::serve_options().body_high_water_mark(0), std::invalid_argument);
     for (const char* const number : {"65536", "-1", "80x", "x", "", " 1"}) {
         CHECK(refusal({"--port", number}).find("a port is a number from 0 to 65535") != std::string::npos);
     }

@@ -15,6 +15,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -283,6 +284,33 @@ TEST_CASE("a peer whose messages wait for the application does not count as sile
     sent_frame frame = client.read_frame();
     while (frame.op == ws::opcode::ping) frame = client.read_frame();
     CHECK(frame == sent_frame{ws::opcode::text, "at last"});
+}
+
+TEST_CASE("as many messages and octets wait for the application as may, and then the peer does",
+          "[server][websocket_faults]") {
+    // A peer that is silent is pinged only while more could be read.
+    const auto check = [](ws::session_options limits, bool reads_on) {
+        site server(
+            [](app::scope, app::receive, app::send send) -> ferry::task<> {
+                co_await send(app::websocket_accept());
+                co_await ferry::sleep_for(30s);
+            },
+            ferry::serve_options().websocket_limits(limits));
+        raw_client client(server);
+        client.open_websocket();
+        for (int message = 0; message < 2; ++message) client.send_text("please");
+        client.until_delivered();
+        for (int second = 0; second < 25; ++second) server.advance(1s);
+        if (reads_on) CHECK(client.read_frame().op == ws::opcode::ping);
+        CHECK(client.unread().empty());
+    };
+    check(ws::session_options(), true);
+    check(ws::session_options().max_queued_messages(4), true);
+    check(ws::session_options().max_queued_messages(3), false);  // the first one is websocket_connect
+    check(ws::session_options().max_queued_bytes(13), true);
+    check(ws::session_options().max_queued_bytes(12), false);
+    CHECK_THROWS_AS(ws::session_options().max_queued_messages(0), std::invalid_argument);
+    CHECK_THROWS_AS(ws::session_options().max_queued_bytes(0), std::invalid_argument);
 }
 
 namespace {

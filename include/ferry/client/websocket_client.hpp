@@ -62,7 +62,7 @@ private:
 ///     log(chat.close_code(), chat.close_reason());
 ///
 /// Pings are answered, silence is watched and output is written whether somebody waits here or not. While nobody
-/// receives, 16 messages or 1 MiB are kept; then nothing more is read, and the server has to wait. Sending waits while
+/// receives, 16 messages or 1 MiB are kept, unless the limits say otherwise; then nothing more is read, and the server has to wait. Sending waits while
 /// the output is above its high-water mark; it has taken the message then, not yet written it.
 ///
 /// Ownership      Move-only. close() first: destroying it cuts the connection, and what was not written is lost. A task

@@ -183,7 +183,7 @@ inline task<bool> connection::receive_more() {
 }
 
 inline task<bool> connection::serve_request() {
-    http_exchange exchange(*out_, parser_.head(), server_.date());
+    http_exchange exchange(*out_, parser_.head(), options_.body_high_water_mark(), server_.date());
     const shown<http_exchange> for_shutdown(http_, exchange);
     if (server_.stopping()) exchange.writer().close_connection();
     app::scope what(app::protocol::http, parser_.take_head(), socket_.peer(), socket_.local());

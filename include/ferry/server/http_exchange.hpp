@@ -13,6 +13,7 @@
 #include <ferry/server/inbox.hpp>
 #include <ferry/server/outbox.hpp>
 
+#include <cstddef>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -24,8 +25,13 @@ namespace detail {
 /// for as long as it lives.
 class http_exchange final : public app::message_sink, private outbox::observer {
 public:
-    http_exchange(outbox& out, const http::request_head& head, std::string_view date)
-        : out_(out), writer_(out.buffer(), head), date_(date), wants_continue_(head.expects_continue()) {
+    /// `body_high_water_mark` is serve_options'.
+    http_exchange(outbox& out, const http::request_head& head, std::size_t body_high_water_mark, std::string_view date)
+        : out_(out),
+          incoming_(max_pieces, body_high_water_mark),
+          writer_(out.buffer(), head),
+          date_(date),
+          wants_continue_(head.expects_continue()) {
         out_.observe(this);
     }
     ~http_exchange() { out_.observe(nullptr); }
@@ -81,6 +87,8 @@ public:
     }
 
 private:
+    static constexpr std::size_t max_pieces = 16;  // of a body that comes in small ones
+
     void require_client() const {
         if (out_.broken() || refused_) throw client_gone("send: the client is gone");
     }

@@ -19,8 +19,9 @@ namespace detail {
 /// window closes. After the end, receive() yields the last message again and again.
 class inbox final : public app::message_source {
 public:
-    static constexpr std::size_t max_messages = 16;
-    static constexpr std::size_t max_bytes = 1024 * 1024;
+    /// It is full from either on; neither is 0.
+    inbox(std::size_t max_messages, std::size_t max_bytes) noexcept
+        : max_messages_(max_messages), max_bytes_(max_bytes) {}
 
     [[nodiscard]] bool has_message() const noexcept override { return !queue_.empty() || last_.has_value(); }
     [[nodiscard]] app::message take() override;
@@ -43,7 +44,7 @@ public:
     void ignore() noexcept;
     [[nodiscard]] bool ended() const noexcept { return last_.has_value(); }
     [[nodiscard]] bool full() const noexcept {
-        return !ended() && (queue_.size() >= max_messages || bytes_ >= max_bytes);
+        return !ended() && (queue_.size() >= max_messages_ || bytes_ >= max_bytes_);
     }
 
     /// Is there a WebSocket's message that the application has not taken, or that it has taken and not come back from?
@@ -70,6 +71,8 @@ public:
 private:
     void release_reader() noexcept;
 
+    std::size_t max_messages_;
+    std::size_t max_bytes_;
     std::deque<std::pair<app::message, std::size_t>> queue_;
     std::size_t bytes_ = 0;
     std::optional<app::message> last_;

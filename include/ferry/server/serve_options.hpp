@@ -61,6 +61,12 @@ public:
     serve_options& websockets(bool spoken) { return set(websockets_, spoken); }
     /// Which sites' pages may open WebSockets here. Default: those of the same host.
     serve_options& websocket_origins(websocket::handshake_options rules) { return set(origins_, std::move(rules)); }
+    /// Octets of a request's body that the application has not taken, from which on no more are read. Default 64 KiB;
+    /// std::invalid_argument for 0.
+    serve_options& body_high_water_mark(std::size_t bytes) {
+        if (bytes == 0) throw std::invalid_argument("ferry: a server that may read nothing of a body");
+        return set(body_high_water_mark_, bytes);
+    }
     /// Output of one connection beyond which send() waits. Default 64 KiB.
     serve_options& high_water_mark(std::size_t bytes) { return set(high_water_mark_, bytes); }
     /// What a WebSocket's messages do above it. Default: wait.
@@ -101,6 +107,7 @@ public:
     [[nodiscard]] bool websockets() const noexcept { return websockets_; }
     [[nodiscard]] const websocket::session_options& websocket_limits() const noexcept { return websocket_limits_; }
     [[nodiscard]] const websocket::handshake_options& websocket_origins() const noexcept { return origins_; }
+    [[nodiscard]] std::size_t body_high_water_mark() const noexcept { return body_high_water_mark_; }
     [[nodiscard]] std::size_t high_water_mark() const noexcept { return high_water_mark_; }
     [[nodiscard]] slow_reader when_slow() const noexcept { return slow_reader_; }
     [[nodiscard]] seconds header_timeout() const noexcept { return header_timeout_; }
@@ -135,6 +142,7 @@ private:
     bool websockets_ = true;
     websocket::session_options websocket_limits_;
     websocket::handshake_options origins_;
+    std::size_t body_high_water_mark_ = 64 * 1024;
     std::size_t high_water_mark_ = 64 * 1024;
     slow_reader slow_reader_ = slow_reader::wait;
     seconds header_timeout_{10};

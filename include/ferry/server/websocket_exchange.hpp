@@ -39,6 +39,8 @@ public:
                        websocket::handshake opening)
         : server_(server),
           out_(out),
+          incoming_(server.options().websocket_limits().max_queued_messages(),
+                    server.options().websocket_limits().max_queued_bytes()),
           opening_(std::move(opening)),
           denial_(out.buffer(), head),
           session_(out.buffer(), server.options().websocket_limits()),

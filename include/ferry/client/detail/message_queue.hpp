@@ -5,6 +5,7 @@
 #include <ferry/client/websocket_message.hpp>
 #include <ferry/core/awaitable.hpp>
 #include <ferry/core/config.hpp>
+#include <ferry/websocket/session_options.hpp>
 
 #include <cstddef>
 #include <deque>
@@ -18,11 +19,11 @@ namespace ferry::inline FERRY_ABI::detail {
 /// Thread-safety  None: its loop's thread. One task receives and one reads (asserted).
 class message_queue {
 public:
-    static constexpr std::size_t max_messages = 16;
-    static constexpr std::size_t max_bytes = 1024 * 1024;
-
     class receive_awaiter;
     class reader_awaiter;
+
+    explicit message_queue(const websocket::session_options& limits) noexcept
+        : max_messages_(limits.max_queued_messages()), max_bytes_(limits.max_queued_bytes()) {}
 
     /// The next message; nothing after the end. A checkpoint.
     [[nodiscard]] receive_awaiter receive() noexcept;
@@ -37,12 +38,11 @@ public:
     /// Whoever receives may not come back: the reader does not wait for it any more, and what does not fit is dropped.
     void leave() noexcept;
 
-    [[nodiscard]] bool full() const noexcept {
-        return !ended_ && !left_ && (queue_.size() >= max_messages || bytes_ >= max_bytes);
-    }
+    [[nodiscard]] bool full() const noexcept { return !ended_ && !left_ && at_limit(); }
     [[nodiscard]] bool is_waited_for() const noexcept { return receiver_ != nullptr; }
 
 private:
+    [[nodiscard]] bool at_limit() const noexcept { return queue_.size() >= max_messages_ || bytes_ >= max_bytes_; }
     /// Is there a message that was not taken, or that was taken by somebody who has not come back yet?
     [[nodiscard]] bool busy() const noexcept {
         return !left_ && !end_taken_ && (!queue_.empty() || (handles_message_ && receiver_ == nullptr));
@@ -52,6 +52,8 @@ private:
         if (waiting != nullptr) std::exchange(waiting, nullptr)->retry();
     }
 
+    std::size_t max_messages_;
+    std::size_t max_bytes_;
     std::deque<websocket_message> queue_;
     std::size_t bytes_ = 0;
     receive_awaiter* receiver_ = nullptr;
@@ -116,7 +118,7 @@ inline message_queue::reader_awaiter message_queue::room() noexcept { return rea
 inline message_queue::reader_awaiter message_queue::answered() noexcept { return reader_awaiter(*this, true); }
 
 inline void message_queue::push(websocket_message what) {
-    if (left_ && (queue_.size() >= max_messages || bytes_ >= max_bytes)) return;
+    if (left_ && at_limit()) return;
     bytes_ += what.data().size();
     queue_.push_back(std::move(what));
     wake(receiver_);

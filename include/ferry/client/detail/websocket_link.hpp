@@ -46,6 +46,7 @@ public:
           socket_(std::move(connected)),
           options_(std::move(options)),
           early_(std::move(early)),
+          incoming_(options_.limits()),
           controls_(options_.limits().max_control_frames_per_second()),
           alive_(options_.ping_interval(), options_.pong_timeout(), loop.now()),
           changed_(loop),
