@@ -181,8 +181,12 @@ TEST_CASE("a handshake lists the subprotocols of all its lines and chooses among
     REQUIRE_THROWS_AS(offer.response("CHAT"), std::invalid_argument);
     REQUIRE_THROWS_AS(offer.response("chat, super.chat"), std::invalid_argument);
     REQUIRE_THROWS_AS(accepted(request()).response("chat"), std::invalid_argument);
+    CHECK(request()
+              .line("Sec-WebSocket-Protocol", "Sec-WebSocket-Protocol: chat")
+              .line("sec-websocket-protocol", "sec-websocket-protocol: chat")
+              .status() == 400);  // RFC 6455 4.1: all unique
 
-    for (const std::string_view malformed : {"a b", "a;b", "\"a\"", "a, b c", "a/b"}) {
+    for (const std::string_view malformed : {"a b", "a;b", "\"a\"", "a, b c", "a/b", "a, b, a"}) {
         CHECK(request().line("Sec-WebSocket-Protocol", "Sec-WebSocket-Protocol: " + std::string(malformed)).status() ==
               400);
     }

@@ -120,6 +120,12 @@ namespace detail {
     return tokens;
 }
 
+[[nodiscard]] inline bool has_duplicates(const std::vector<std::string>& names) {
+    std::vector<std::string_view> sorted(names.begin(), names.end());
+    std::sort(sorted.begin(), sorted.end());
+    return std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end();
+}
+
 [[nodiscard]] inline bool belongs_to_handshake(std::string_view field_name) {
     const std::string name = in_lower_case(field_name);
     return name == "upgrade" || name == "connection" || name.starts_with("sec-websocket-");
@@ -204,6 +210,7 @@ inline std::variant<handshake, handshake_refusal> check_handshake(const http::re
 
     std::optional<std::vector<std::string>> subprotocols = detail::token_list(fields, "sec-websocket-protocol");
     if (!subprotocols) return handshake_refusal(400, "malformed Sec-WebSocket-Protocol");
+    if (detail::has_duplicates(*subprotocols)) return handshake_refusal(400, "a subprotocol is offered twice");
 
     handshake accepted;
     accepted.accept_ = accept_key(key);
