@@ -148,7 +148,7 @@ TEST_CASE("a session bounds the pongs that are not written, and answers the newe
     server s;
     for (int i = 0; i < 1000; ++i) (void)feed(s.session, masked(ping, std::to_string(i)));
     std::vector<sent_frame> pongs = frames_of(s.output);
-    REQUIRE(pongs.size() == ws::session::max_unwritten_pongs);
+    REQUIRE(pongs.size() == 64);
     CHECK(pongs.front().payload == "0");
     CHECK(pongs.back().payload == "63");
 
@@ -161,6 +161,14 @@ TEST_CASE("a session bounds the pongs that are not written, and answers the newe
 
     (void)feed(s.session, masked(ping, "again"));
     CHECK(frames_of(s.output) == std::vector<sent_frame>{{ws::opcode::pong, "again"}});
+
+    server less(ws::session_options().max_unwritten_pongs(2));
+    for (int i = 0; i < 10; ++i) (void)feed(less.session, masked(ping, std::to_string(i)));
+    CHECK(frames_of(less.output) == std::vector<sent_frame>{{ws::opcode::pong, "0"}, {ws::opcode::pong, "1"}});
+    less.output.clear();
+    less.session.output_written();
+    CHECK(frames_of(less.output) == std::vector<sent_frame>{{ws::opcode::pong, "9"}});
+    CHECK_THROWS_AS(ws::session_options().max_unwritten_pongs(0), std::invalid_argument);
 }
 
 TEST_CASE("a session never answers an older ping after a newer one", "[websocket][session]") {

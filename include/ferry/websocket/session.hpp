@@ -53,10 +53,10 @@ class session {
 public:
     /// The server's end.
     explicit session(std::string& output, const session_options& options = session_options()) noexcept
-        : writer_(output, std::nullopt), options_(options) {}
+        : writer_(output, std::nullopt, options.max_unwritten_pongs()), options_(options) {}
     /// The client's end: each frame it sends draws a key from `masks`.
     session(std::string& output, mask_source masks, const session_options& options = session_options()) noexcept
-        : writer_(output, masks), options_(options) {}
+        : writer_(output, masks, options.max_unwritten_pongs()), options_(options) {}
     session(const session&) = delete;
     session& operator=(const session&) = delete;
 
@@ -88,10 +88,9 @@ public:
     /// Begins the close handshake. Does nothing if it has begun already.
     void close(std::uint16_t code = close_code::normal, std::string_view reason = {});
 
-    /// To be called when `output` has been written. Of more than max_unwritten_pongs pings, only the newest is
+    /// To be called when `output` has been written. Of more pings than max_unwritten_pongs, only the newest is
     /// answered, and its pong waits for this.
     void output_written() { writer_.written(state_ == session_state::open); }
-    static constexpr unsigned max_unwritten_pongs = detail::frame_writer::max_unwritten_pongs;
 
 private:
     using kind = session_event::kind;

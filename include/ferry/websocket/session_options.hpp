@@ -29,6 +29,11 @@ public:
         control_frames_ = frames;
         return *this;
     }
+    /// Pongs that wait to be written; then only the newest ping is answered. Default 64; std::invalid_argument for 0.
+    constexpr session_options& max_unwritten_pongs(std::size_t pongs) {
+        unwritten_pongs_ = at_least_one(pongs);
+        return *this;
+    }
     /// Messages, or octets of them, that have come and were not received yet, from which on nothing more is read; that, too, is
     /// for whoever drives the session to do. Default 16 and 1 MiB; std::invalid_argument for 0.
     constexpr session_options& max_queued_messages(std::size_t messages) {
@@ -49,6 +54,7 @@ public:
     [[nodiscard]] constexpr std::size_t max_message_bytes() const noexcept { return message_bytes_; }
     [[nodiscard]] constexpr std::size_t max_fragments() const noexcept { return fragments_; }
     [[nodiscard]] constexpr std::size_t max_control_frames_per_second() const noexcept { return control_frames_; }
+    [[nodiscard]] constexpr std::size_t max_unwritten_pongs() const noexcept { return unwritten_pongs_; }
     [[nodiscard]] constexpr std::size_t max_queued_messages() const noexcept { return queued_messages_; }
     [[nodiscard]] constexpr std::size_t max_queued_bytes() const noexcept { return queued_bytes_; }
     [[nodiscard]] constexpr bool deliver_pieces() const noexcept { return pieces_; }
@@ -56,13 +62,14 @@ public:
 private:
     static constexpr std::size_t at_least_one(std::size_t room) {
         if (room == 0)
-            throw std::invalid_argument("websocket: a queue without room, to which no message would ever come");
+            throw std::invalid_argument("websocket: a queue without room, through which nothing would ever come");
         return room;
     }
 
     std::size_t message_bytes_ = 1024 * 1024;
     std::size_t fragments_ = 16384;
     std::size_t control_frames_ = 100;
+    std::size_t unwritten_pongs_ = 64;
     std::size_t queued_messages_ = 16;
     std::size_t queued_bytes_ = 1024 * 1024;
     bool pieces_ = false;

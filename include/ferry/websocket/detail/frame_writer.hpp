@@ -6,6 +6,7 @@
 #include <ferry/websocket/frame.hpp>
 #include <ferry/websocket/mask_source.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -17,9 +18,8 @@ namespace ferry::inline FERRY_ABI::websocket::detail {
 /// Ownership  Refers to the output, which whoever writes it empties.
 class frame_writer {
 public:
-    static constexpr unsigned max_unwritten_pongs = 64;
-
-    frame_writer(std::string& output, std::optional<mask_source> masks) noexcept : output_(output), masks_(masks) {}
+    frame_writer(std::string& output, std::optional<mask_source> masks, std::size_t max_unwritten_pongs) noexcept
+        : output_(output), masks_(masks), max_unwritten_pongs_(max_unwritten_pongs) {}
 
     [[nodiscard]] role own_role() const noexcept { return masks_ ? role::client : role::server; }
 
@@ -45,7 +45,8 @@ private:
     std::string& output_;
     std::optional<mask_source> masks_;
     std::string late_pong_;  // the frame that waits for written()
-    unsigned unwritten_pongs_ = 0;
+    std::size_t max_unwritten_pongs_;
+    std::size_t unwritten_pongs_ = 0;
 };
 
 // ---- implementation ---------------------------------------------------------------
@@ -64,7 +65,7 @@ inline void frame_writer::pong(std::string_view payload) {
         unwritten_pongs_ = 0;
         late_pong_.clear();  // the one for this ping is newer
     }
-    if (unwritten_pongs_ < max_unwritten_pongs) {
+    if (unwritten_pongs_ < max_unwritten_pongs_) {
         ++unwritten_pongs_;
         append(opcode::pong, payload);
     } else {
