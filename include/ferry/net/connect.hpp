@@ -101,8 +101,9 @@ inline task<socket> connect(std::vector<address> to, std::chrono::milliseconds p
     try {
         co_return co_await connect(to.back());
     } catch (const std::system_error& error) {
-        attempts += "\n  " + to.back().to_string() + ": " + error.code().message() + "\n";
-        throw std::system_error(error.code(), "ferry: cannot connect to any of these:" + attempts + " ");
+        // system_error adds what went wrong there.
+        attempts += "\n  " + to.back().to_string();
+        throw std::system_error(error.code(), "ferry: cannot connect to any of these:" + attempts);
     }
 }
 
