@@ -122,11 +122,13 @@ inline task<> connection::serve() {
             co_return;
         }
         const bool goes_on = co_await serve_request();
-        if (!goes_on || server_.stopping()) co_return;
-        if (out_->unwritten_bytes() > options_.high_water_mark()) {  // a large response: its reader is not idle
-            const bool written = co_await out_->drained(options_.close_timeout());
+        if (cut_) co_return;
+        // Whoever takes his time over a response is neither idle nor late to close.
+        if (!goes_on || out_->unwritten_bytes() > options_.high_water_mark()) {
+            const bool written = co_await out_->drained(options_.stall_timeout());
             if (!written) co_return;
         }
+        if (!goes_on || server_.stopping()) co_return;
         parser_.next();
     }
 }

@@ -87,8 +87,8 @@ public:
     serve_options& ping_interval(seconds limit) { return set(ping_interval_, limit); }
     /// Silence after a ping after which the peer counts as gone. Default 20 s.
     serve_options& pong_timeout(seconds limit) { return set(pong_timeout_, limit); }
-    /// For the peer's answer to a close frame, and at a connection's end to take octets of what is left and to close in
-    /// its turn. Default 5 s.
+    /// For the peer's answer to a close frame, at a WebSocket's end to take octets of what is left, and at each connection's
+    /// end to close in its turn. Default 5 s.
     serve_options& close_timeout(seconds limit) { return set(close_timeout_, limit); }
     /// For an application to end after its client has gone; then it is cancelled, with a report. Default 10 s.
     serve_options& application_close_timeout(seconds limit) { return set(application_close_timeout_, limit); }
