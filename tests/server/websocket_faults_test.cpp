@@ -286,6 +286,26 @@ TEST_CASE("a peer whose messages wait for the application does not count as sile
     CHECK(frame == sent_frame{ws::opcode::text, "at last"});
 }
 
+TEST_CASE("a peer that is busy with reading what was sent before the ping does not count as silent",
+          "[server][websocket_faults]") {
+    constexpr std::size_t message_bytes = 30'000'000;
+    bool lost = false;
+    site server([&](app::scope, app::receive receive, app::send send) -> ferry::task<> {
+        co_await send(app::websocket_accept());
+        co_await send(app::websocket_send::binary(std::string(message_bytes, 'x')));
+        co_await until_disconnect(receive);
+        lost = true;
+    });
+    raw_client client(server, 64 * 1024);
+    client.open_websocket();
+    static_cast<void>(client.read(10));  // the header
+    for (std::size_t left = message_bytes; left != 0; left -= 300'000) {
+        server.advance(1s);
+        CHECK(client.read(300'000).size() == 300'000);
+    }
+    CHECK_FALSE(lost);
+}
+
 TEST_CASE("as many messages and octets wait for the application as may, and then the peer does",
           "[server][websocket_faults]") {
     // A peer that is silent is pinged only while more could be read.

@@ -92,7 +92,6 @@ private:
     http_exchange* http_ = nullptr;
     websocket_exchange* websocket_ = nullptr;
     bool cut_ = false;
-    bool gave_up_ = false;  // a peer that has not answered the close frame had its time
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
@@ -102,9 +101,8 @@ inline task<> connection::run() {
         watch_.emplace(server_.loop(), socket_, *out_, options_);
         try {
             co_await serve();
-            if (!cut_ && !gave_up_) co_await close_gently();
+            if (!cut_) co_await close_gently();
         } catch (const disconnected&) {
-        } catch (const timeout_error&) {
         } catch (const std::exception& error) {
             report("ferry: connection of " + socket_.peer().to_string() + ": " + error.what());
         }
@@ -170,7 +168,6 @@ inline task<connection::next_step> connection::try_read_head() {
         bool late = false;
         try {
             alive = co_await timeout(limit, receive_more());
-        } catch (const timeout_error&) {
             late = true;
         }
         if (late && !idle) refuse(408, "the request head did not arrive in time");
@@ -283,17 +280,13 @@ inline task<> connection::serve_websocket() {
     std::string().swap(pending_);
     const shown<websocket_exchange> for_shutdown(websocket_, exchange);
     if (server_.stopping()) exchange.go_away();
-    try {
-        co_await with_task_group([&](task_group& tasks) -> task<> {
-            tasks.start(read_messages(exchange, application, tasks));
-            const bool failed = !co_await application.run(what, app::receive(exchange.incoming()), app::send(exchange));
-            exchange.finish(failed);
-            if (!exchange.closed()) co_await timeout(options_.close_timeout(), exchange.until_closed());
-            tasks.cancel();
-        });
-    } catch (const timeout_error&) {
-        gave_up_ = true;
-    }
+    co_await with_task_group([&](task_group& tasks) -> task<> {
+        tasks.start(read_messages(exchange, application, tasks));
+        const bool failed = !co_await application.run(what, app::receive(exchange.incoming()), app::send(exchange));
+        exchange.finish(failed);
+        co_await exchange.until_closed();  // for as long as check_liveness() lets it
+        tasks.cancel();
+    });
 }
 
 inline task<> connection::read_messages(websocket_exchange& exchange, application_call& application,

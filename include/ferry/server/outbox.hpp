@@ -52,6 +52,8 @@ public:
         if (::ioctl(socket_.descriptor(), TIOCOUTQ, &in_kernel) != 0) in_kernel = 0;
         return sent_bytes_ - static_cast<std::uint64_t>(in_kernel);
     }
+    /// What there was to take so far.
+    [[nodiscard]] std::uint64_t offered_bytes() const noexcept { return sent_bytes_ + unwritten_bytes(); }
     /// Something was appended.
     void touch() {
         if (broken_) buffer_.clear();

@@ -151,6 +151,7 @@ public:
     }
 
 private:
+    void look_at_output(event_loop::time_point now) noexcept;
     void require_client() const {
         if (out_.broken()) throw client_gone("send: the client is gone");
     }
@@ -197,7 +198,8 @@ private:
     websocket::keep_alive alive_;
     std::string early_;
     event over_;
-    event_loop::time_point closing_since_;  // unless the peer was first
+    event_loop::time_point closing_since_;  // unless the peer was first; or since it was last seen to read on
+    std::uint64_t taken_bytes_ = 0;         // of the output, at the last check
     bool accepted_ = false;
     bool answers_ = false;
     bool above_ = false;  // the high-water mark
@@ -206,19 +208,33 @@ private:
 inline bool websocket_exchange::check_alive(event_loop::time_point now) {
     using action = websocket::keep_alive::action;
     if (!accepted_) return true;
+    look_at_output(now);
     if (incoming_.full()) {  // it is the application that does not listen
         alive_.heard(now);
         closing_since_ = now;
     }
-    // However much it still sends: an application may wait for the answer.
-    const bool closing = session_.state() == websocket::session_state::closing;
-    if (closing && now - closing_since_ >= server_.options().close_timeout()) return false;
+    if (session_.state() == websocket::session_state::closing) {  // the application may wait for the answer
+        const bool written = out_.unwritten_bytes() == 0;
+        const auto limit = written ? server_.options().close_timeout() : server_.options().stall_timeout();
+        if (now - closing_since_ >= limit) return false;  // however much the peer still sends
+    }
     const action due = alive_.check(now);
     if (due == action::ping && session_.state() == websocket::session_state::open) {
         session_.ping();
         out_.touch();
     }
     return due != action::lost;
+}
+
+/// A peer that still reads what is in front of a ping or a close frame cannot answer it yet, and is not silent. No
+/// syscall once it has taken everything.
+inline void websocket_exchange::look_at_output(event_loop::time_point now) noexcept {
+    if (taken_bytes_ == out_.offered_bytes()) return;
+    const std::uint64_t taken = out_.taken_bytes();
+    if (taken == std::exchange(taken_bytes_, taken)) return;
+    if (taken == out_.offered_bytes()) return;
+    alive_.heard(now);
+    closing_since_ = now;
 }
 
 inline bool websocket_exchange::take_events() {
