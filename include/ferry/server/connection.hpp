@@ -168,6 +168,7 @@ inline task<connection::next_step> connection::try_read_head() {
         bool late = false;
         try {
             alive = co_await timeout(limit, receive_more());
+        } catch (const timeout_error&) {
             late = true;
         }
         if (late && !idle) refuse(408, "the request head did not arrive in time");
