@@ -686,7 +686,9 @@ private:
 /// The links say, by kind:
 ///
 ///     kind      needs                             within          scope                     members
-///     task      for whom it waits                 its loop        its innermost scope
+///     task      for whom it waits                 its loop        its innermost scope; of
+///                                                                 block_on's the last is
+///                                                                 its own node
 ///     thread    for whom it waits                 the loop that     the loop without which
 ///                                                 its waits drive   it cannot be refused
 ///     loop      the thread that turns it
@@ -795,6 +797,7 @@ public:
     }
     /// A thread's wait ends with that error, under the graph's lock; whoever calls this wakes it.
     void refuse(std::exception_ptr error) noexcept {
+        if (cancels != nullptr) cancels->will_be_cancelled();
         refusal = std::move(error);
         set_flags(static_cast<flags>(flags_.load(std::memory_order_relaxed) | refused));
         note_refusal();
@@ -805,6 +808,12 @@ public:
     void forget_refusal() const noexcept { refused_version_.store(~std::uint32_t{0}, std::memory_order_relaxed); }
     [[nodiscard]] bool is_being_refused() const noexcept {
         return refused_version_.load(std::memory_order_relaxed) == version();
+    }
+    /// A scope's, or that of a task whose outermost scope is its own node: from now on a cancellation is on its way to all waits
+    /// inside. Under the graph's lock.
+    void will_be_cancelled() const noexcept { cancellation_under_way_.store(true, std::memory_order_relaxed); }
+    [[nodiscard]] bool is_to_be_cancelled() const noexcept {
+        return cancellation_under_way_.load(std::memory_order_relaxed);
     }
     [[nodiscard]] std::uint32_t version() const noexcept { return version_.load(std::memory_order_acquire); }
 
@@ -820,8 +829,9 @@ public:
     logical_task* task = nullptr;
     /// A loop's; as long as a task of it waits.
     remote_inbox* inbox = nullptr;
-    /// A thread's: where it is woken. Under the graph's lock.
+    /// A thread's: where it is woken, and the scope that it cancels when its wait is refused. Under the graph's lock.
     thread_parker* parker = nullptr;
+    const wait_node* cancels = nullptr;
 
 private:
     friend class wait_graph;
@@ -856,6 +866,7 @@ private:
     std::atomic<kind> kind_{kind::task};
     std::atomic<flags> flags_{0};
     mutable std::atomic<bool> relied_upon_{false};
+    mutable std::atomic<bool> cancellation_under_way_{false};
     mutable std::atomic<std::uint32_t> refused_version_{~std::uint32_t{0}};
     std::atomic<std::size_t> amount_{0};
     std::atomic<wait_node*> first_member_{nullptr};
@@ -930,6 +941,7 @@ inline void wait_node::release() noexcept {
     first_member_.store(nullptr, std::memory_order_relaxed);
     flags_.store(0, std::memory_order_relaxed);
     relied_upon_.store(false, std::memory_order_relaxed);
+    cancellation_under_way_.store(false, std::memory_order_relaxed);
     line_.store(0, std::memory_order_relaxed);
     advance_generation();
     thread_state& self = this_thread();
@@ -5164,9 +5176,8 @@ inline std::atomic<report_sink>& current_report_sink() noexcept {
     static constinit std::atomic<report_sink> sink{&write_to_stderr};
     return sink;
 }
-inline void report(const std::string& text) noexcept {
-    current_report_sink().load(std::memory_order_acquire)(text.c_str());
-}
+inline void report(const char* text) noexcept { current_report_sink().load(std::memory_order_acquire)(text); }
+inline void report(const std::string& text) noexcept { report(text.c_str()); }
 
 /// "ferry::task<int> app::load_user(int)" becomes "app::load_user"; a name given by the user stays as it is.
 inline std::string short_name(const char* name) {
@@ -5345,16 +5356,21 @@ public:
 
     /// `who` names those that are waited for, in lines of their own, and the way out.
     void report(time_point now, const std::string& who) {
+        const std::string text = "hang: " + std::string(operation_) + " has waited for " + seconds(now) + "\n" + who;
         reported_ = true;
         put_off(now);
-        detail::report("hang: " + std::string(operation_) + " has waited for " + seconds(now) + "\n" + who);
+        detail::report(text);
     }
     /// It is no reason for one: asked again when it has doubled.
     void put_off(time_point now) noexcept { next_report_ = after(2 * (now - began_)); }
     /// The wait is over.
-    void ended(time_point now) const {
+    void ended(time_point now) const noexcept {
         if (!reported_) return;
-        detail::report("hang: " + std::string(operation_) + " has ended after all, after " + seconds(now));
+        try {
+            detail::report("hang: " + std::string(operation_) + " has ended after all, after " + seconds(now));
+        } catch (const std::bad_alloc&) {
+            detail::report("hang: a wait that was reported has ended after all");
+        }
     }
 
 private:
@@ -5503,21 +5519,46 @@ public:
         const wait_node* asker;  // is_granted: the task
     };
 
+    wait_graph() = default;
+    ~wait_graph() { coming_home_.release(); }
+    wait_graph(const wait_graph&) = delete;
+    wait_graph& operator=(const wait_graph&) = delete;
+
     static wait_graph& instance() { return process_wide<wait_graph>::get(); }
     [[nodiscard]] static std::mutex& mutex() { return instance().mutex_; }
     std::atomic<std::size_t> blocked_threads{0};  // whose links are here
 
-    /// Can this never go on? Then gates() and closed_input() say why, until the next question.
+    /// Can this never go on? Then gates() and closed_input() say why, until the next question. Throws std::bad_alloc where
+    /// there is no memory to find out.
     [[nodiscard]] bool is_hopeless(const wait_node& start, role asked = role::goes_on) {
         if (asked == role::goes_on && without_limit_ == nullptr && ends_well(start)) return false;
         return walk(start, asked, false) && walk(start, asked, true);
     }
     /// The same, as if the time limit of its wait did not exist.
     [[nodiscard]] bool is_hopeless_without_limit(const wait_node& start) {
-        without_limit_ = &start;
-        const bool answer = is_hopeless(start);
-        without_limit_ = nullptr;
-        return answer;
+        class left_out {
+        public:
+            left_out(const wait_node*& place, const wait_node& start) noexcept : place_(place) { place_ = &start; }
+            ~left_out() { place_ = nullptr; }
+            left_out(const left_out&) = delete;
+            left_out& operator=(const left_out&) = delete;
+
+        private:
+            const wait_node*& place_;
+        };
+        const left_out limit(without_limit_, start);
+        return is_hopeless(start);
+    }
+
+    /// A thread-sensitive call of that loop (within()) waits elsewhere at first. The thread that it comes to later may have
+    /// frames that drive the loop, and turns it in the call's waits, although another loop lies above.
+    static void will_come_home(wait_node& call) {
+        const std::lock_guard lock(mutex());
+        instance().coming_home_.add_member(call);
+    }
+    static void comes_home(wait_node& call) {
+        const std::lock_guard lock(mutex());
+        instance().coming_home_.remove_member(call);
     }
 
     [[nodiscard]] const std::vector<gate>& gates() const noexcept { return gates_; }
@@ -5553,6 +5594,7 @@ private:
     void expand_interruption(const wait_node& scope, gate& to);
     void expand_grant(const wait_node& lock, gate& to);
     void add_members(const wait_node& of);
+    void add_calls_to_come(const wait_node& loop);
     [[nodiscard]] static bool is_there(const wait_node* whom, std::uint32_t generation) noexcept {
         return whom != nullptr && whom->generation() == generation;
     }
@@ -5563,6 +5605,7 @@ private:
     std::mutex mutex_;  // guards everything below
     std::vector<gate> gates_;
     std::vector<input> inputs_;
+    wait_node& coming_home_ = wait_node::acquire(wait_node::kind::limit);
     bool with_cancellation_ = false;
     const wait_node* without_limit_ = nullptr;
     static inline std::uint32_t walks_ = 0;  // goes on in a forked child: nodes bear its numbers
@@ -5676,6 +5719,7 @@ inline void wait_graph::expand(std::size_t index) {
         // Its thread waits: it turns the loop meanwhile, or comes back to it later, or never.
         self.open = thread.needs() == nullptr || thread.within() == &node;
         add(&thread, role::goes_on);
+        if (!thread.has(wait_node::in_turn)) add_calls_to_come(node);
     } else if (node.what() == kind::call && !node.has(wait_node::begun) && self.needs->what() == kind::thread) {
         add(self.needs, role::serves);
     } else if (node.what() == kind::promise && self.needs->within() != nullptr) {
@@ -5735,10 +5779,11 @@ inline void wait_graph::expand_grant(const wait_node& lock, gate& to) {
     }
 }
 
-/// Cancelled already, or will be: by a deadline, whose loop has to come to it; by the error or end of a task beside those
-/// inside, or of the one around them.
+/// Cancelled already, or will be: by whoever waits for the task and was refused; by a deadline, whose loop has to come to it; by
+/// the error or end of a task beside those inside, or of the one around them.
 inline void wait_graph::expand_interruption(const wait_node& scope, gate& to) {
-    to.open = scope.has(wait_node::open);
+    to.open = scope.has(wait_node::open) || scope.is_to_be_cancelled();
+    if (scope.what() == wait_node::kind::task) return;  // its outermost scope: nothing is around it
     if (scope.what() == wait_node::kind::deadline) {
         add(scope.within(), role::goes_on);
     } else if (scope.what() == wait_node::kind::family) {
@@ -5752,6 +5797,12 @@ inline void wait_graph::add_members(const wait_node& of) {
     const wait_node* member = of.first_member();
     for (std::size_t count = 0; member != nullptr && count < most_gates; ++count, member = member->next_member()) {
         add(member, role::goes_on);
+    }
+}
+
+inline void wait_graph::add_calls_to_come(const wait_node& loop) {
+    for (const wait_node* each = coming_home_.first_member(); each != nullptr; each = each->next_member()) {
+        if (each->within() == &loop) add(each, role::goes_on);
     }
 }
 
@@ -5864,6 +5915,12 @@ private:
     std::size_t begin_ = 0;  // of the circle, in the path
 };
 
+/// What is thrown where a wait can never end and there is no memory for the words. It is there before it is needed: made
+/// when the graph is asked for the first time, before it looks.
+[[nodiscard]] const std::exception_ptr& refusal_without_words();
+/// What is thrown where `told` waits, who is in the circle of the last question, or leads to it.
+[[nodiscard]] std::exception_ptr refusal_of(const circle& found, const wait_node& told) noexcept;
+[[nodiscard]] std::exception_ptr refusal_of(const wait_graph& graph, const wait_node& told) noexcept;
 /// The error of a wait that its own thread would have to end.
 [[nodiscard]] deadlock_error own_wait_error(const std::string& call, const char* whom, std::string line,
                                             const std::string& advice);
@@ -6142,6 +6199,30 @@ inline deadlock_error circle::error(const wait_node& told) const {
     if (told.what() == kind::thread) raised_in += " (tid " + std::to_string(told.amount()) + ")";
     return make_deadlock_error(said.kind, operation_of(told), raised_in, said.whom, chain(told), held(), said.advice);
 }
+
+inline const std::exception_ptr& refusal_without_words() {
+    static const std::exception_ptr made = std::make_exception_ptr(
+        deadlock_error("deadlock: this wait would be for somebody who is waiting for it (no memory is left to say who)",
+                       wait_report("wait-cycle", {},
+                                   "ferry: DEADLOCK prevented  kind=wait-cycle\n"
+                                   "  because   : no memory is left to say who waits for whom")));
+    return made;
+}
+
+inline std::exception_ptr refusal_of(const circle& found, const wait_node& told) noexcept {
+    try {
+        return std::make_exception_ptr(found.error(told));
+    } catch (const std::bad_alloc&) {
+        return refusal_without_words();
+    }
+}
+inline std::exception_ptr refusal_of(const wait_graph& graph, const wait_node& told) noexcept {
+    try {
+        return refusal_of(circle(graph), told);
+    } catch (const std::bad_alloc&) {
+        return refusal_without_words();
+    }
+}
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
@@ -6149,9 +6230,43 @@ inline deadlock_error circle::error(const wait_node& told) const {
 
 namespace ferry::inline FERRY_ABI {
 namespace detail {
+/// The CPUs that the threads which wait may use, as far as they have said so: whoever is pinned to one CPU may be answered
+/// from another one. Each stands for those that differ by 64.
+///
+/// Thread-safety  Every member, on any thread: one word.
+class usable_cpus {
+public:
+    [[nodiscard]] static std::uint64_t of_this_thread() noexcept {
+        cpu_set_t usable;
+        CPU_ZERO(&usable);
+        if (::sched_getaffinity(0, sizeof usable, &usable) != 0) return 0;
+        std::uint64_t bits = 0;
+        for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+            if (CPU_ISSET(cpu, &usable)) bits |= std::uint64_t{1} << cpu % 64;
+        }
+        return bits;
+    }
+    /// A thread may use these from now on, and could use those before. If it has lost some, so may have others: they are forgotten
+    /// until they say it again.
+    void change(std::uint64_t before, std::uint64_t now) noexcept {
+        if ((before & ~now) != 0) {
+            bits_.store(now, std::memory_order_relaxed);
+        } else {
+            bits_.fetch_or(now, std::memory_order_relaxed);
+        }
+    }
+    [[nodiscard]] bool are_several() const noexcept {
+        const std::uint64_t bits = bits_.load(std::memory_order_relaxed);
+        return (bits & (bits - 1)) != 0;
+    }
+
+private:
+    std::atomic<std::uint64_t> bits_{0};
+};
+
 /// To sleep and to be woken costs tens of microseconds, most of it for the waker: whoever is answered sooner spins for
-/// the answer. Never for longer than `limit`, not where there is one usable CPU, on which the answer needs this very CPU,
-/// and no more once it has failed to pay for some times: then only every 32nd wait tries again.
+/// the answer. Never for longer than `limit`, not where all have one usable CPU, so that the answer needs this very CPU, and no
+/// more once it has failed to pay for some times: then only every 32nd wait tries again.
 ///
 /// Ownership      One for each thread or loop. Thread-safety  None.
 class spinner {
@@ -6199,18 +6314,19 @@ private:
     }
     /// Asked again now and then: somebody may pin the program while it runs.
     bool has_several_cpus() noexcept {
+        static constinit usable_cpus of_the_process;
         if (cpus_asked_++ % 4096 == 0) {
-            cpu_set_t usable;
-            CPU_ZERO(&usable);
-            several_cpus_ = ::sched_getaffinity(0, sizeof usable, &usable) == 0 && CPU_COUNT(&usable) > 1;
+            const std::uint64_t mine = usable_cpus::of_this_thread();
+            of_the_process.change(mine_, mine);
+            mine_ = mine;
         }
-        return several_cpus_;
+        return of_the_process.are_several();
     }
 
     std::uint32_t waits_ = 0;
     std::uint32_t cpus_asked_ = 0;
+    std::uint64_t mine_ = 0;
     std::uint8_t credit_ = most_credit;
-    bool several_cpus_ = false;
 };
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -6373,6 +6489,8 @@ namespace detail {
 /// child begins with none.
 inline std::atomic<std::size_t>& blocked_threads() noexcept { return wait_graph::instance().blocked_threads; }
 
+inline constexpr const char* no_memory_for_walk = "ferry: no memory is left to look whether a wait can end: it goes on";
+
 /// Can a task's wait be ended at once, by an error as by a cancellation?
 [[nodiscard]] inline bool can_be_refused(const wait_node& task) noexcept {
     const wait_node* const whom = task.needs();
@@ -6441,12 +6559,12 @@ inline bool refuse_somebody(const wait_graph& graph) {
         if (is_task && !graph.is_closed(*node.within(), wait_graph::role::goes_on)) task = &node;
     });
     if (thread != nullptr && (task == nullptr || thread->scope() == nullptr)) {
-        thread->refuse(std::make_exception_ptr(found.error(*thread)));
+        thread->refuse(refusal_of(found, *thread));
         thread->parker->unpark();
         return true;
     }
     if (task == nullptr) return false;
-    auto* const node = new refusal_on_its_way(*task, std::make_exception_ptr(found.error(*task)));
+    auto* const node = new refusal_on_its_way(*task, refusal_of(found, *task));
     task->note_refusal();  // before it can have arrived
     if (task->within()->inbox->push(*node)) return true;
     task->forget_refusal();
@@ -6465,17 +6583,19 @@ inline void inspect_waits(const wait_node& changed, logical_task* waiting) noexc
     try {
         const std::lock_guard lock(wait_graph::mutex());
         wait_graph& graph = wait_graph::instance();
+        static_cast<void>(refusal_without_words());
         const bool is_family = changed.what() == wait_node::kind::family;
         if (is_family) changed.rely_on(false);
         if (!graph.is_hopeless(changed, is_family ? wait_graph::role::all_end : wait_graph::role::goes_on)) return;
         if (waiting != nullptr && can_be_refused(changed)) {
-            refusal = std::make_exception_ptr(circle(graph).error(changed));
+            refusal = refusal_of(graph, changed);
             changed.note_refusal();  // for those who ask before it has left
         } else {
             refuse_somebody(graph);
         }
-    } catch (const std::exception& error) {  // no memory for the walk or its words: the wait goes on
-        report(std::string("ferry: the wait graph could not be walked: ") + error.what());
+    } catch (const std::bad_alloc&) {  // for the walk: the wait ends, or nobody knows whether it ever would
+        if (waiting == nullptr || !can_be_refused(changed)) return report(no_memory_for_walk);
+        refusal = std::current_exception();
     }
     if (refusal != nullptr && !waiting->refuse_wait(refusal)) changed.forget_refusal();
 }
@@ -6488,15 +6608,19 @@ namespace ferry::inline FERRY_ABI {
 namespace detail {
 /// Lines that say for whom it waits, and that one in turn. With the graph's lock held; true at one time each.
 [[nodiscard]] std::string chain_of_waits(const wait_node& from);
-/// Does that chain come to a call that may take as long as it likes?
-[[nodiscard]] bool leads_to_patient_call(const wait_node& from);
+/// Is a call that may take as long as it likes the reason why it takes so long? With the graph's lock held. `all_end`: all members
+/// of `from` are waited for, not any.
+[[nodiscard]] bool is_kept_by_patient_call(const wait_node& from, bool all_end);
 
 // ---- implementation ----------------------------------------------------------------------------------------------
+[[nodiscard]] inline bool has_members(const wait_node& node) noexcept {
+    using kind = wait_node::kind;
+    return node.what() == kind::family || node.what() == kind::pool || node.what() == kind::lock;
+}
+
 /// Whom the wait comes to next: of several children, threads or holders the first.
 [[nodiscard]] inline const wait_node* next_in_chain(const wait_node& node) {
-    using kind = wait_node::kind;
-    const bool has_members = node.what() == kind::family || node.what() == kind::pool || node.what() == kind::lock;
-    if (has_members) return node.first_member();
+    if (has_members(node)) return node.first_member();
     const wait_node* const whom = node.needs();
     return whom != nullptr && whom->generation() == node.needs_generation() ? whom : nullptr;
 }
@@ -6531,13 +6655,38 @@ inline std::string chain_of_waits(const wait_node& from) {
     return text;
 }
 
-inline bool leads_to_patient_call(const wait_node& from) {
-    bool found = false;
-    for_each_in_chain(from, [&found](const wait_node& node) {
-        found = found || (node.what() == wait_node::kind::call && node.has(wait_node::patient));
-    });
-    return found;
-}
+/// Follows all the ways, each up to where it has been already.
+class patience {
+public:
+    /// Of all who have to end one is enough. Where any will do, they all have to be such.
+    [[nodiscard]] bool keeps(const wait_node& node, bool all_end) {
+        if (node.what() == wait_node::kind::call && node.has(wait_node::patient)) return true;
+        if (steps_++ == most || std::find(way_.begin(), way_.end(), &node) != way_.end()) return false;
+        way_.push_back(&node);
+        const bool answer = has_members(node) ? members_keep(node, all_end) : next_keeps(node);
+        way_.pop_back();
+        return answer;
+    }
+
+private:
+    static constexpr std::size_t most = 1000;
+
+    bool next_keeps(const wait_node& node) {
+        const wait_node* const next = next_in_chain(node);
+        return next != nullptr && keeps(*next, node.has(wait_node::joins));
+    }
+    bool members_keep(const wait_node& node, bool all_end) {
+        const wait_node* member = node.first_member();
+        bool answer = !all_end && member != nullptr;
+        for (; member != nullptr && answer != all_end; member = member->next_member()) answer = keeps(*member, false);
+        return answer;
+    }
+
+    std::vector<const wait_node*> way_;
+    std::size_t steps_ = 0;
+};
+
+inline bool is_kept_by_patient_call(const wait_node& from, bool all_end) { return patience().keeps(from, all_end); }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
 
@@ -6607,9 +6756,19 @@ public:
         loop_ = &loop;
         return *this;
     }
+    /// A refusal cancels everything in that scope.
+    thread_wait& cancels(const wait_node& scope) noexcept {
+        cancels_ = &scope;
+        return *this;
+    }
     /// No error may end it: where it closes a circle, somebody else of the circle gets it.
     thread_wait& not_refusable() noexcept {
         refusable_ = false;
+        return *this;
+    }
+    /// It ends what others may still use: where no memory is left to look for a circle, it goes on.
+    thread_wait& in_destructor() noexcept {
+        in_destructor_ = true;
         return *this;
     }
     /// Whom it waits for is known to its reports alone, and no circle goes through it: its end is under way, by a cancellation
@@ -6652,15 +6811,18 @@ public:
 private:
     void enter_graph(const wait_node* driven, bool timed);
     void leave_graph() noexcept;
+    void report_hang(clock::time_point now);
 
     const char* operation_;
     const char* subject_;
     node_reference whom_;
     wait_options how_;
     const wait_node* loop_ = nullptr;
+    const wait_node* cancels_ = nullptr;
     const wait_words* more_ = nullptr;
     bool refusable_ = true;
     bool in_circles_ = true;
+    bool in_destructor_ = false;
     bool joins_ = false;
     bool stoppable_ = false;
     bool warned_ = false;
@@ -6697,9 +6859,11 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
     if (joins_) how |= wait_node::joins;
     std::exception_ptr refusal;
     std::string warning;
+    bool walked = true;
     {
         const std::lock_guard lock(wait_graph::mutex());
         self.parker = &thread_parker::of_this_thread();
+        self.cancels = cancels_;
         self.refusal = nullptr;
         self.set_name(thread.thread_name);
         self.set_waits_in(operation_);
@@ -6712,24 +6876,38 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
         if (needed.node() == nullptr) return;
         blocked_threads().fetch_add(1, std::memory_order_relaxed);
         std::atomic_thread_fence(std::memory_order_seq_cst);  // inspect_waits()' other half
+        const bool ends_otherwise = timed || stoppable_;
         wait_graph& graph = wait_graph::instance();
-        if (timed || stoppable_) {
-            if (!warned_ && graph.is_hopeless_without_limit(self)) warning = circle(graph).error(self).what();
-        } else if (graph.is_hopeless(self)) {
-            if (can_be_refused(graph, self)) {
-                refusal = std::make_exception_ptr(circle(graph).error(self));
-                leave_graph();  // under the lock: or else whoever asks next would find the same circle, and be refused, too
-            } else {
-                refuse_somebody(graph);
+        try {
+            static_cast<void>(refusal_without_words());
+            if (ends_otherwise) {
+                if (!warned_ && graph.is_hopeless_without_limit(self)) {
+                    warning = timed ? "ferry: this wait will end only by its time limit\n  "
+                                    : "ferry: deadlock suspected: this wait will end only by a stop request\n  ";
+                    warning += circle(graph).error(self).what();
+                }
+            } else if (graph.is_hopeless(self)) {
+                if (can_be_refused(graph, self)) {
+                    refusal = refusal_of(graph, self);
+                } else {
+                    refuse_somebody(graph);
+                }
             }
+        } catch (const std::bad_alloc&) {  // for the walk: the wait ends, or nobody knows whether it ever would
+            warning.clear();
+            walked = false;
+            if (refusable_ && !ends_otherwise && !in_destructor_) refusal = std::current_exception();
+        }
+        if (refusal != nullptr) {
+            if (cancels_ != nullptr) cancels_->will_be_cancelled();
+            leave_graph();  // under the lock: or else whoever asks next would find the same circle, and be refused, too
         }
     }
     if (!warning.empty()) {
         warned_ = true;
-        report(std::string(timed ? "ferry: this wait will end only by its time limit\n  "
-                                 : "ferry: deadlock suspected: this wait will end only by a stop request\n  ") +
-               warning);
+        report(warning);
     }
+    if (!walked && refusal == nullptr) report(no_memory_for_walk);
     if (refusal != nullptr) std::rethrow_exception(refusal);
 }
 
@@ -6759,7 +6937,17 @@ inline void thread_wait::look() {
         }
         if (refusal != nullptr) std::rethrow_exception(refusal);
     }
-    if (!watch_ || !watch_->is_due(clock::now())) return;
+    const clock::time_point now = clock::now();
+    if (!watch_ || !watch_->is_due(now)) return;
+    try {
+        report_hang(now);
+    } catch (const std::bad_alloc&) {  // for the words: the next report may have more luck
+        watch_->put_off(now);
+    }
+}
+
+inline void thread_wait::report_hang(clock::time_point now) {
+    const wait_node& self = record_of_this_thread();
     const std::string where = place_in_source(how_.where().file_name(), how_.where().line());
     std::string who = "  " + name_of(self) + " waits in " + operation_ + (where.empty() ? "" : " (" + where + ")") +
                       " for " + short_name(subject_);
@@ -6767,12 +6955,12 @@ inline void thread_wait::look() {
     {
         const std::lock_guard lock(wait_graph::mutex());
         if (whom_.node() != nullptr && whom_.node()->generation() == whom_.generation()) {
-            if (leads_to_patient_call(*whom_.node())) return watch_->put_off(clock::now());
+            if (is_kept_by_patient_call(*whom_.node(), joins_)) return watch_->put_off(now);
             if (who.back() != '\n') who += '\n';
             who += chain_of_waits(*whom_.node());
         }
     }
-    watch_->report(clock::now(), who);
+    watch_->report(now, who);
 }
 }  // namespace detail
 }  // namespace ferry::inline FERRY_ABI
@@ -7199,19 +7387,19 @@ private:
 class loop_wait::asleep {
 public:
     asleep(const loop_wait* what, const wait_node& loop) noexcept {
-        if (what == nullptr || !what->is_waited_for_) return;
-        wait_.emplace(what->operation_, what->subject_, node_reference(what->whom_), what->how_.patient());
-        wait_->not_refusable();
-        try {
-            const thread_wait::asleep in_graph(&*wait_, &loop, thread_parker::clock::time_point::max());
-        } catch (const std::exception& error) {  // no memory for the walk or its words: the wait goes on
-            report(std::string("ferry: the wait graph could not be walked: ") + error.what());
-        }
+        if (what != nullptr && what->is_waited_for_) enter_graph(*what, loop);
     }
     asleep(const asleep&) = delete;
     asleep& operator=(const asleep&) = delete;
 
 private:
+    /// Not inlined: GCC 12 takes what is not there yet for something that is not initialized.
+    [[gnu::noinline]] void enter_graph(const loop_wait& what, const wait_node& loop) noexcept {
+        wait_.emplace(what.operation_, what.subject_, node_reference(what.whom_), what.how_.patient());
+        wait_->not_refusable();
+        const thread_wait::asleep in_graph(&*wait_, &loop, thread_parker::clock::time_point::max());
+    }
+
     std::optional<thread_wait> wait_;
 };
 }  // namespace detail
@@ -7321,12 +7509,19 @@ public:
             // A clock that jumps would jump from report to report: it waits for what really happens after the first one.
             const bool jumps = watch_.reported() && loop_.poller_->is_virtual();
             loop_.rest(jumps ? Loop::time_point::max() : watch_.next_report(), here_);
-            if (watch_.is_due(loop_.now()) && loop_.has_work()) watch_.report(loop_.now(), who_is_left(owned()));
+            if (watch_.is_due(loop_.now()) && loop_.has_work()) report();
         }
     }
 
 private:
     [[nodiscard]] intrusive_list<owned_task>& owned() noexcept { return loop_.owned_; }
+    void report() noexcept {
+        try {
+            watch_.report(loop_.now(), who_is_left(owned()));
+        } catch (const std::bad_alloc&) {  // for the words: the next report may have more luck
+            watch_.put_off(loop_.now());
+        }
+    }
 
     Loop& loop_;
     hang_watch watch_;
@@ -11990,45 +12185,6 @@ inline pthread_t start_thread(void (*body)(void*) noexcept, void* argument, cons
     return thread;
 }
 
-/// Joins threads for those who must not block: destructors that run inside a loop's turn, or on the thread to be
-/// joined.
-///
-/// Thread-safety  join_later() may be called on any thread; one thread, started on first use, does the joining. Both it
-///                and this object live until the process ends.
-class reaper {
-public:
-    static void join_later(pthread_t thread) {
-        reaper& self = process_wide<reaper>::get();
-        const std::lock_guard lock(self.mutex_);
-        self.waiting_.push_back(thread);
-        if (self.parker_ == nullptr && !self.started_) {
-            self.started_ = true;
-            ::pthread_detach(start_thread(&work, &self, "ferry-reaper"));
-        }
-        if (self.parker_ != nullptr) self.parker_->unpark();
-    }
-
-private:
-    static void work(void* argument) noexcept {
-        reaper& self = *static_cast<reaper*>(argument);
-        for (;;) {
-            std::vector<pthread_t> batch;
-            {
-                const std::lock_guard lock(self.mutex_);
-                self.parker_ = &thread_parker::of_this_thread();
-                batch.swap(self.waiting_);
-            }
-            for (pthread_t thread : batch) ::pthread_join(thread, nullptr);
-            if (batch.empty()) thread_parker::of_this_thread().park();
-        }
-    }
-
-    std::mutex mutex_;  // guards everything below
-    std::vector<pthread_t> waiting_;
-    thread_parker* parker_ = nullptr;
-    bool started_ = false;
-};
-
 /// A call of the parent's has forked, and the child has come back from it to the loop of a thread of ferry's, the only thread
 /// that it has: there is nobody here to work for. That thread ends, and with it the child.
 inline void report_child_of_a_call() {
@@ -12044,12 +12200,12 @@ inline void report_destruction_in_turn(const char* what) {
     report(text);
 }
 
-/// True where this thread must not wait for that one, being that one, or inside a loop's turn, which a join would stop: then the
-/// reaper joins it, and a report says so, once for each kind of object. The thread must have been told to end.
+/// True where this thread must not wait for that one, being that one, or inside a loop's turn, which a join would stop: then that
+/// one ends by itself, and a report says so, once for each kind of object. The thread must have been told to end.
 [[nodiscard]] inline bool handed_over(pthread_t thread, std::atomic<bool>& reported, const char* what) {
     const bool is_own = ::pthread_equal(thread, ::pthread_self()) != 0;
     if (!is_own && may_block_here()) return false;
-    reaper::join_later(thread);
+    ::pthread_detach(thread);
     if (!is_own && !reported.exchange(true, std::memory_order_relaxed)) report_destruction_in_turn(what);
     return true;
 }
@@ -12384,8 +12540,10 @@ public:
         scope_->set_scope(around->record());
         callback_.emplace(std::move(token), request(*this));
     }
-    /// In the wait graph, the scope of the task, from aim() on; null without a call around.
-    [[nodiscard]] const wait_node* scope() const noexcept { return scope_; }
+    /// In the wait graph, the outermost scope of the task, from aim() on: without a call around its own node.
+    [[nodiscard]] const wait_node& scope_of(const wait_node& task) const noexcept {
+        return scope_ == nullptr ? task : *scope_;
+    }
     /// After that. A request that was made already is sent at once.
     void listen() noexcept {
         if (node_ != nullptr) happens(published);
@@ -12486,9 +12644,11 @@ public:
         record_ = &wait_node::acquire(wait_node::kind::task);
         record_->set_name(name_);
         record_->set_within(control_.record().node());
-        record_->set_scope(link_.scope());
+        const wait_node& whole = link_.scope_of(*record_);
+        record_->set_scope(&whole);
         const node_reference record(record_);
         thread_wait here("block_on", name_, record, how);
+        here.cancels(whole);
         const wait_service* const service = service_of_this_wait();
         here.refuse_if_hopeless(service != nullptr, service == nullptr ? nullptr : service->driven_record());
         const context_away lent(context_);
@@ -12497,6 +12657,8 @@ public:
         try {
             wait_until(here.for_task_on(*control_.record().node()), [this] { return is_done(); });
         } catch (const deadlock_error&) {
+            end_refused(std::current_exception(), record, how);
+        } catch (const std::bad_alloc&) {
             end_refused(std::current_exception(), record, how);
         }
         link_.stop_listening();
@@ -12641,7 +12803,8 @@ T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body, const wait_
     cancellation_link link;
     link.aim(loop.control(), whole);
     link.listen();
-    main->record().set_scope(link.scope());
+    const wait_node& outermost = link.scope_of(main->record());
+    main->record().set_scope(&outermost);
     loop.schedule(*main);
     const auto has_ended = [&] {
         loop.check_process("block_on");  // a task may fork, and go on in the child
@@ -12651,8 +12814,10 @@ T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body, const wait_
     thread_wait here("block_on", main->name(), record, how);
     std::exception_ptr refusal;
     try {
-        wait_until(here, has_ended);
+        wait_until(here.cancels(outermost), has_ended);
     } catch (const deadlock_error&) {
+        refusal = std::current_exception();
+    } catch (const std::bad_alloc&) {
         refusal = std::current_exception();
     }
     if (refusal != nullptr) {
@@ -13114,6 +13279,8 @@ class limited_call : public list_hook<limited_call> {
 public:
     /// Sends the call where it shall run. Null when it is on its way, else why it is not.
     [[nodiscard]] virtual std::exception_ptr send(call& made) noexcept = 0;
+    /// Will it be a thread-sensitive call?
+    [[nodiscard]] virtual bool comes_home() const noexcept = 0;
 
 protected:
     ~limited_call() = default;
@@ -13151,6 +13318,10 @@ public:
                 place.waiting_ = true;
                 waiting_.push_back(place);
                 ++waiting_calls_;
+                if (place.comes_home()) {
+                    made.record()->set_within(made.loop()->record().node());
+                    wait_graph::will_come_home(*made.record());
+                }
                 return nullptr;
             }
             ++let_in_;
@@ -13165,7 +13336,7 @@ public:
         const std::lock_guard lock(mutex_);
         if (!std::exchange(place.waiting_, false)) return false;
         waiting_.erase(place);
-        --waiting_calls_;
+        waits_no_longer(place);
         return true;
     }
     /// The call does not run, or has run: the next one's turn. Leaving again does nothing.
@@ -13202,6 +13373,10 @@ private:
     // With the mutex held.
     /// In the wait graph: who waits here goes on when one of those let in does.
     void update_record() noexcept { record_.set_flags(let_in_ < most_ ? wait_node::open : wait_node::flags{0}); }
+    void waits_no_longer(limited_call& place) noexcept {
+        --waiting_calls_;
+        if (place.comes_home()) wait_graph::comes_home(*place.made_->record());
+    }
     void let_in(limited_call& place) noexcept {
         place.let_in_ = true;
         record_.add_member(*place.made_->record());
@@ -13210,8 +13385,8 @@ private:
     /// Those that cannot be sent are failed, and left to the caller to deliver. False when nobody waits.
     bool let_in_next(intrusive_list<limited_call>& refused) noexcept {
         while (limited_call* const next = waiting_.pop_front()) {
-            --waiting_calls_;
             next->waiting_ = false;
+            waits_no_longer(*next);
             let_in(*next);
             std::exception_ptr error = next->send(*next->made_);  // from here on it may be gone, unless refused
             if (error == nullptr) return true;
@@ -13302,9 +13477,9 @@ namespace detail {
 /// into the list from which they are taken.
 ///
 /// Why no call is forgotten: the pool says here how many of its threads look for calls, and whether it could have one more
-/// do so. It says that less is done (fewer look, one more could) before it receives, and whoever pushes asks after the push, all
-/// sequentially consistent: either the push is received then, or whoever pushed learns that nobody may come to look. A call that
-/// somebody was to look at, and that another one has taken that somebody for, is received when that one is taken.
+/// do so. When less is done than before (fewer look, one more could) it says so, and receives behind a fence; whoever pushes asks
+/// after the push, both sequentially consistent: either the push is received then, or whoever pushed learns that nobody may come
+/// to look. Each call that is taken makes the pool receive once more, and so the taker leaves none behind unseen.
 ///
 /// Thread-safety  push() and has_any(): any thread. The rest: with the pool's mutex held.
 /// Cost           A push changes one cache line of those that the threads look at; the count of pushes is on another one.
@@ -13323,17 +13498,20 @@ public:
     // With the pool's mutex held.
     /// So many threads look for calls, and one more could, or not. To be said before receive() when that has changed.
     void set_lookers(std::size_t looking, bool one_more_could) noexcept {
-        looking_.store(looking, std::memory_order_seq_cst);
-        one_more_could_.store(one_more_could, std::memory_order_seq_cst);
+        const bool less_is_done = looking < looking_.load(std::memory_order_relaxed) ||
+                                  (one_more_could && !one_more_could_.load(std::memory_order_relaxed));
+        looking_.store(looking, std::memory_order_relaxed);
+        one_more_could_.store(one_more_could, std::memory_order_relaxed);
+        if (less_is_done) std::atomic_thread_fence(std::memory_order_seq_cst);  // before the next look into the inbox
     }
     /// Takes in what was pushed so far.
     void receive() noexcept {
-        if (is_call(inbox_.load(std::memory_order_seq_cst)))
-            append(inbox_.exchange(nullptr, std::memory_order_seq_cst));
+        if (is_call(inbox_.load(std::memory_order_relaxed)))
+            append(inbox_.exchange(nullptr, std::memory_order_acquire));
     }
     /// Receives for the last time: what is pushed from now on is refused.
     void close() noexcept {
-        call* const newest = inbox_.exchange(closed_mark(), std::memory_order_seq_cst);
+        call* const newest = inbox_.exchange(closed_mark(), std::memory_order_acquire);
         if (is_call(newest)) append(newest);
     }
     /// Receives, and takes out the oldest; null if there is none.
@@ -13404,8 +13582,8 @@ inline call_queue::answer call_queue::push(call& made, std::size_t most) noexcep
 
 inline call* call_queue::pop() noexcept {
     if (list_.empty()) {
-        if (!is_call(inbox_.load(std::memory_order_seq_cst))) return nullptr;
-        call* const newest = inbox_.exchange(nullptr, std::memory_order_seq_cst);
+        if (!is_call(inbox_.load(std::memory_order_relaxed))) return nullptr;
+        call* const newest = inbox_.exchange(nullptr, std::memory_order_acquire);
         if (newest->pushed_before == nullptr) {  // the only one: whoever pushed it keeps its cache line
             add(taken_, 1);
             return newest;
@@ -13766,16 +13944,6 @@ public:
     [[nodiscard]] const char* name() const noexcept { return options_.name_; }
     [[nodiscard]] std::size_t size() const noexcept { return options_.size_; }
     [[nodiscard]] pool_metrics metrics() const noexcept;
-    /// What refused calls end in.
-    [[nodiscard]] std::exception_ptr error_of_closed() const {
-        return std::make_exception_ptr(closed_error("to_thread: " + shown_name() + " is closed"));
-    }
-    [[nodiscard]] std::exception_ptr error_of_no_thread() const {
-        return std::make_exception_ptr(
-            std::system_error(EAGAIN, std::system_category(), "to_thread: " + shown_name() + " cannot start a thread"));
-    }
-    [[nodiscard]] std::string shown_name() const { return std::string("pool \"") + options_.name_ + "\""; }
-
     void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
     void release() noexcept {
         if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
@@ -13806,9 +13974,6 @@ private:
     bool start_worker() noexcept;
     [[nodiscard]] std::size_t free_number() const noexcept;
     [[nodiscard]] std::size_t most_threads() const noexcept { return options_.size_ + options_.max_spare_; }
-    void take_all(intrusive_list<call>& into) noexcept {
-        while (call* const made = queue_.pop()) into.push_back(*made);
-    }
 
     // The workers'; see pool_threads.hpp.
     static void work(void* worker) noexcept;
@@ -13819,7 +13984,7 @@ private:
     void forget_idle(pool_worker& self) noexcept;
     void run(pool_worker& self, call& taken) noexcept;
     [[nodiscard]] std::exception_ptr prepare(pool_worker& self) noexcept;
-    void leave(pool_worker& self) noexcept;
+    [[nodiscard]] bool leave(pool_worker& self) noexcept;
     void one_blocks() noexcept;
     void one_goes_on() noexcept;
 
@@ -13828,15 +13993,6 @@ private:
         told.name = made.name;
         told.pool = options_.name_;
         return told;
-    }
-    // With the mutex not held.
-    /// They end in that error.
-    void refuse(intrusive_list<call>& calls, std::exception_ptr (pool_state::*error)() const) noexcept {
-        while (call* const made = calls.pop_front()) {
-            tell_dropped(*made);
-            made->fail((this->*error)());
-            made->deliver();
-        }
     }
     void tell_dropped(const call& made) const noexcept {
         if (options_.observer_ != nullptr) options_.observer_->dropped(describe(made));
@@ -13933,11 +14089,16 @@ inline void pool_state::close() noexcept {
         if (std::exchange(closed_, true)) return;
         update_record();
         queue_.close();
-        take_all(refused);
+        while (call* const made = queue_.pop()) refused.push_back(*made);
         // Under the mutex: once awake they leave, and are gone.
         while (idle_ != nullptr) activate_idle().unpark();
     }
-    refuse(refused, &pool_state::error_of_closed);
+    while (call* const made = refused.pop_front()) {
+        tell_dropped(*made);
+        made->fail(
+            std::make_exception_ptr(closed_error("to_thread: pool \"" + std::string(options_.name_) + "\" is closed")));
+        made->deliver();
+    }
 }
 
 inline pool_metrics pool_state::metrics() const noexcept {
@@ -14103,7 +14264,7 @@ private:
             return pool_.threads_ <= own;
         };
         if (what == nullptr) return wait_until(all_have_left, deadline);
-        return wait_until(what->for_all_members().tells(*this), all_have_left, deadline);
+        return wait_until(what->for_all_members().in_destructor().tells(*this), all_have_left, deadline);
     }
     /// While it lives, each thread that leaves wakes the watcher.
     class watching {
@@ -14134,17 +14295,18 @@ inline void pool_state::work(void* argument) noexcept {
     pool_worker* const self = static_cast<pool_worker*>(argument);
     pool_state& pool = self->pool;
     thread_state& thread = this_thread();
-    thread.thread_name = self->name.c_str();
-    thread.blocking = self;
     self->parker = &thread_parker::of_this_thread();
-    pool.enter_graph(*self);
-    while (call* const taken = pool.next(*self)) pool.run(*self, *taken);
-    if (pool.left_behind()) return report_child_of_a_call();
-    thread_slots::clear();
-    if (self->prepared && pool.options_.thread_end_) pool.options_.thread_end_();
-    thread.blocking = nullptr;
-    thread.thread_name = nullptr;
-    pool.leave(*self);
+    do {
+        thread.thread_name = self->name.c_str();
+        thread.blocking = self;
+        pool.enter_graph(*self);
+        while (call* const taken = pool.next(*self)) pool.run(*self, *taken);
+        if (pool.left_behind()) return report_child_of_a_call();
+        thread_slots::clear();
+        if (std::exchange(self->prepared, false) && pool.options_.thread_end_) pool.options_.thread_end_();
+        thread.blocking = nullptr;
+        thread.thread_name = nullptr;
+    } while (!pool.leave(*self));
     pool.release();
 }
 
@@ -14277,8 +14439,9 @@ inline void pool_state::run(pool_worker& self, call& taken) noexcept {
 }
 
 /// Each thread that leaves joins the one that left before it, which has nothing more to do than to end; so there is one to
-/// join at most, however often threads start and end.
-inline void pool_state::leave(pool_worker& self) noexcept {
+/// join at most, however often threads start and end. False, and it is to stay and look, where a call is queued that came
+/// while it was at its end, and no other thread could be had for that.
+inline bool pool_state::leave(pool_worker& self) noexcept {
     {
         const std::lock_guard lock(wait_graph::mutex());  // reports copy the name, which ends here, under it
         self.record->set_name(nullptr);
@@ -14287,15 +14450,26 @@ inline void pool_state::leave(pool_worker& self) noexcept {
     pthread_t before{};
     thread_parker* sleeper = nullptr;
     thread_parker* watcher = nullptr;
-    intrusive_list<call> nobodys;
     {
         const std::lock_guard lock(mutex_);
-        self.sums.add_to(of_the_gone_);
         workers_.erase(self);
         record_.remove_member(*self.record);
         --in_graph_;
         --threads_;
         update_record();
+        const std::size_t looked = looking_;
+        sleeper = attend();
+        if (looking_ == looked && queue_.received() > looking_ && active_ < options_.size_) {
+            workers_.push_back(self);
+            ++threads_;
+            ++active_;
+            ++looking_;
+            self.looks = true;
+            self.leaving = false;
+            say_who_looks();
+            return false;
+        }
+        self.sums.add_to(of_the_gone_);
         joins = std::exchange(has_left_, true);
         before = std::exchange(left_, self.thread);
         if (threads_ == 0 && joins_itself_) {
@@ -14303,14 +14477,12 @@ inline void pool_state::leave(pool_worker& self) noexcept {
             ::pthread_detach(self.thread);
         }
         watcher = watcher_;
-        sleeper = attend();
-        if (threads_ == 0) take_all(nobodys);
     }
     delete &self;
-    refuse(nobodys, &pool_state::error_of_no_thread);
     if (sleeper != nullptr) sleeper->unpark();
     if (watcher != nullptr) watcher->unpark();
     if (joins) ::pthread_join(before, nullptr);
+    return true;
 }
 
 inline void pool_state::one_blocks() noexcept {
@@ -14370,8 +14542,8 @@ public:
 /// Errors         A call for a closed pool, or in a forked child for one of its parent's, throws closed_error; one beyond
 ///                the queue's limit queue_full, unless the pool lets it wait; std::system_error when the pool's first thread
 ///                cannot be started.
-/// Cost           No lock for a call while threads look for calls or all are busy; its thread takes one. A thread is woken only if
-///                it sleeps.
+/// Cost           A call takes no lock while threads look for calls, or all are busy; its thread takes one. A thread is woken
+///                only if it sleeps.
 class thread_pool {
 public:
     static constexpr std::size_t default_queue_limit = thread_pool_options::default_queue_limit;
@@ -14515,12 +14687,17 @@ inline void thread_pool::configure_default(const thread_pool_options& options) {
 
 inline std::exception_ptr thread_pool::ticket::refusal(detail::pool_state::submission answer) const noexcept {
     using submission = detail::pool_state::submission;
-    if (answer == submission::closed) return pool_->error_of_closed();
-    if (answer == submission::no_thread) return pool_->error_of_no_thread();
-    const std::string pool = pool_->shown_name();
+    const std::string pool = std::string("pool \"") + pool_->name() + "\"";
+    if (answer == submission::closed) {
+        return std::make_exception_ptr(closed_error("to_thread: " + pool + " is closed"));
+    }
     if (answer == submission::left_behind) {
         return std::make_exception_ptr(
             closed_error("to_thread: " + pool + " belongs to the process that forked this one; make another one here"));
+    }
+    if (answer == submission::no_thread) {
+        return std::make_exception_ptr(
+            std::system_error(EAGAIN, std::system_category(), "to_thread: " + pool + " cannot start a thread"));
     }
     return std::make_exception_ptr(queue_full(
         "to_thread: " + pool +
@@ -14568,6 +14745,7 @@ private:
         if (pool_ != nullptr) return ticket_.submit(*pool_, made);
         return homes::submit(made);
     }
+    [[nodiscard]] bool comes_home() const noexcept override { return pool_ == nullptr; }
 
     thread_pool* pool_ = nullptr;
     thread_pool::ticket ticket_;
@@ -15270,7 +15448,7 @@ inline void loop_thread::work(void* argument) noexcept {
 inline void loop_thread::join() {
     detail::thread_wait here("loop_thread::~loop_thread", life_->name, life_->record, std::source_location());
     try {
-        detail::wait_until(here, [this] { return life_->ended.load(std::memory_order_acquire); });
+        detail::wait_until(here.in_destructor(), [this] { return life_->ended.load(std::memory_order_acquire); });
     } catch (const deadlock_error& hopeless) {
         detail::report(hopeless.report().text());
         ::pthread_detach(thread_);
@@ -16602,8 +16780,9 @@ inline task<socket> connect(std::vector<address> to, std::chrono::milliseconds p
     try {
         co_return co_await connect(to.back());
     } catch (const std::system_error& error) {
-        attempts += "\n  " + to.back().to_string() + ": " + error.code().message() + "\n";
-        throw std::system_error(error.code(), "ferry: cannot connect to any of these:" + attempts + " ");
+        // system_error adds what went wrong there.
+        attempts += "\n  " + to.back().to_string();
+        throw std::system_error(error.code(), "ferry: cannot connect to any of these:" + attempts);
     }
 }
 
@@ -19791,6 +19970,12 @@ namespace detail {
     return tokens;
 }
 
+[[nodiscard]] inline bool has_duplicates(const std::vector<std::string>& names) {
+    std::vector<std::string_view> sorted(names.begin(), names.end());
+    std::sort(sorted.begin(), sorted.end());
+    return std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end();
+}
+
 [[nodiscard]] inline bool belongs_to_handshake(std::string_view field_name) {
     const std::string name = in_lower_case(field_name);
     return name == "upgrade" || name == "connection" || name.starts_with("sec-websocket-");
@@ -19875,6 +20060,7 @@ inline std::variant<handshake, handshake_refusal> check_handshake(const http::re
 
     std::optional<std::vector<std::string>> subprotocols = detail::token_list(fields, "sec-websocket-protocol");
     if (!subprotocols) return handshake_refusal(400, "malformed Sec-WebSocket-Protocol");
+    if (detail::has_duplicates(*subprotocols)) return handshake_refusal(400, "a subprotocol is offered twice");
 
     handshake accepted;
     accepted.accept_ = accept_key(key);
@@ -20487,9 +20673,8 @@ namespace ferry::inline FERRY_ABI::websocket::detail {
 /// Ownership  Refers to the output, which whoever writes it empties.
 class frame_writer {
 public:
-    static constexpr unsigned max_unwritten_pongs = 64;
-
-    frame_writer(std::string& output, std::optional<mask_source> masks) noexcept : output_(output), masks_(masks) {}
+    frame_writer(std::string& output, std::optional<mask_source> masks, std::size_t max_unwritten_pongs) noexcept
+        : output_(output), masks_(masks), max_unwritten_pongs_(max_unwritten_pongs) {}
 
     [[nodiscard]] role own_role() const noexcept { return masks_ ? role::client : role::server; }
 
@@ -20515,7 +20700,8 @@ private:
     std::string& output_;
     std::optional<mask_source> masks_;
     std::string late_pong_;  // the frame that waits for written()
-    unsigned unwritten_pongs_ = 0;
+    std::size_t max_unwritten_pongs_;
+    std::size_t unwritten_pongs_ = 0;
 };
 
 // ---- implementation ---------------------------------------------------------------
@@ -20534,7 +20720,7 @@ inline void frame_writer::pong(std::string_view payload) {
         unwritten_pongs_ = 0;
         late_pong_.clear();  // the one for this ping is newer
     }
-    if (unwritten_pongs_ < max_unwritten_pongs) {
+    if (unwritten_pongs_ < max_unwritten_pongs_) {
         ++unwritten_pongs_;
         append(opcode::pong, payload);
     } else {
@@ -20681,6 +20867,21 @@ public:
         control_frames_ = frames;
         return *this;
     }
+    /// Pongs that wait to be written; then only the newest ping is answered. Default 64; std::invalid_argument for 0.
+    constexpr session_options& max_unwritten_pongs(std::size_t pongs) {
+        unwritten_pongs_ = at_least_one(pongs);
+        return *this;
+    }
+    /// Messages, or octets of them, that have come and were not received yet, from which on nothing more is read; that, too, is
+    /// for whoever drives the session to do. Default 16 and 1 MiB; std::invalid_argument for 0.
+    constexpr session_options& max_queued_messages(std::size_t messages) {
+        queued_messages_ = at_least_one(messages);
+        return *this;
+    }
+    constexpr session_options& max_queued_bytes(std::size_t bytes) {
+        queued_bytes_ = at_least_one(bytes);
+        return *this;
+    }
     /// Default false. True: messages are delivered piece by piece as they arrive, instead of being put together; the
     /// limits are the same.
     constexpr session_options& deliver_pieces(bool in_pieces) noexcept {
@@ -20691,12 +20892,24 @@ public:
     [[nodiscard]] constexpr std::size_t max_message_bytes() const noexcept { return message_bytes_; }
     [[nodiscard]] constexpr std::size_t max_fragments() const noexcept { return fragments_; }
     [[nodiscard]] constexpr std::size_t max_control_frames_per_second() const noexcept { return control_frames_; }
+    [[nodiscard]] constexpr std::size_t max_unwritten_pongs() const noexcept { return unwritten_pongs_; }
+    [[nodiscard]] constexpr std::size_t max_queued_messages() const noexcept { return queued_messages_; }
+    [[nodiscard]] constexpr std::size_t max_queued_bytes() const noexcept { return queued_bytes_; }
     [[nodiscard]] constexpr bool deliver_pieces() const noexcept { return pieces_; }
 
 private:
+    static constexpr std::size_t at_least_one(std::size_t room) {
+        if (room == 0)
+            throw std::invalid_argument("websocket: a queue without room, through which nothing would ever come");
+        return room;
+    }
+
     std::size_t message_bytes_ = 1024 * 1024;
     std::size_t fragments_ = 16384;
     std::size_t control_frames_ = 100;
+    std::size_t unwritten_pongs_ = 64;
+    std::size_t queued_messages_ = 16;
+    std::size_t queued_bytes_ = 1024 * 1024;
     bool pieces_ = false;
 };
 }  // namespace ferry::inline FERRY_ABI::websocket
@@ -20733,10 +20946,10 @@ class session {
 public:
     /// The server's end.
     explicit session(std::string& output, const session_options& options = session_options()) noexcept
-        : writer_(output, std::nullopt), options_(options) {}
+        : writer_(output, std::nullopt, options.max_unwritten_pongs()), options_(options) {}
     /// The client's end: each frame it sends draws a key from `masks`.
     session(std::string& output, mask_source masks, const session_options& options = session_options()) noexcept
-        : writer_(output, masks), options_(options) {}
+        : writer_(output, masks, options.max_unwritten_pongs()), options_(options) {}
     session(const session&) = delete;
     session& operator=(const session&) = delete;
 
@@ -20768,10 +20981,9 @@ public:
     /// Begins the close handshake. Does nothing if it has begun already.
     void close(std::uint16_t code = close_code::normal, std::string_view reason = {});
 
-    /// To be called when `output` has been written. Of more than max_unwritten_pongs pings, only the newest is
+    /// To be called when `output` has been written. Of more pings than max_unwritten_pongs, only the newest is
     /// answered, and its pong waits for this.
     void output_written() { writer_.written(state_ == session_state::open); }
-    static constexpr unsigned max_unwritten_pongs = detail::frame_writer::max_unwritten_pongs;
 
 private:
     using kind = session_event::kind;
@@ -22844,14 +23056,23 @@ public:
     /// Several servers share the port, in one process or in many: each needs this option, and the kernel spreads the
     /// connections over them. Default false.
     serve_options& reuse_port(bool shared) { return set(reuse_port_, shared); }
-    /// Connections at a time; further ones wait in the kernel's queue. Default 10000.
-    serve_options& max_connections(std::size_t count) { return set(max_connections_, count); }
+    /// Connections at a time; further ones wait in the kernel's queue. Default 10000; std::invalid_argument for 0.
+    serve_options& max_connections(std::size_t count) {
+        if (count == 0) throw std::invalid_argument("ferry: a server without connections");
+        return set(max_connections_, count);
+    }
     serve_options& http_limits(const http::request_limits& limits) { return set(http_limits_, limits); }
     serve_options& websocket_limits(const websocket::session_options& limits) { return set(websocket_limits_, limits); }
     /// Default true. False: a request for a WebSocket is a request like any other, as RFC 9110 7.8 lets a server see it.
     serve_options& websockets(bool spoken) { return set(websockets_, spoken); }
     /// Which sites' pages may open WebSockets here. Default: those of the same host.
     serve_options& websocket_origins(websocket::handshake_options rules) { return set(origins_, std::move(rules)); }
+    /// Octets of a request's body that the application has not taken, from which on no more are read. Default 64 KiB;
+    /// std::invalid_argument for 0.
+    serve_options& body_high_water_mark(std::size_t bytes) {
+        if (bytes == 0) throw std::invalid_argument("ferry: a server that may read nothing of a body");
+        return set(body_high_water_mark_, bytes);
+    }
     /// Output of one connection beyond which send() waits. Default 64 KiB.
     serve_options& high_water_mark(std::size_t bytes) { return set(high_water_mark_, bytes); }
     /// What a WebSocket's messages do above it. Default: wait.
@@ -22872,8 +23093,8 @@ public:
     serve_options& ping_interval(seconds limit) { return set(ping_interval_, limit); }
     /// Silence after a ping after which the peer counts as gone. Default 20 s.
     serve_options& pong_timeout(seconds limit) { return set(pong_timeout_, limit); }
-    /// For the peer's answer to a close frame, and at a connection's end to take octets of what is left and to close in
-    /// its turn. Default 5 s.
+    /// For the peer's answer to a close frame, at a WebSocket's end to take octets of what is left, and at each connection's
+    /// end to close in its turn. Default 5 s.
     serve_options& close_timeout(seconds limit) { return set(close_timeout_, limit); }
     /// For an application to end after its client has gone; then it is cancelled, with a report. Default 10 s.
     serve_options& application_close_timeout(seconds limit) { return set(application_close_timeout_, limit); }
@@ -22892,6 +23113,7 @@ public:
     [[nodiscard]] bool websockets() const noexcept { return websockets_; }
     [[nodiscard]] const websocket::session_options& websocket_limits() const noexcept { return websocket_limits_; }
     [[nodiscard]] const websocket::handshake_options& websocket_origins() const noexcept { return origins_; }
+    [[nodiscard]] std::size_t body_high_water_mark() const noexcept { return body_high_water_mark_; }
     [[nodiscard]] std::size_t high_water_mark() const noexcept { return high_water_mark_; }
     [[nodiscard]] slow_reader when_slow() const noexcept { return slow_reader_; }
     [[nodiscard]] seconds header_timeout() const noexcept { return header_timeout_; }
@@ -22926,6 +23148,7 @@ private:
     bool websockets_ = true;
     websocket::session_options websocket_limits_;
     websocket::handshake_options origins_;
+    std::size_t body_high_water_mark_ = 64 * 1024;
     std::size_t high_water_mark_ = 64 * 1024;
     slow_reader slow_reader_ = slow_reader::wait;
     seconds header_timeout_{10};
@@ -22998,6 +23221,8 @@ public:
         if (::ioctl(socket_.descriptor(), TIOCOUTQ, &in_kernel) != 0) in_kernel = 0;
         return sent_bytes_ - static_cast<std::uint64_t>(in_kernel);
     }
+    /// What there was to take so far.
+    [[nodiscard]] std::uint64_t offered_bytes() const noexcept { return sent_bytes_ + unwritten_bytes(); }
     /// Something was appended.
     void touch() {
         if (broken_) buffer_.clear();
@@ -23251,8 +23476,9 @@ namespace detail {
 /// window closes. After the end, receive() yields the last message again and again.
 class inbox final : public app::message_source {
 public:
-    static constexpr std::size_t max_messages = 16;
-    static constexpr std::size_t max_bytes = 1024 * 1024;
+    /// It is full from either on; neither is 0.
+    inbox(std::size_t max_messages, std::size_t max_bytes) noexcept
+        : max_messages_(max_messages), max_bytes_(max_bytes) {}
 
     [[nodiscard]] bool has_message() const noexcept override { return !queue_.empty() || last_.has_value(); }
     [[nodiscard]] app::message take() override;
@@ -23275,7 +23501,7 @@ public:
     void ignore() noexcept;
     [[nodiscard]] bool ended() const noexcept { return last_.has_value(); }
     [[nodiscard]] bool full() const noexcept {
-        return !ended() && (queue_.size() >= max_messages || bytes_ >= max_bytes);
+        return !ended() && (queue_.size() >= max_messages_ || bytes_ >= max_bytes_);
     }
 
     /// Is there a WebSocket's message that the application has not taken, or that it has taken and not come back from?
@@ -23302,6 +23528,8 @@ public:
 private:
     void release_reader() noexcept;
 
+    std::size_t max_messages_;
+    std::size_t max_bytes_;
     std::deque<std::pair<app::message, std::size_t>> queue_;
     std::size_t bytes_ = 0;
     std::optional<app::message> last_;
@@ -23364,8 +23592,13 @@ namespace detail {
 /// for as long as it lives.
 class http_exchange final : public app::message_sink, private outbox::observer {
 public:
-    http_exchange(outbox& out, const http::request_head& head, std::string_view date)
-        : out_(out), writer_(out.buffer(), head), date_(date), wants_continue_(head.expects_continue()) {
+    /// `body_high_water_mark` is serve_options'.
+    http_exchange(outbox& out, const http::request_head& head, std::size_t body_high_water_mark, std::string_view date)
+        : out_(out),
+          incoming_(max_pieces, body_high_water_mark),
+          writer_(out.buffer(), head),
+          date_(date),
+          wants_continue_(head.expects_continue()) {
         out_.observe(this);
     }
     ~http_exchange() { out_.observe(nullptr); }
@@ -23421,6 +23654,8 @@ public:
     }
 
 private:
+    static constexpr std::size_t max_pieces = 16;  // of a body that comes in small ones
+
     void require_client() const {
         if (out_.broken() || refused_) throw client_gone("send: the client is gone");
     }
@@ -23512,7 +23747,7 @@ namespace detail {
 class peer_watch {
 public:
     peer_watch(event_loop& loop, net::socket& socket, outbox& out, const serve_options& options) noexcept
-        : loop_(loop), socket_(socket), out_(out), options_(options), pace_(new_pace()) {}
+        : loop_(loop), socket_(socket), out_(out), options_(options), pace_(new_pace()), taken_since_(loop.now()) {}
 
     /// A body begins. Its octets are awaited by more_body(), and have their times there.
     void begin_body() noexcept {
@@ -23605,8 +23840,9 @@ inline void peer_watch::check(event_loop::time_point now) {
 }
 
 inline void peer_watch::check_output(event_loop::time_point now) {
-    const std::uint64_t taken = out_.unwritten_bytes() == 0 ? 0 : out_.taken_bytes();
-    if (taken == 0 || taken != std::exchange(taken_bytes_, taken)) {
+    const bool waits = out_.unwritten_bytes() != 0;
+    const std::uint64_t taken = waits ? out_.taken_bytes() : taken_bytes_;
+    if (!waits || taken != std::exchange(taken_bytes_, taken)) {
         taken_since_ = now;
     } else if (now - taken_since_ >= options_.stall_timeout()) {
         gave_up_ = true;
@@ -23641,6 +23877,8 @@ public:
                        websocket::handshake opening)
         : server_(server),
           out_(out),
+          incoming_(server.options().websocket_limits().max_queued_messages(),
+                    server.options().websocket_limits().max_queued_bytes()),
           opening_(std::move(opening)),
           denial_(out.buffer(), head),
           session_(out.buffer(), server.options().websocket_limits()),
@@ -23671,7 +23909,7 @@ public:
     [[nodiscard]] event_loop::time_point resumes_at() const noexcept { return controls_.resumes_at(); }
     /// The connection ended without a close frame.
     void lost() { end(websocket::close_code::abnormal, {}); }
-    /// Pings a silent peer; false once it has not answered in time either.
+    /// Pings a silent peer; false once it has not answered in time either, nor a close frame.
     [[nodiscard]] bool check_alive(event_loop::time_point now);
     /// Has the peer closed, or broken the protocol, while the application was still busy with a message from before? It
     /// may answer that; then the peer is told the end.
@@ -23751,10 +23989,12 @@ public:
     }
 
 private:
+    void look_at_output(event_loop::time_point now) noexcept;
     void require_client() const {
         if (out_.broken()) throw client_gone("send: the client is gone");
     }
     void close(std::uint16_t code, std::string_view reason) {
+        if (session_.state() == websocket::session_state::open) closing_since_ = server_.loop().now();
         session_.close(code, reason);
         out_.touch();
     }
@@ -23796,6 +24036,8 @@ private:
     websocket::keep_alive alive_;
     std::string early_;
     event over_;
+    event_loop::time_point closing_since_;  // unless the peer was first; or since it was last seen to read on
+    std::uint64_t taken_bytes_ = 0;         // of the output, at the last check
     bool accepted_ = false;
     bool answers_ = false;
     bool above_ = false;  // the high-water mark
@@ -23804,13 +24046,33 @@ private:
 inline bool websocket_exchange::check_alive(event_loop::time_point now) {
     using action = websocket::keep_alive::action;
     if (!accepted_) return true;
-    if (incoming_.full()) alive_.heard(now);  // it is the application that does not listen
+    look_at_output(now);
+    if (incoming_.full()) {  // it is the application that does not listen
+        alive_.heard(now);
+        closing_since_ = now;
+    }
+    if (session_.state() == websocket::session_state::closing) {  // the application may wait for the answer
+        const bool written = out_.unwritten_bytes() == 0;
+        const auto limit = written ? server_.options().close_timeout() : server_.options().stall_timeout();
+        if (now - closing_since_ >= limit) return false;  // however much the peer still sends
+    }
     const action due = alive_.check(now);
     if (due == action::ping && session_.state() == websocket::session_state::open) {
         session_.ping();
         out_.touch();
     }
     return due != action::lost;
+}
+
+/// A peer that still reads what is in front of a ping or a close frame cannot answer it yet, and is not silent. No
+/// syscall once it has taken everything.
+inline void websocket_exchange::look_at_output(event_loop::time_point now) noexcept {
+    if (taken_bytes_ == out_.offered_bytes()) return;
+    const std::uint64_t taken = out_.taken_bytes();
+    if (taken == std::exchange(taken_bytes_, taken)) return;
+    if (taken == out_.offered_bytes()) return;
+    alive_.heard(now);
+    closing_since_ = now;
 }
 
 inline bool websocket_exchange::take_events() {
@@ -23909,7 +24171,6 @@ private:
     http_exchange* http_ = nullptr;
     websocket_exchange* websocket_ = nullptr;
     bool cut_ = false;
-    bool gave_up_ = false;  // a peer that has not answered the close frame had its time
 };
 
 // ---- implementation ----------------------------------------------------------------------------------------------
@@ -23919,9 +24180,8 @@ inline task<> connection::run() {
         watch_.emplace(server_.loop(), socket_, *out_, options_);
         try {
             co_await serve();
-            if (!cut_ && !gave_up_) co_await close_gently();
+            if (!cut_) co_await close_gently();
         } catch (const disconnected&) {
-        } catch (const timeout_error&) {
         } catch (const std::exception& error) {
             report("ferry: connection of " + socket_.peer().to_string() + ": " + error.what());
         }
@@ -23939,11 +24199,13 @@ inline task<> connection::serve() {
             co_return;
         }
         const bool goes_on = co_await serve_request();
-        if (!goes_on || server_.stopping()) co_return;
-        if (out_->unwritten_bytes() > options_.high_water_mark()) {  // a large response: its reader is not idle
-            const bool written = co_await out_->drained(options_.close_timeout());
+        if (cut_) co_return;
+        // Whoever takes his time over a response is neither idle nor late to close.
+        if (!goes_on || out_->unwritten_bytes() > options_.high_water_mark()) {
+            const bool written = co_await out_->drained(options_.stall_timeout());
             if (!written) co_return;
         }
+        if (!goes_on || server_.stopping()) co_return;
         parser_.next();
     }
 }
@@ -24000,7 +24262,7 @@ inline task<bool> connection::receive_more() {
 }
 
 inline task<bool> connection::serve_request() {
-    http_exchange exchange(*out_, parser_.head(), server_.date());
+    http_exchange exchange(*out_, parser_.head(), options_.body_high_water_mark(), server_.date());
     const shown<http_exchange> for_shutdown(http_, exchange);
     if (server_.stopping()) exchange.writer().close_connection();
     app::scope what(app::protocol::http, parser_.take_head(), socket_.peer(), socket_.local());
@@ -24098,17 +24360,13 @@ inline task<> connection::serve_websocket() {
     std::string().swap(pending_);
     const shown<websocket_exchange> for_shutdown(websocket_, exchange);
     if (server_.stopping()) exchange.go_away();
-    try {
-        co_await with_task_group([&](task_group& tasks) -> task<> {
-            tasks.start(read_messages(exchange, application, tasks));
-            const bool failed = !co_await application.run(what, app::receive(exchange.incoming()), app::send(exchange));
-            exchange.finish(failed);
-            if (!exchange.closed()) co_await timeout(options_.close_timeout(), exchange.until_closed());
-            tasks.cancel();
-        });
-    } catch (const timeout_error&) {
-        gave_up_ = true;
-    }
+    co_await with_task_group([&](task_group& tasks) -> task<> {
+        tasks.start(read_messages(exchange, application, tasks));
+        const bool failed = !co_await application.run(what, app::receive(exchange.incoming()), app::send(exchange));
+        exchange.finish(failed);
+        co_await exchange.until_closed();  // for as long as check_liveness() lets it
+        tasks.cancel();
+    });
 }
 
 inline task<> connection::read_messages(websocket_exchange& exchange, application_call& application,
@@ -24143,7 +24401,7 @@ inline task<> connection::read_messages(websocket_exchange& exchange, applicatio
 }
 
 inline void connection::refuse(int status, std::string_view why, const http::headers& fields) {
-    http::response_writer writer(out_->buffer());
+    http::response_writer writer(out_->buffer(), parser_.head());
     write_error_response(writer, server_.date(), status, why, fields);
     out_->touch();
 }
@@ -25013,7 +25271,7 @@ void http_connection<Stream>::fail(const std::string& why) {
 
 template <net::stream Stream>
 std::pair<Stream, std::string> http_connection<Stream>::take_stream() {
-    if (!head_seen_ || parser_.keep_alive()) throw std::logic_error("ferry: take_stream() without a 101");
+    if (!head_seen_ || head_.status() != 101) throw std::logic_error("ferry: take_stream() without a 101");
     broken_ = true;
     return {std::move(stream_), pending_.substr(unread_from_)};
 }
@@ -25359,11 +25617,11 @@ namespace ferry::inline FERRY_ABI::detail {
 /// Thread-safety  None: its loop's thread. One task receives and one reads (asserted).
 class message_queue {
 public:
-    static constexpr std::size_t max_messages = 16;
-    static constexpr std::size_t max_bytes = 1024 * 1024;
-
     class receive_awaiter;
     class reader_awaiter;
+
+    explicit message_queue(const websocket::session_options& limits) noexcept
+        : max_messages_(limits.max_queued_messages()), max_bytes_(limits.max_queued_bytes()) {}
 
     /// The next message; nothing after the end. A checkpoint.
     [[nodiscard]] receive_awaiter receive() noexcept;
@@ -25378,12 +25636,11 @@ public:
     /// Whoever receives may not come back: the reader does not wait for it any more, and what does not fit is dropped.
     void leave() noexcept;
 
-    [[nodiscard]] bool full() const noexcept {
-        return !ended_ && !left_ && (queue_.size() >= max_messages || bytes_ >= max_bytes);
-    }
+    [[nodiscard]] bool full() const noexcept { return !ended_ && !left_ && at_limit(); }
     [[nodiscard]] bool is_waited_for() const noexcept { return receiver_ != nullptr; }
 
 private:
+    [[nodiscard]] bool at_limit() const noexcept { return queue_.size() >= max_messages_ || bytes_ >= max_bytes_; }
     /// Is there a message that was not taken, or that was taken by somebody who has not come back yet?
     [[nodiscard]] bool busy() const noexcept {
         return !left_ && !end_taken_ && (!queue_.empty() || (handles_message_ && receiver_ == nullptr));
@@ -25393,6 +25650,8 @@ private:
         if (waiting != nullptr) std::exchange(waiting, nullptr)->retry();
     }
 
+    std::size_t max_messages_;
+    std::size_t max_bytes_;
     std::deque<websocket_message> queue_;
     std::size_t bytes_ = 0;
     receive_awaiter* receiver_ = nullptr;
@@ -25457,7 +25716,7 @@ inline message_queue::reader_awaiter message_queue::room() noexcept { return rea
 inline message_queue::reader_awaiter message_queue::answered() noexcept { return reader_awaiter(*this, true); }
 
 inline void message_queue::push(websocket_message what) {
-    if (left_ && (queue_.size() >= max_messages || bytes_ >= max_bytes)) return;
+    if (left_ && at_limit()) return;
     bytes_ += what.data().size();
     queue_.push_back(std::move(what));
     wake(receiver_);
@@ -25552,6 +25811,7 @@ public:
           socket_(std::move(connected)),
           options_(std::move(options)),
           early_(std::move(early)),
+          incoming_(options_.limits()),
           controls_(options_.limits().max_control_frames_per_second()),
           alive_(options_.ping_interval(), options_.pong_timeout(), loop.now()),
           changed_(loop),
@@ -25775,6 +26035,10 @@ task<> websocket_link::send(std::shared_ptr<websocket_link> self, std::string da
     if (!self->is_open() && self->code_ != 0) {
         throw disconnected("websocket: the server has closed it, with code " + std::to_string(self->code_));
     }
+    // Nobody may have read so far, if what came before has not been received.
+    if (self->out_->broken() && self->session_->state() == websocket::session_state::open) {
+        throw disconnected("websocket: the connection to the server is lost");
+    }
     send(*self->session_, data);
     self->out_->touch();
 }
@@ -25834,7 +26098,7 @@ private:
 ///     log(chat.close_code(), chat.close_reason());
 ///
 /// Pings are answered, silence is watched and output is written whether somebody waits here or not. While nobody
-/// receives, 16 messages or 1 MiB are kept; then nothing more is read, and the server has to wait. Sending waits while
+/// receives, 16 messages or 1 MiB are kept, unless the limits say otherwise; then nothing more is read, and the server has to wait. Sending waits while
 /// the output is above its high-water mark; it has taken the message then, not yet written it.
 ///
 /// Ownership      Move-only. close() first: destroying it cuts the connection, and what was not written is lost. A task
@@ -25938,22 +26202,7 @@ namespace detail {
 class websocket_opening {
 public:
     static task<websocket_client> open(websocket::url where, websocket_options options);
-
-private:
-    static task<net::socket> connect(websocket::url where);
 };
-
-/// To the first address that answers.
-inline task<net::socket> websocket_opening::connect(websocket::url where) {
-    const std::vector<net::address> found = co_await to_thread(&net::resolve_blocking, where.host(), where.port());
-    for (std::size_t at = 0;; ++at) {
-        try {
-            co_return co_await net::connect(found[at]);
-        } catch (const std::system_error&) {
-            if (at + 1 == found.size()) throw;
-        }
-    }
-}
 
 inline task<websocket_client> websocket_opening::open(websocket::url where, websocket_options options) {
     event_loop& loop = event_loop::of(co_await current_task());
@@ -25964,7 +26213,7 @@ inline task<websocket_client> websocket_opening::open(websocket::url where, webs
     for (const std::string& name : options.subprotocols()) opening.subprotocol(name);
     for (const http::header& field : options.headers()) opening.header(field.name, field.value);
 
-    net::socket connected = co_await connect(where);
+    net::socket connected = co_await net::connect(where.host(), where.port());
     const std::string request = opening.request();
     co_await connected.send_all(request);
     std::string early;
