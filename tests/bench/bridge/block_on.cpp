@@ -54,7 +54,7 @@ void measure_ferry(gate& result) {
                  allocated = allocations() - before;
              }).on(pool)());
     result.never("block_on/hot", "allocations", allocated);
-    run_parked([] {
+    run_on_first_cpu([] {
         ferry::thread_pool parked(ferry::thread_pool_options().size(1).on_thread_start([] { pin_to(1); }));
         ferry::event_loop().run(ferry::sync_to_async(block_parked).on(parked)());
     });
@@ -139,7 +139,7 @@ void measure_limit() {
         for (int i = 0; i < calls; ++i) loop.call(made, true);
         report("block_on/hot", "limit", (wall_nanoseconds() - begin) / calls);
     }
-    run_parked([&] {
+    run_on_first_cpu([&] {
         answering_loop loop(false);
         std::vector<double> delays;
         for (int i = 0; i < parked_calls; ++i) {

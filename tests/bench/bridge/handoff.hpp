@@ -23,10 +23,10 @@ inline void pause_until_all_sleep() noexcept {
     ::nanosleep(&time, nullptr);
 }
 
-/// Runs fn on a thread that keeps to the first CPU. Whoever answers it is to keep to the second: so nobody spins, and each
-/// hand-over wakes the other CPU. Left alone, two threads that sleep in turn may be put on one CPU, which is faster.
+/// Runs fn on a thread that keeps to the first CPU. Whoever answers it is to keep to the second: so each hand-over to one who
+/// sleeps wakes the other CPU. Left alone, two threads that sleep in turn may be put on one CPU, which is faster.
 template <class Fn>
-void run_parked(Fn fn) {
+void run_on_first_cpu(Fn fn) {
     std::thread([&] {
         pin_to(0);
         fn();

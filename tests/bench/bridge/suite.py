@@ -4,6 +4,7 @@
 # What is measured, beside which limit, and how far from it ferry may be. A ratio is ferry's time by the limit's.
 TARGETS = [
     ("to_thread/hot", "to_thread/hot", 2.0),
+    ("to_thread/pinned", "to_thread/pinned", 2.0),
     ("to_thread/parked", "to_thread/parked", 1.1),
     ("to_thread/1000", "to_thread/1000", None),  # at least twice as many as any peer
     ("block_on/hot", "block_on/hot", 2.0),

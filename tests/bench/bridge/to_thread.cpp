@@ -59,7 +59,15 @@ void measure_ferry(gate& result) {
     result.never("to_thread/hot", "allocations",
                  allocations() - before > 8 ? allocations() - before : 0);  // of run() itself
 
-    run_parked([] {
+    run_on_first_cpu([] {
+        ferry::thread_pool pinned(ferry::thread_pool_options().size(1).on_thread_start([] { pin_to(1); }));
+        ferry::event_loop pinned_loop;
+        pinned_loop.run(call_hot(pinned, calls / 10));
+        const double began = wall_nanoseconds();
+        pinned_loop.run(call_hot(pinned, calls));
+        report("to_thread/pinned", "ferry", (wall_nanoseconds() - began) / calls);
+    });
+    run_on_first_cpu([] {
         ferry::thread_pool parked(ferry::thread_pool_options().size(1).on_thread_start([] { pin_to(1); }));
         std::vector<double> delays;
         ferry::event_loop().run(call_parked(parked, delays));
@@ -75,9 +83,9 @@ void measure_ferry(gate& result) {
 /// A worker that hands back what it is handed.
 class bare_pool {
 public:
-    bare_pool(bare_loop& loop, bool spins)
-        : worker_(spins), thread_([this, &loop, spins] {
-              if (!spins) pin_to(1);
+    bare_pool(bare_loop& loop, bool spins, bool pinned)
+        : worker_(spins), thread_([this, &loop, pinned] {
+              if (pinned) pin_to(1);
               for (;;) {
                   for (handed *node = worker_.wait(), *next = nullptr; node != nullptr; node = next) {
                       next = node->next;
@@ -102,9 +110,9 @@ private:
 
 void measure_limit() {
     handed node;
-    {
+    const auto measure_hot = [&node](const char* workload, bool pinned) {
         bare_loop loop(true);
-        bare_pool pool(loop, true);
+        bare_pool pool(loop, true, pinned);
         const auto call = [&](int times) {
             for (int i = 0; i < times; ++i) {
                 pool.hand(node);
@@ -114,11 +122,13 @@ void measure_limit() {
         call(calls / 10);
         const double begin = wall_nanoseconds();
         call(calls);
-        report("to_thread/hot", "limit", (wall_nanoseconds() - begin) / calls);
-    }
-    run_parked([&] {
+        report(workload, "limit", (wall_nanoseconds() - begin) / calls);
+    };
+    measure_hot("to_thread/hot", false);
+    run_on_first_cpu([&] { measure_hot("to_thread/pinned", true); });
+    run_on_first_cpu([&] {
         bare_loop loop(false);
-        bare_pool pool(loop, false);
+        bare_pool pool(loop, false, true);
         std::vector<double> delays;
         for (int i = 0; i < parked_calls; ++i) {
             pause_until_all_sleep();
@@ -131,7 +141,7 @@ void measure_limit() {
     });
 
     bare_loop loop(false);
-    bare_pool pool(loop, false);
+    bare_pool pool(loop, false, false);
     std::vector<handed> nodes(in_flight);
     std::size_t left = calls_in_flight - in_flight;
     std::size_t flying = in_flight;
