@@ -333,6 +333,36 @@ TEST_CASE("a WebSocket client cuts a server that does not answer its close", "[c
     CHECK(lingers.client->close_code() == 1000);
 }
 
+TEST_CASE("a WebSocket client that closes lets a slow server take what was sent before", "[client][websocket_client]") {
+    constexpr std::size_t message_bytes = 30'000'000;
+    conversation with;
+    run_with(with.server, with.client->send_binary(std::string(message_bytes, 'x')));
+    ferry::future<void> closing = ferry::spawn(with.server.loop(), with.client->close(1000));
+    static_cast<void>(with.server.read(14));  // the header
+    for (std::size_t left = message_bytes; left != 0; left -= 1'500'000) {
+        with.server.advance(2s);
+        REQUIRE(with.server.read(1'500'000).size() == 1'500'000);
+    }
+    CHECK(with.server.read_frame() == sent_frame{ws::opcode::close, close_payload(1000)});
+    with.server.send(unmasked(0x88, close_payload(1000)));
+    with.server.hang_up();
+    with.server.until([&] { return closing.is_ready(); });
+    CHECK(with.client->close_code() == 1000);
+}
+
+TEST_CASE("a WebSocket client does not take a server for silent that still takes what was sent before",
+          "[client][websocket_client]") {
+    constexpr std::size_t message_bytes = 30'000'000;
+    conversation with;
+    run_with(with.server, with.client->send_binary(std::string(message_bytes, 'x')));
+    static_cast<void>(with.server.read(14));  // the header
+    for (std::size_t left = message_bytes; left != 0; left -= 300'000) {
+        with.server.advance(1s);
+        REQUIRE(with.server.read(300'000).size() == 300'000);
+    }
+    CHECK(with.client->is_open());
+}
+
 TEST_CASE("a WebSocket client pings a silent server, and gives it up when it stays silent",
           "[client][websocket_client]") {
     conversation with(ferry::websocket_options().ping_interval(10s).pong_timeout(5s));

@@ -273,7 +273,7 @@ TEST_CASE("what an application has sent before it ended reaches a slow reader, a
     static_cast<void>(client.read(10));  // the header
     for (std::size_t left = message_bytes; left != 0; left -= 1'500'000) {
         server.advance(2s);
-        CHECK(client.read(1'500'000).size() == 1'500'000);
+        REQUIRE(client.read(1'500'000).size() == 1'500'000);
     }
     CHECK(client.read_frame() == sent_frame{ws::opcode::close, close_payload(1000)});
     client.send_close(1000);

@@ -108,7 +108,8 @@ public:
         });
     }
     /// Tells the server, and waits until the connection has ended; it is cut if the server has not answered within
-    /// close_timeout. Messages that come meanwhile can still be received. Does nothing if it is closed already.
+    /// close_timeout, nor taken anything of what was sent before. Messages that come meanwhile can still be received. Does
+    /// nothing if it is closed already.
     task<> close(std::uint16_t code = websocket::close_code::normal, std::string reason = {}) {
         return close_link(link_of(), code, std::move(reason));
     }
@@ -156,9 +157,18 @@ private:
 // ---- implementation ----------------------------------------------------------------------------------------------
 inline task<> websocket_client::close_link(std::shared_ptr<detail::websocket_link> link, std::uint16_t code,
                                            std::string reason) {
+    bool behind = link->is_behind();  // with what was sent before: then it has that to take first
     link->close(code, reason);
-    const bool answered = co_await try_timeout(link->options().close_timeout(), link->answered());
-    if (!answered) link->abandon();
+    for (;;) {
+        const std::uint64_t before = link->taken_bytes();
+        const bool answered = co_await try_timeout(link->options().close_timeout(), link->answered());
+        if (answered) break;
+        if (!behind || link->taken_bytes() == before) {
+            link->abandon();
+            break;
+        }
+        behind = link->is_behind();
+    }
     co_await link->ended();
 }
 

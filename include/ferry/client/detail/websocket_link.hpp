@@ -61,6 +61,10 @@ public:
     /// The server has sent its close frame, or the connection is lost.
     [[nodiscard]] event::awaiter answered() noexcept { return answered_.wait(); }
     [[nodiscard]] event::awaiter ended() noexcept { return ended_.wait(); }
+    /// What the server has taken of the output.
+    [[nodiscard]] std::uint64_t taken_bytes() const noexcept { return out_ ? out_->taken_bytes() : 0; }
+    /// Is there more that it could take?
+    [[nodiscard]] bool is_behind() const noexcept { return out_ && taken_bytes() != out_->offered_bytes(); }
 
     [[nodiscard]] message_queue& incoming() noexcept { return incoming_; }
     [[nodiscard]] const websocket_options& options() const noexcept { return options_; }
@@ -222,9 +226,15 @@ inline void websocket_link::finish(std::uint16_t code, std::string_view reason) 
 /// Pings a silent server, and gives up one that stays silent.
 inline task<> websocket_link::watch() {
     using action = websocket::keep_alive::action;
+    std::uint64_t taken = 0;
+    bool behind = false;
     for (;;) {
         co_await sleep_until(alive_.due());
         if (incoming_.full()) alive_.heard(loop_.now());  // it is this side that does not listen
+        // A server that still reads what was sent before the ping cannot answer it yet, and is not silent.
+        const std::uint64_t before = std::exchange(taken, taken_bytes());
+        if (behind && taken != before) alive_.heard(loop_.now());
+        behind = is_behind();
         const action due = alive_.check(loop_.now());
         if (due == action::ping && is_open()) {
             session_->ping();
