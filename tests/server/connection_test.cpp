@@ -393,6 +393,27 @@ TEST_CASE("a client that takes a little of its response now and then is not drop
     }
 }
 
+TEST_CASE("a client that pauses gets all of its response, wherever the rest of it waits", "[server][connection]") {
+    constexpr std::size_t piece_bytes = 100'000;
+    for (std::size_t pieces = 1; pieces < 80;
+         pieces += 4) {  // the kernel has room for so many, and the server for ten more
+        site server(
+            [pieces](app::scope, app::receive, app::send send) -> ferry::task<> {
+                co_await send(
+                    app::http_response_start(200).header("content-length", std::to_string(pieces * piece_bytes)));
+                for (std::size_t piece = 1; piece <= pieces; ++piece) {
+                    co_await send(app::http_response_body(std::string(piece_bytes, 'x'), piece < pieces));
+                }
+            },
+            ferry::serve_options().high_water_mark(10 * piece_bytes));
+        raw_client client(server, 64 * 1024);
+        client.request("GET", "/");
+        static_cast<void>(client.read_through("\r\n\r\n"));
+        for (int second = 0; second < 40; ++second) server.advance(1s);
+        REQUIRE(client.read(pieces * piece_bytes).size() == pieces * piece_bytes);
+    }
+}
+
 TEST_CASE("a failure that is not the client's leaving is reported", "[server][connection]") {
     const reports reported;
     site server([](app::scope, app::receive, app::send) -> ferry::task<> {

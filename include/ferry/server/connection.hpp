@@ -171,6 +171,12 @@ inline task<connection::next_step> connection::try_read_head() {
         } catch (const timeout_error&) {
             late = true;
         }
+        if (late && deadline == event_loop::time_point::max() && out_->unwritten_bytes() != 0) {
+            // It still has to take what is left of the response before: its time to ask again begins then.
+            const bool written = co_await out_->drained(options_.stall_timeout());
+            late = !written;
+            alive = first = written;
+        }
         if (late && !idle) refuse(408, "the request head did not arrive in time");
         if (late || !alive) co_return next_step::close;
     }
