@@ -34,7 +34,8 @@ thread_local int allowed = no_limit;
 thread_local bool has_failed = false;
 }  // namespace
 
-void* operator new(std::size_t size) {
+// Not inlined: GCC 12 would see free() called with what operator new has returned, and say so.
+[[gnu::noinline]] void* operator new(std::size_t size) {
     if (allowed != no_limit && allowed-- <= 0) {
         allowed = 0;
         has_failed = true;
@@ -43,8 +44,15 @@ void* operator new(std::size_t size) {
     if (void* const block = std::malloc(size == 0 ? 1 : size)) return block;
     throw std::bad_alloc();
 }
-void operator delete(void* block) noexcept { std::free(block); }
-void operator delete(void* block, std::size_t) noexcept { std::free(block); }
+[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+    try {
+        return operator new(size);
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+[[gnu::noinline]] void operator delete(void* block) noexcept { std::free(block); }
+[[gnu::noinline]] void operator delete(void* block, std::size_t) noexcept { std::free(block); }
 
 using ferry::event_loop;
 using ferry::task;
@@ -52,8 +60,8 @@ using ferry::thread_sensitive;
 using ferry::to_thread;
 using ferry_test::await_blocked_threads;
 using ferry_test::progress;
+using ferry_test::scenario_round;
 using ferry_test::strict;
-using ferry_test::verdicts;
 
 namespace {
 int seven() { return 7; }
@@ -100,9 +108,8 @@ void with_ever_more_memory(Play play) {
     CHECK(!last.ran_out);
     CHECK(budget > 3);  // it is not the same place each time
 }
-}  // namespace
 
-DEADLOCK_SCENARIO(thread_without_memory, "a thread whose wait closes a circle is refused, whatever memory is left") {
+void thread_without_memory(scenario_round& round) {
     with_ever_more_memory([](int budget) {
         ferry::promise<int> first;
         ferry::promise<int> second;
@@ -124,9 +131,7 @@ DEADLOCK_SCENARIO(thread_without_memory, "a thread whose wait closes a circle is
     round.told.clear();
 }
 
-DEADLOCK_SCENARIO(
-    sent_without_memory,
-    "a block_on whose task runs on another loop ends with that task, whatever memory is left to refuse it") {
+void sent_without_memory(scenario_round& round) {
     ferry::loop_thread there("there");
     with_ever_more_memory([&](int budget) {
         ferry::promise<int> promise;
@@ -155,8 +160,7 @@ DEADLOCK_SCENARIO(
     round.told.clear();
 }
 
-DEADLOCK_SCENARIO(own_loop_without_memory,
-                  "a block_on whose task runs on the thread's own loop ends with that task, whatever memory is left") {
+void own_loop_without_memory(scenario_round& round) {
     ferry::thread_pool pool(strict(1, "db"));
     event_loop loop;
     with_ever_more_memory([&](int budget) {
@@ -174,7 +178,7 @@ DEADLOCK_SCENARIO(own_loop_without_memory,
     round.told.clear();
 }
 
-DEADLOCK_SCENARIO(task_without_memory, "a task whose wait closes a circle is refused, whatever memory is left") {
+void task_without_memory(scenario_round& round) {
     event_loop loop;
     with_ever_more_memory([&](int budget) {
         ferry::async_mutex a(loop);
@@ -206,5 +210,21 @@ DEADLOCK_SCENARIO(task_without_memory, "a task whose wait closes a circle is ref
         return got;
     });
     round.told.clear();
+}
+}  // namespace
+
+TEST_CASE("a thread whose wait closes a circle is refused, whatever memory is left", "[bridge][deadlock][mt]") {
+    scenario_round::play(&thread_without_memory);
+}
+TEST_CASE("a block_on whose task runs on another loop ends with that task, whatever memory is left to refuse it",
+          "[bridge][deadlock][mt]") {
+    scenario_round::play(&sent_without_memory);
+}
+TEST_CASE("a block_on whose task runs on the thread's own loop ends with that task, whatever memory is left",
+          "[bridge][deadlock][mt]") {
+    scenario_round::play(&own_loop_without_memory);
+}
+TEST_CASE("a task whose wait closes a circle is refused, whatever memory is left", "[bridge][deadlock][mt]") {
+    scenario_round::play(&task_without_memory);
 }
 #endif
