@@ -12810,20 +12810,23 @@ T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body, const wait_
         loop.check_process("block_on");  // a task may fork, and go on in the child
         return main->ended();
     };
-    const node_reference record(&main->record());
-    thread_wait here("block_on", main->name(), record, how);
     std::exception_ptr refusal;
-    try {
-        wait_until(here.cancels(outermost), has_ended);
-    } catch (const deadlock_error&) {
-        refusal = std::current_exception();
-    } catch (const std::bad_alloc&) {
-        refusal = std::current_exception();
-    }
-    if (refusal != nullptr) {
-        main->root_scope().cancel();
-        thread_wait end("block_on", main->name(), record, how);
-        wait_until(end.for_report_only(), has_ended);
+    if (service_of_this_wait() != nullptr) loop.as_drivable().turn();  // what does not suspend has ended then
+    if (!has_ended()) {
+        const node_reference record(&main->record());
+        thread_wait here("block_on", main->name(), record, how);
+        try {
+            wait_until(here.cancels(outermost), has_ended);
+        } catch (const deadlock_error&) {
+            refusal = std::current_exception();
+        } catch (const std::bad_alloc&) {
+            refusal = std::current_exception();
+        }
+        if (refusal != nullptr) {
+            main->root_scope().cancel();
+            thread_wait end("block_on", main->name(), record, how);
+            wait_until(end.for_report_only(), has_ended);
+        }
     }
     link.stop_listening();
     link.forget();
@@ -24250,6 +24253,12 @@ inline task<connection::next_step> connection::try_read_head() {
         } catch (const timeout_error&) {
             late = true;
         }
+        if (late && deadline == event_loop::time_point::max() && out_->unwritten_bytes() != 0) {
+            // It still has to take what is left of the response before: its time to ask again begins then.
+            const bool written = co_await out_->drained(options_.stall_timeout());
+            late = !written;
+            alive = first = written;
+        }
         if (late && !idle) refuse(408, "the request head did not arrive in time");
         if (late || !alive) co_return next_step::close;
     }
@@ -25826,6 +25835,10 @@ public:
     /// The server has sent its close frame, or the connection is lost.
     [[nodiscard]] event::awaiter answered() noexcept { return answered_.wait(); }
     [[nodiscard]] event::awaiter ended() noexcept { return ended_.wait(); }
+    /// What the server has taken of the output.
+    [[nodiscard]] std::uint64_t taken_bytes() const noexcept { return out_ ? out_->taken_bytes() : 0; }
+    /// Is there more that it could take?
+    [[nodiscard]] bool is_behind() const noexcept { return out_ && taken_bytes() != out_->offered_bytes(); }
 
     [[nodiscard]] message_queue& incoming() noexcept { return incoming_; }
     [[nodiscard]] const websocket_options& options() const noexcept { return options_; }
@@ -25987,9 +26000,15 @@ inline void websocket_link::finish(std::uint16_t code, std::string_view reason) 
 /// Pings a silent server, and gives up one that stays silent.
 inline task<> websocket_link::watch() {
     using action = websocket::keep_alive::action;
+    std::uint64_t taken = 0;
+    bool behind = false;
     for (;;) {
         co_await sleep_until(alive_.due());
         if (incoming_.full()) alive_.heard(loop_.now());  // it is this side that does not listen
+        // A server that still reads what was sent before the ping cannot answer it yet, and is not silent.
+        const std::uint64_t before = std::exchange(taken, taken_bytes());
+        if (behind && taken != before) alive_.heard(loop_.now());
+        behind = is_behind();
         const action due = alive_.check(loop_.now());
         if (due == action::ping && is_open()) {
             session_->ping();
@@ -26144,7 +26163,8 @@ public:
         });
     }
     /// Tells the server, and waits until the connection has ended; it is cut if the server has not answered within
-    /// close_timeout. Messages that come meanwhile can still be received. Does nothing if it is closed already.
+    /// close_timeout, nor taken anything of what was sent before. Messages that come meanwhile can still be received. Does
+    /// nothing if it is closed already.
     task<> close(std::uint16_t code = websocket::close_code::normal, std::string reason = {}) {
         return close_link(link_of(), code, std::move(reason));
     }
@@ -26192,9 +26212,18 @@ private:
 // ---- implementation ----------------------------------------------------------------------------------------------
 inline task<> websocket_client::close_link(std::shared_ptr<detail::websocket_link> link, std::uint16_t code,
                                            std::string reason) {
+    bool behind = link->is_behind();  // with what was sent before: then it has that to take first
     link->close(code, reason);
-    const bool answered = co_await try_timeout(link->options().close_timeout(), link->answered());
-    if (!answered) link->abandon();
+    for (;;) {
+        const std::uint64_t before = link->taken_bytes();
+        const bool answered = co_await try_timeout(link->options().close_timeout(), link->answered());
+        if (answered) break;
+        if (!behind || link->taken_bytes() == before) {
+            link->abandon();
+            break;
+        }
+        behind = link->is_behind();
+    }
     co_await link->ended();
 }
 

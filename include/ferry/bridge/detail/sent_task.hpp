@@ -345,20 +345,23 @@ T run_on_own_loop(event_loop& loop, home_frame& frame, task<T> body, const wait_
         loop.check_process("block_on");  // a task may fork, and go on in the child
         return main->ended();
     };
-    const node_reference record(&main->record());
-    thread_wait here("block_on", main->name(), record, how);
     std::exception_ptr refusal;
-    try {
-        wait_until(here.cancels(outermost), has_ended);
-    } catch (const deadlock_error&) {
-        refusal = std::current_exception();
-    } catch (const std::bad_alloc&) {
-        refusal = std::current_exception();
-    }
-    if (refusal != nullptr) {
-        main->root_scope().cancel();
-        thread_wait end("block_on", main->name(), record, how);
-        wait_until(end.for_report_only(), has_ended);
+    if (service_of_this_wait() != nullptr) loop.as_drivable().turn();  // what does not suspend has ended then
+    if (!has_ended()) {
+        const node_reference record(&main->record());
+        thread_wait here("block_on", main->name(), record, how);
+        try {
+            wait_until(here.cancels(outermost), has_ended);
+        } catch (const deadlock_error&) {
+            refusal = std::current_exception();
+        } catch (const std::bad_alloc&) {
+            refusal = std::current_exception();
+        }
+        if (refusal != nullptr) {
+            main->root_scope().cancel();
+            thread_wait end("block_on", main->name(), record, how);
+            wait_until(end.for_report_only(), has_ended);
+        }
     }
     link.stop_listening();
     link.forget();
