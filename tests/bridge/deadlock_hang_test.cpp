@@ -379,18 +379,22 @@ void one_of_them_is_patient(ferry::thread_pool& pool, bool patient_first, std::a
 DEADLOCK_SCENARIO(patient_join, "L6: who waits for all threads of a pool gets no report while one has a patient call") {
     for (const bool patient_first : {false, true}) {
         std::atomic<bool> over{false};
+        std::size_t reports = 0;  // while the calls run
         std::optional<ferry::thread_pool> pool(std::in_place, strict(2, "db"));
         std::thread ends;
         one_of_them_is_patient(*pool, patient_first, over, [&] {
             ends = std::thread([&] {
                 while (ferry::detail::blocked_threads() < 2) std::this_thread::yield();
                 take(far_beyond);
+                reports = round.told.count();
                 over = true;
             });
             const hang_limit soon(1ms);
             pool.reset();
         });
         ends.join();
+        CHECK(reports == 0);
+        round.told.clear();
     }
 }
 
