@@ -7936,8 +7936,9 @@ private:
     std::atomic<std::uint32_t> references_{1};
     std::atomic<bool> closed_{false};
     std::atomic<int> wake_descriptor_{-1};
-    std::atomic<ready_node*> inbox_{nullptr};  // newest first, or a mark
-    ready_list received_;                      // the loop's
+    // What others push to, and what the loop takes from on the way: a cache line each.
+    alignas(64) std::atomic<ready_node*> inbox_{nullptr};  // newest first, or a mark
+    alignas(64) ready_list received_;                      // the loop's
 };
 
 /// A counted reference to a loop_control.
