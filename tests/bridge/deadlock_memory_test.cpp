@@ -224,7 +224,7 @@ TEST_CASE("a block_on whose task runs on the thread's own loop ends with that ta
           "[bridge][deadlock][mt]") {
     scenario_round::play(&own_loop_without_memory);
 }
-TEST_CASE("a task whose wait closes a circle is refused, whatever memory is left", "[bridge][deadlock][mt]") {
+TEST_CASE("a task whose wait closes a circle is refused, whatever memory is left", "[bridge][deadlock][order]") {
     scenario_round::play(&task_without_memory);
 }
 #endif
