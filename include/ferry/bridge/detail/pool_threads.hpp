@@ -54,12 +54,12 @@ inline void pool_state::enter_graph(pool_worker& self) noexcept {
 inline call* pool_state::next(pool_worker& self) noexcept {
     if (!left_behind()) {  // else a call has forked, and goes on in the child
         std::unique_lock lock(mutex_);
-        bool may_spin = true;
-        do {
+        for (bool may_spin = true;;) {
             if (call* const taken = take(self, lock)) return taken;
             if (std::exchange(may_spin, false) && spin(self, lock)) continue;
+            if (!sleep(self, lock)) break;
             may_spin = true;
-        } while (sleep(self, lock));
+        }
     }
     self.leaving = true;
     return nullptr;
@@ -69,11 +69,11 @@ inline call* pool_state::next(pool_worker& self) noexcept {
 inline call* pool_state::take(pool_worker& self, std::unique_lock<std::mutex>& lock) noexcept {
     call* const oldest = active_ <= options_.size_ ? queue_.pop() : nullptr;
     if (oldest == nullptr) return nullptr;
-    oldest->runs_on(*self.record);
     if (std::exchange(self.looks, false)) --looking_;
     thread_parker* const sleeper = attend();
     lock.unlock();
     if (sleeper != nullptr) sleeper->unpark();
+    oldest->runs_on(*self.record);  // not before: the fences above would wait for that cache line
     return oldest;
 }
 
