@@ -811,9 +811,7 @@ public:
     }
     /// A scope's, or that of a task whose outermost scope is its own node: from now on a cancellation is on its way to all waits
     /// inside. Under the graph's lock.
-    void will_be_cancelled(bool yes = true) const noexcept {
-        cancellation_under_way_.store(yes, std::memory_order_relaxed);
-    }
+    void will_be_cancelled() const noexcept { cancellation_under_way_.store(true, std::memory_order_relaxed); }
     [[nodiscard]] bool is_to_be_cancelled() const noexcept {
         return cancellation_under_way_.load(std::memory_order_relaxed);
     }
@@ -6812,7 +6810,6 @@ public:
 
 private:
     void enter_graph(const wait_node* driven, bool timed);
-    [[nodiscard]] bool cancellation_would_help(wait_graph& graph) const;
     void leave_graph() noexcept;
     void report_hang(clock::time_point now);
 
@@ -6890,9 +6887,11 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
                     warning += circle(graph).error(self).what();
                 }
             } else if (graph.is_hopeless(self)) {
-                const bool ends = can_be_refused(graph, self);
-                const bool told = (!ends || !cancellation_would_help(graph)) && refuse_somebody(graph);
-                if (ends && !told) refusal = refusal_of(graph, self);
+                if (can_be_refused(graph, self)) {
+                    refusal = refusal_of(graph, self);
+                } else {
+                    refuse_somebody(graph);
+                }
             }
         } catch (const std::bad_alloc&) {  // for the walk: the wait ends, or nobody knows whether it ever would
             warning.clear();
@@ -6910,30 +6909,6 @@ inline void thread_wait::enter_graph(const wait_node* driven, bool timed) {
     }
     if (!walked && refusal == nullptr) report(no_memory_for_walk);
     if (refusal != nullptr) std::rethrow_exception(refusal);
-}
-
-/// The wait is hopeless. If it is refused, would the task that it cancels then come to its end? Not where that one waits behind
-/// a shield: then the error is for whoever waits there.
-inline bool thread_wait::cancellation_would_help(wait_graph& graph) const {
-    class cancelled_for_now {
-    public:
-        explicit cancelled_for_now(const wait_node& scope) noexcept : scope_(scope) { scope_.will_be_cancelled(); }
-        ~cancelled_for_now() { scope_.will_be_cancelled(false); }
-        cancelled_for_now(const cancelled_for_now&) = delete;
-        cancelled_for_now& operator=(const cancelled_for_now&) = delete;
-
-    private:
-        const wait_node& scope_;
-    };
-    if (cancels_ == nullptr || cancels_->is_to_be_cancelled()) return true;
-    const wait_node& self = record_of_this_thread();
-    bool ends = false;
-    {
-        const cancelled_for_now question(*cancels_);
-        ends = !graph.is_hopeless(self);
-    }
-    static_cast<void>(graph.is_hopeless(self));  // whose answer is to be told
-    return ends;
 }
 
 inline void thread_wait::refuse_if_hopeless(bool serves, const wait_node* driven) {

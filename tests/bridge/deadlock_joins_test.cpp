@@ -341,26 +341,6 @@ DEADLOCK_SCENARIO(deadline_fires,
     CHECK(loop.run(works(mutex)));
 }
 
-DEADLOCK_SCENARIO(behind_shield,
-                  "a block_on whose cancellation would end at a shield leaves the error to the wait behind it") {
-    event_loop loop;
-    async_mutex mutex(loop);
-    ferry::thread_pool pool(strict(1, "db"));
-    for (int time = 0; time < 20; ++time) {  // now the thread's wait closes the circle, now the task's
-        verdicts refused;
-        const auto shielded = [&]() -> task<> { co_await ferry::shield(judged(refused, lock_and_go(mutex))); };
-        const auto job = [&] { ferry::block_on(shielded()); };
-        const auto holds = [&]() -> task<> {
-            const async_mutex::guard held = co_await mutex.lock();
-            co_await to_thread(pool, job);
-        };
-        loop.run(holds());
-        CHECK(refused.count() == 1);
-        CHECK(refused.kind() == "async-mutex");
-    }
-    CHECK(loop.run(works(mutex)));
-}
-
 namespace {
 /// Locks here, then goes to the other loop to lock there.
 task<> there_and_lock(async_mutex& here, event_loop& there, async_mutex& theirs, progress& arrived) {

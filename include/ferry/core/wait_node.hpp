@@ -169,9 +169,7 @@ public:
     }
     /// A scope's, or that of a task whose outermost scope is its own node: from now on a cancellation is on its way to all waits
     /// inside. Under the graph's lock.
-    void will_be_cancelled(bool yes = true) const noexcept {
-        cancellation_under_way_.store(yes, std::memory_order_relaxed);
-    }
+    void will_be_cancelled() const noexcept { cancellation_under_way_.store(true, std::memory_order_relaxed); }
     [[nodiscard]] bool is_to_be_cancelled() const noexcept {
         return cancellation_under_way_.load(std::memory_order_relaxed);
     }
