@@ -13691,7 +13691,7 @@ public:
     bool idle = false;
     bool looks = true;  // it is active, and will take a call if there is one: so it begins
     pool_worker* next_idle = nullptr;
-    thread_parker* parker = nullptr;  // once it was idle
+    thread_parker* parker = nullptr;  // the thread's, looked at by others while it is idle
     pthread_t thread{};
     // The thread's own.
     wait_node* record = nullptr;
@@ -26118,8 +26118,9 @@ private:
 ///     log(chat.close_code(), chat.close_reason());
 ///
 /// Pings are answered, silence is watched and output is written whether somebody waits here or not. While nobody
-/// receives, 16 messages or 1 MiB are kept, unless the limits say otherwise; then nothing more is read, and the server has to wait. Sending waits while
-/// the output is above its high-water mark; it has taken the message then, not yet written it.
+/// receives, 16 messages or 1 MiB are kept, unless the limits say otherwise; then nothing more is read, and the server
+/// has to wait. Sending waits while the output is above its high-water mark; it has taken the message then, not yet
+/// written it.
 ///
 /// Ownership      Move-only. close() first: destroying it cuts the connection, and what was not written is lost. A task
 ///                that waits in receive() must end before (asserted).

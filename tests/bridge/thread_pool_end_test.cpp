@@ -8,7 +8,6 @@
 #include <ferry/core/combine.hpp>
 #include <ferry/core/error.hpp>
 #include <ferry/deadlock/allowance.hpp>
-#include <ferry/deadlock/hang.hpp>
 #include <ferry/loop/event_loop.hpp>
 #include <ferry/loop/run.hpp>
 #include <ferry/loop/sleep.hpp>
@@ -19,6 +18,7 @@
 #include "bridge/reports.hpp"
 #include "core/frame_count.hpp"
 #include "support/catch.hpp"
+#include "support/hang_limit.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -62,18 +62,6 @@ public:
     std::atomic<bool> ended{false};
 };
 
-/// While it lives, waits of this long are reported.
-class reported_after {
-public:
-    explicit reported_after(std::chrono::nanoseconds limit) : before_(ferry::set_hang_after(limit)) {}
-    ~reported_after() { ferry::set_hang_after(before_); }
-    reported_after(const reported_after&) = delete;
-    reported_after& operator=(const reported_after&) = delete;
-
-private:
-    std::chrono::nanoseconds before_;
-};
-
 /// While it lives, no thread can be started: its stack would not fit into memory.
 class no_more_threads {
 public:
@@ -113,7 +101,7 @@ TEST_CASE("a thread that keeps a pool's destructor waiting is named in a report,
           "[bridge][thread_pool_end]") {
     const ferry_test::frame_count frames;
     const ferry_test::reports reports;
-    const reported_after soon(1ms);
+    const ferry_test::hang_limit soon(1ms);
     held_call held;
     event_loop loop;
     auto pool = std::make_optional<thread_pool>(thread_pool_options().name("stuck").size(2));

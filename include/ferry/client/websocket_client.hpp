@@ -62,8 +62,9 @@ private:
 ///     log(chat.close_code(), chat.close_reason());
 ///
 /// Pings are answered, silence is watched and output is written whether somebody waits here or not. While nobody
-/// receives, 16 messages or 1 MiB are kept, unless the limits say otherwise; then nothing more is read, and the server has to wait. Sending waits while
-/// the output is above its high-water mark; it has taken the message then, not yet written it.
+/// receives, 16 messages or 1 MiB are kept, unless the limits say otherwise; then nothing more is read, and the server
+/// has to wait. Sending waits while the output is above its high-water mark; it has taken the message then, not yet
+/// written it.
 ///
 /// Ownership      Move-only. close() first: destroying it cuts the connection, and what was not written is lost. A task
 ///                that waits in receive() must end before (asserted).

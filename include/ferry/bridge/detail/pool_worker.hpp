@@ -89,7 +89,7 @@ public:
     bool idle = false;
     bool looks = true;  // it is active, and will take a call if there is one: so it begins
     pool_worker* next_idle = nullptr;
-    thread_parker* parker = nullptr;  // once it was idle
+    thread_parker* parker = nullptr;  // the thread's, looked at by others while it is idle
     pthread_t thread{};
     // The thread's own.
     wait_node* record = nullptr;
